@@ -1,0 +1,4 @@
+# Sugar for `python run.py TASK`; run.py is the one that works everywhere.
+.PHONY: demo test check bench gallery docs
+demo test check bench gallery docs:
+	python3 run.py $@

@@ -1,0 +1,42 @@
+"""Sparse, checkable attributions for any PyTorch model, by stochastic gates over its input."""
+
+from .attribution import Explanation, Status, StochasticGates
+from .errors import ArgumentError
+from .gates import (
+    BinaryConcrete,
+    Gaussian,
+    ReferenceSet,
+    column_mask,
+    grid_mask,
+    pixel_mask,
+    position_mask,
+    superpixel_mask,
+)
+from .objective import Budget, Delete, FixedWeight, Hybrid, OutputMatch, Preserve, RetainedScore, Sweep
+from .solve import Reparameterized
+
+__all__ = [
+    "ArgumentError",
+    "BinaryConcrete",
+    "Budget",
+    "Delete",
+    "Explanation",
+    "FixedWeight",
+    "Gaussian",
+    "Hybrid",
+    "OutputMatch",
+    "Preserve",
+    "ReferenceSet",
+    "Reparameterized",
+    "RetainedScore",
+    "Status",
+    "StochasticGates",
+    "Sweep",
+    "column_mask",
+    "grid_mask",
+    "pixel_mask",
+    "position_mask",
+    "superpixel_mask",
+]
+
+__version__ = "0.1.0"

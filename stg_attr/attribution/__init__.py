@@ -1,0 +1,6 @@
+"""What is offered: attribution classes and the explanation they return."""
+
+from .explanation import Curve, Explanation, Scores, Status
+from .input import StochasticGates
+
+__all__ = ["Curve", "Explanation", "Scores", "Status", "StochasticGates"]

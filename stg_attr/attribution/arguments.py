@@ -1,0 +1,89 @@
+"""Arguments of a call: checked at the door, cut to the rows that are solved together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import Baseline
+
+__all__ = ["Baselines", "Effort", "Inputs", "checked_inputs"]
+
+Inputs: TypeAlias = Tensor | tuple[Tensor, ...]
+
+Baselines: TypeAlias = Baseline | tuple[Baseline | None, ...] | None
+
+
+_EVALUATIONS = 32  # model evaluations of an update whose n_samples is not given
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long a solve works, how much it puts into one call, and the seed of its noise."""
+
+    n_steps: int
+    n_samples: int | None
+    perturbations_per_eval: int | None
+    internal_batch_size: int | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is None and name not in ("n_steps", "seed"):
+                continue
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not whole or (value < 1 and name != "seed"):
+                raise ArgumentError(
+                    name,
+                    expected="a whole number" if name == "seed" else "a whole number of at least 1",
+                    found=repr(value),
+                    mend="Leave it out for the default.",
+                )
+
+    def samples(self, n_views: int) -> int:
+        """Gate samples of an update, at `n_views` model evaluations a sample."""
+        return self.n_samples or _EVALUATIONS // n_views
+
+
+def checked_inputs(inputs: Inputs) -> tuple[Tensor, ...]:
+    """The inputs as a tuple.
+
+    Raises:
+        ArgumentError: they are no tensors, have no or different numbers of rows, or hold NaN or inf.
+    """
+    given = (inputs,) if isinstance(inputs, Tensor) else inputs
+    if not isinstance(given, tuple) or not given or not all(isinstance(x, Tensor) for x in given):
+        found = type(inputs).__name__ if not isinstance(inputs, tuple) else [type(x).__name__ for x in inputs]
+        raise ArgumentError(
+            "inputs",
+            expected="a tensor or a tuple of tensors",
+            found=str(found),
+            mend="Convert arrays with torch.as_tensor(...), and lists to a tuple of tensors.",
+        )
+    sizes = [x.shape[0] if x.dim() else 0 for x in given]
+    if len(set(sizes)) > 1:
+        raise ArgumentError(
+            "inputs",
+            expected="the same number of examples in the first dimension of every input",
+            found=f"{sizes}",
+            mend="Pass what is not one row per example through additional_forward_args.",
+        )
+    if sizes[0] == 0 or sum(x.numel() for x in given) == 0:
+        raise ArgumentError(
+            "inputs",
+            expected="at least one example, [batch, ...]",
+            found=f"shapes {[tuple(x.shape) for x in given]}",
+            mend="Add a batch dimension with x.unsqueeze(0).",
+        )
+    for i, x in enumerate(given):
+        if x.is_floating_point() and not bool(x.isfinite().all()):
+            raise ArgumentError(
+                f"input {i}",
+                expected="finite numbers",
+                found="NaN or inf",
+                mend="Fill gaps first, for example with torch.nan_to_num.",
+            )
+    return given

@@ -1,0 +1,147 @@
+"""A case: one batch of examples, with everything a question about its gates needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import Blend
+from stg_attr.objective import Anchors, Objective
+from stg_attr.solve import Noise
+
+from .scoring import Scorer
+
+__all__ = ["Case"]
+
+_MOST_REFERENCES = 6  # references on which the scale of an example and its selections are measured
+
+
+class Case:
+    """Asks the model about gate values: the loss of a solve, and the scores of hard selections.
+
+    Args:
+        blend: the inputs, their references and groups.
+        scorer: the model.
+        objective: what is asked.
+        index: what is explained, from `as_index`.
+        samples_per_call: gate samples in one call of the model; None for all of a step.
+        seed: decides in which order references are shown.
+
+    Raises:
+        ArgumentError: the model's output cannot be used.
+    """
+
+    def __init__(
+        self,
+        blend: Blend,
+        scorer: Scorer,
+        objective: Objective,
+        index: Tensor | None,
+        samples_per_call: int | None,
+        seed: int,
+    ) -> None:
+        self.blend = blend
+        self.batch = blend.inputs[0].shape[0]
+        self.objective = objective
+        self.reference_order = Noise(seed).reference_order(blend.n_references)
+        self._scorer = scorer
+        with torch.no_grad():
+            full = scorer.observe(blend.inputs, index).to(blend.dtype)
+            self.samples_per_call = self._settled(samples_per_call)
+            references = self._shown()
+            empty = self._scores(self._closed().expand(len(references), -1, -1), references)
+        _check_finite(full.unsqueeze(0), "the inputs")
+        _check_finite(empty, "the baselines")
+        self.anchors = Anchors.measure(full, empty)
+
+    def _settled(self, samples_per_call: int | None) -> int:
+        if not self._scorer.one_row_per_call:
+            return samples_per_call or 2**31
+        if samples_per_call not in (None, 1):
+            raise ArgumentError(
+                "perturbations_per_eval",
+                expected="1, since forward_func returns one number per call",
+                found=str(samples_per_call),
+                mend="Leave it out, or return one score for every row.",
+            )
+        return 1
+
+    def _closed(self) -> Tensor:
+        shape = (1, self.batch, self.blend.groups.n_gates)
+        return torch.zeros(shape, device=self.blend.inputs[0].device, dtype=self.blend.dtype)
+
+    def _shown(self) -> Tensor:
+        return self.reference_order[:_MOST_REFERENCES]
+
+    def _scores(self, gates: Tensor, draws: Tensor, examples: Tensor | None = None) -> Tensor:
+        everyone = examples is None or len(examples) == self.batch
+        blend = self.blend if examples is None or everyone else self.blend.rows(examples.to(gates.device))
+        rows = torch.arange(self.batch) if examples is None or everyone else examples
+        draws, size = draws.to(gates.device), self.samples_per_call
+        parts = [
+            self._scorer.scores(blend(z, d), rows)
+            for z, d in zip(torch.split(gates, size), torch.split(draws, size), strict=True)
+        ]
+        return torch.cat(parts).to(blend.dtype)
+
+    def loss(self, gates: Tensor, draws: Tensor) -> Tensor:
+        """Loss of gate values [samples, batch, gates], with a reference for each; [samples, batch]."""
+        views = self.objective.views(gates)
+        scores = self._scores(views, draws.repeat(self.objective.n_views))
+        return self.objective.loss(scores, self.anchors)
+
+    @torch.no_grad()
+    def measure(self, selections: Tensor, examples: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Scores of hard selections, averaged over references, and the shares they achieve.
+
+        A share is what the selection keeps of the output, or, where the objective only removes, what its
+        removal takes away.
+
+        Args:
+            selections: open gates, bool [k, examples, gates].
+            examples: the examples they are of, long [examples] on the CPU; None for all.
+
+        Returns:
+            Mean scores and mean achieved shares, both [k, examples].
+        """
+        keeps, fidelity = self.objective.keeps, self.objective.fidelity
+        scores = self._selected_scores(selections if keeps else ~selections, examples)
+        anchors = self.anchors if examples is None else self.anchors.rows(examples.to(scores.device))
+        share = fidelity.retained(scores, anchors) if keeps else 1 - fidelity.remaining(scores, anchors)
+        return scores.mean(1), share.mean(1)
+
+    @torch.no_grad()
+    def measure_other(self, selections: Tensor) -> Tensor:
+        """Scores of the view that `measure` does not look at, averaged over references, [k, batch]."""
+        return self._selected_scores(~selections if self.objective.keeps else selections, None).mean(1)
+
+    def _selected_scores(self, selections: Tensor, examples: Tensor | None) -> Tensor:
+        """[k, examples, gates] -> [k, references, examples]."""
+        references = self._shown()
+        gates = selections.repeat_interleave(len(references), 0).to(self.blend.dtype)
+        scores = self._scores(gates, references.repeat(len(selections)), examples)
+        return scores.reshape(len(selections), len(references), -1)
+
+    @property
+    def evaluations(self) -> Tensor:
+        """Model rows evaluated so far for each example, long [batch] on the CPU."""
+        return self._scorer.evaluations.clone()
+
+    @property
+    def target(self) -> Tensor | None:
+        """What is explained in each example, long [batch, output dimensions - 1]."""
+        return self._scorer.target
+
+
+def _check_finite(scores: Tensor, where: str) -> None:
+    if not bool(scores.isfinite().all()):
+        rows: Sequence[int] = (~scores.isfinite()).any(0).nonzero().flatten().tolist()
+        raise ArgumentError(
+            "forward_func",
+            expected=f"finite scores on {where}",
+            found=f"NaN or inf for examples {rows[:8]}",
+            mend="Check the model on these rows; a baseline of zeros may be outside its domain.",
+        )

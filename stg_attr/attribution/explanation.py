@@ -1,0 +1,360 @@
+"""Explanation: the attributions of a batch of examples, with the evidence for them."""
+
+from __future__ import annotations
+
+import enum
+import html
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import FeatureGroups, GateDistribution
+from stg_attr.solve import Ranking
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import pandas as pd
+
+__all__ = ["Curve", "Explanation", "Scores", "Status"]
+
+
+class Status(enum.Enum):
+    """How far an example's explanation can be trusted; the value is the sentence that says so."""
+
+    CONVERGED = "Converged: the selected features were the same when two thirds of the steps were done."
+    NOT_CONVERGED = "Not converged: the selected features still changed in the last third; raise n_steps."
+    NOTHING_TO_EXPLAIN = "Nothing to explain: the baseline scores the same as the input; choose another one."
+    BASELINE_HIGHER = (
+        "Read with care: the baseline scores higher than the input, so the features shown are those that "
+        "lower the score."
+    )
+    NOT_FINITE = "The model returned NaN or inf for some blended inputs; those samples were left out."
+    INTERRUPTED = "Interrupted before the last step; this is what was learned until then."
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Measured scores of each example, all [batch], in the units of the model's output.
+
+    Attributes:
+        full: of the input, s(x).
+        baseline: of the baseline, or the mean over references, s(b).
+        kept: with only the selected features shown.
+        removed: with the selected features hidden.
+    """
+
+    full: Tensor
+    baseline: Tensor
+    kept: Tensor
+    removed: Tensor
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The measured budget curve: scores when only the top k features are kept, and when they are removed.
+
+    Attributes:
+        n_open: k, ascending, long [batch, points].
+        kept: score of what is kept (insertion), [batch, points].
+        removed: score of what is left (deletion), [batch, points].
+        retained: share of the output that the top k keep (with `Delete`: take away), as the objective reads
+            it, [batch, points].
+    """
+
+    n_open: Tensor
+    kept: Tensor
+    removed: Tensor
+    retained: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What `StochasticGates.explain` returns: data only, detached, on the device of the inputs.
+
+    Attributes:
+        attributions: active probability of each element's gate, in [0, 1], in the structure of the inputs;
+            0 for elements that are never gated.
+        log_alpha: gate parameters as reported, [batch, gates]; -inf where an example has no such gate.
+        active_probabilities: P(z > 0) at `log_alpha`, [batch, gates].
+        selected: the features reported as needed, bool [batch, gates].
+        influence: root mean square slope of the loss in each gate, [batch, gates]: the feature matters
+            somewhere, in either direction.
+        feature_ids: id of each gate in the `feature_mask` as given, long [batch, gates]; -1 for none.
+        feature_mask: column of each element's gate, -1 where never gated, one [1 or batch, ...] per input.
+        target: position of the explained score in a row of outputs, long [batch, dims]; None where a row
+            is one number.
+        scores: of input, baseline, kept and removed features, measured.
+        curve: kept and removed scores against the number of open gates, measured.
+        loss_trace: mean loss of each step, [steps, batch]; NaN for steps that an interruption left out.
+        status: one per example.
+        n_evaluations: rows the model was run on for each example, long [batch].
+        seed: of the noise.
+        gates: distribution of the gates.
+        inputs: what was explained, one tensor per input.
+        baselines: what closed gates show, the mean over references, one [1 or batch, ...] per input.
+    """
+
+    attributions: Tensor | tuple[Tensor, ...]
+    log_alpha: Tensor
+    active_probabilities: Tensor
+    selected: Tensor
+    influence: Tensor
+    feature_ids: Tensor
+    feature_mask: tuple[Tensor, ...]
+    target: Tensor | None
+    scores: Scores
+    curve: Curve
+    loss_trace: Tensor
+    status: tuple[Status, ...]
+    n_evaluations: Tensor
+    seed: int
+    gates: GateDistribution
+    inputs: tuple[Tensor, ...]
+    baselines: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    @property
+    def n_selected(self) -> Tensor:
+        """Number of selected features, long [batch]."""
+        return self.selected.sum(1)
+
+    @property
+    def budget(self) -> Tensor:
+        """Share of the features that is selected, [batch]."""
+        return self.n_selected / (self.feature_ids >= 0).sum(1)
+
+    @property
+    def retained(self) -> Tensor:
+        """Retained score of the selected features alone, v = (s(kept) - s(b)) / (s(x) - s(b)), [batch]."""
+        return self._share(self.scores.kept)
+
+    @property
+    def remaining(self) -> Tensor:
+        """Retained score of everything but the selected features, [batch]."""
+        return self._share(self.scores.removed)
+
+    def _share(self, scores: Tensor) -> Tensor:
+        span = self.scores.full - self.scores.baseline
+        return (scores - self.scores.baseline) / torch.where(span == 0, torch.ones_like(span), span)
+
+    @property
+    def sufficiency(self) -> Tensor:
+        """s(x) - s(kept), [batch]: small when the selected features suffice.
+
+        ERASER: A Benchmark to Evaluate Rationalized NLP Models (DeYoung et al., 2020),
+        https://arxiv.org/abs/1911.03429.
+        """
+        return self.scores.full - self.scores.kept
+
+    @property
+    def comprehensiveness(self) -> Tensor:
+        """s(x) - s(removed), [batch]: large when nothing outside the selected features does the same.
+
+        ERASER: A Benchmark to Evaluate Rationalized NLP Models (DeYoung et al., 2020),
+        https://arxiv.org/abs/1911.03429.
+        """
+        return self.scores.full - self.scores.removed
+
+    @property
+    def converged(self) -> Tensor:
+        """Whether each example's status is free of doubt, bool [batch]."""
+        return torch.tensor([status is Status.CONVERGED for status in self.status])
+
+    def to(self, device: torch.device, *, single: bool | None = None) -> Explanation:
+        """The same explanation on another device.
+
+        Args:
+            device: where its tensors go.
+            single: attributions as one tensor instead of a tuple of one; None leaves them.
+        """
+        moved = {f.name: _moved(getattr(self, f.name), device) for f in fields(self)}
+        if single:
+            moved["attributions"] = moved["attributions"][0]
+        return Explanation(**moved)
+
+    def at(self, *, budget: float | None = None, retain: float | None = None) -> Explanation:
+        """The same solve read at another sparsity; the model is not run again.
+
+        Only measured points of the curve are read, so the scores of the result are measured too.
+
+        Args:
+            budget: the largest share of features to select, in [0, 1]: the largest measured k within it.
+            retain: the share of the output to keep, at most 1: the smallest measured k that does.
+
+        Raises:
+            ArgumentError: not exactly one of the two is given, or it is outside its range.
+        """
+        if (budget is None) == (retain is None):
+            raise ArgumentError(
+                "at",
+                expected="either budget or retain",
+                found="both" if budget is not None else "neither",
+                mend="For example explanation.at(budget=0.1) or explanation.at(retain=0.9).",
+            )
+        asked = budget if budget is not None else retain
+        if asked is None or not 0 <= asked <= 1:
+            raise ArgumentError(
+                "budget" if retain is None else "retain",
+                expected="a number in [0, 1]",
+                found=repr(asked),
+                mend="It is a share, not a count or a percentage.",
+            )
+        fits = self._within(asked) if retain is None else self.curve.retained < asked
+        # curve points ascend: the last that fits the budget, or the one after the run that keeps too little
+        point = fits.long().cumprod(1).sum(1) - (1 if retain is None else 0)
+        return self._read_at(point.clamp(0, fits.shape[1] - 1))
+
+    def _within(self, budget: float) -> Tensor:
+        n_gates = (self.feature_ids >= 0).sum(1, keepdim=True)
+        return self.curve.n_open <= budget * n_gates + 1e-6
+
+    def _read_at(self, point: Tensor) -> Explanation:
+        """Read the curve at one point for each example, long [batch]."""
+        index = point.unsqueeze(1)
+        visible = (self.influence > 0) & (self.feature_ids >= 0)
+        ranking = Ranking.of(self.log_alpha, visible)
+        selected = ranking.top(self.curve.n_open.gather(1, index))[0]
+        half = self.gates.parameter_at(torch.tensor(0.5, dtype=self.log_alpha.dtype))
+        log_alpha = ranking.at(selected, half.to(self.log_alpha.device))
+        log_alpha = torch.where(visible.any(1, keepdim=True), log_alpha, self.log_alpha)
+        probabilities = self.gates.active_probability(log_alpha)
+        scores = replace(
+            self.scores,
+            kept=self.curve.kept.gather(1, index).squeeze(1),
+            removed=self.curve.removed.gather(1, index).squeeze(1),
+        )
+        return replace(
+            self,
+            attributions=self._laid_out(probabilities),
+            log_alpha=log_alpha,
+            active_probabilities=probabilities,
+            selected=selected,
+            scores=scores,
+        )
+
+    def _laid_out(self, values: Tensor) -> Tensor | tuple[Tensor, ...]:
+        groups = FeatureGroups.from_columns(self.feature_mask, self.feature_ids)
+        laid_out = lay_out(values, groups, self.inputs)
+        return laid_out if isinstance(self.attributions, tuple) else laid_out[0]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per example and feature: id, active probability, log_alpha, influence, selected.
+
+        Needs pandas.
+        """
+        import pandas as pd
+
+        example, column = (self.feature_ids >= 0).nonzero(as_tuple=True)
+        names = {"feature": "feature_ids", "active_probability": "active_probabilities"}
+        columns = ("feature", "active_probability", "log_alpha", "influence", "selected")
+        values = {name: getattr(self, names.get(name, name))[example, column].cpu() for name in columns}
+        return pd.DataFrame({"example": example.cpu(), **values})
+
+    def __repr__(self) -> str:
+        evaluations = f"{self.n_evaluations.float().mean():.0f} evaluations each"
+        lines = [f"Explanation of {len(self)} examples, {evaluations}, seed {self.seed}"]
+        lines += [f"  {i}: {self.describe(i)}" for i in range(min(len(self), 8))]
+        return "\n".join(lines + (["  ..."] if len(self) > 8 else []))
+
+    def _repr_html_(self) -> str:
+        """The fitting picture and the evidence, for notebooks; the evidence alone without matplotlib."""
+        try:
+            # by name, because pictures stand on this layer and not the other way round
+            picture: str = importlib.import_module("stg_attr.viz").html(self)
+        except ImportError:
+            return f"<pre>{html.escape(repr(self))}</pre>"
+        return picture
+
+    def describe(self, example: int = 0) -> str:
+        """The evidence of one example as a sentence."""
+        n = int((self.feature_ids[example] >= 0).sum())
+        scores, kept, left = self.scores, float(self.retained[example]), float(self.remaining[example])
+        return (
+            f"{int(self.n_selected[example])} of {n} features keep {kept:.0%} of the score; "
+            f"without them {left:.0%} is left "
+            f"(score {float(scores.full[example]):.4g}, baseline {float(scores.baseline[example]):.4g}, "
+            f"kept {float(scores.kept[example]):.4g}, removed {float(scores.removed[example]):.4g}). "
+            f"{self.status[example].value}"
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to a safetensors file, which holds tensors and text and no code."""
+        from ._files import save
+
+        save(self, path)
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> Explanation:
+        """Read a file written by `save`; tensors come to the CPU.
+
+        Raises:
+            ArgumentError: the file is not one, or is damaged.
+        """
+        from ._files import load
+
+        return load(path)
+
+
+def lay_out(values: Tensor, groups: FeatureGroups, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Give every input element the value of its gate, [batch, gates], and 0 where it has none."""
+    return tuple(
+        groups.expand(values.unsqueeze(0), i, ungated=0.0)[0].expand(x.shape).to(attribution_dtype(x)).clone()
+        for i, x in enumerate(inputs)
+    )
+
+
+def attribution_dtype(x: Tensor) -> torch.dtype:
+    """float64 for float64 inputs, else float32: half precision would tie probabilities near 1."""
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to(device)
+    if isinstance(value, (Scores, Curve)):
+        return type(value)(*(getattr(value, f.name).to(device) for f in fields(value)))
+    if isinstance(value, tuple):
+        return tuple(_moved(part, device) for part in value)
+    return value
+
+
+def join(parts: Sequence[Explanation]) -> Explanation:
+    """One explanation from those of consecutive parts of a batch.
+
+    `inputs`, `baselines` and `feature_mask`, which parts may share, stay those of the first part.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    stays = ("seed", "gates", "inputs", "baselines", "feature_mask")
+    joined = {
+        f.name: _joined([getattr(part, f.name) for part in parts], f.name)
+        for f in fields(Explanation)
+        if f.name not in stays
+    }
+    return replace(parts[0], **joined)
+
+
+def _joined(values: list[Any], name: str = "") -> Any:
+    first = values[0]
+    if first is None:
+        return None
+    if isinstance(first, (Scores, Curve)):
+        columns = {f.name: _joined([getattr(value, f.name) for value in values]) for f in fields(first)}
+        return type(first)(**columns)
+    if name == "status":
+        return tuple(status for value in values for status in value)
+    if isinstance(first, tuple):
+        return tuple(_joined(list(column)) for column in zip(*values, strict=True))
+    if name == "loss_trace":  # shorter where a part was interrupted
+        steps = max(len(value) for value in values)
+        gaps = [value.new_full((steps - len(value), value.shape[1]), torch.nan) for value in values]
+        return torch.cat([torch.cat(pair) for pair in zip(values, gaps, strict=True)], 1)
+    return torch.cat(values)

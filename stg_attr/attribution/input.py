@@ -1,0 +1,286 @@
+"""StochasticGates: explain the predictions of any model by gates over its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from captum.attr import PerturbationAttribution
+from captum.log import log_usage
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import BinaryConcrete, Blend, FeatureGroups, GateDistribution, as_references
+from stg_attr.objective import Hybrid, Objective, Sparsity, Sweep
+from stg_attr.solve import Estimator, Reparameterized, Solver
+
+from .arguments import Baselines, Effort, Inputs, checked_inputs
+from .case import Case
+from .explanation import Explanation, Status, join
+from .model import module_of, undisturbed
+from .reading import read
+from .scoring import Scorer, Target, as_index
+
+__all__ = ["StochasticGates"]
+
+
+class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum ships no types
+    r"""Attribution by stochastic gates: learns which features a prediction needs.
+
+        min_a  E_z[ loss(x_z) ] + sparsity,   x_z = z x + (1 - z) b,   z ~ gates(a)
+
+    Every feature (each group of input elements that share an id in `feature_mask`) gets a gate. The
+    attribution of a feature is the probability that its gate is active, read at the smallest budget
+    that keeps 90 % of the score. The objects that say what is asked go here; what is explained, and how long
+    it may take, goes to `attribute` and `explain`.
+
+    Args:
+        forward_func: the model, or any function of the inputs that returns one row of outputs per input
+            row, differentiable unless the estimator needs no gradient.
+        objective: what the kept and the removed features must do.
+        sparsity: at which budgets gates are learned and read.
+        gates: distribution of the gates.
+        estimator: of the gradient.
+        device: where the solve runs; the device of the model's parameters, else of the inputs, by default.
+
+    Raises:
+        ArgumentError: the model is not callable, or a part is not of its kind.
+
+    Example:
+        >>> model = lambda x: 3 * x[:, 0] - 2 * x[:, 1] + 0 * x[:, 2]
+        >>> stg = StochasticGates(model)
+        >>> (stg.attribute(torch.tensor([[1.0, -1.0, 1.0]])) > 0.5).tolist()
+        [[True, True, False]]
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        *,
+        objective: Objective | None = None,
+        sparsity: Sparsity | None = None,
+        gates: GateDistribution | None = None,
+        estimator: Estimator | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(forward_func)
+        self.objective = Hybrid() if objective is None else objective
+        self.sparsity = Sweep() if sparsity is None else sparsity
+        self.gates = BinaryConcrete(temperature=1.3) if gates is None else gates
+        self.estimator = Reparameterized() if estimator is None else estimator
+        self.device = None if device is None else torch.device(device)
+        self._check_parts()
+
+    @log_usage()  # type: ignore[untyped-decorator]  # captum's NoiseTunnel looks for the __wrapped__ it sets
+    def attribute(
+        self,
+        inputs: Inputs,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        feature_mask: Inputs | None = None,
+        n_steps: int = 12,
+        n_samples: int | None = None,
+        perturbations_per_eval: int | None = None,
+        internal_batch_size: int | None = None,
+        seed: int = 0,
+        return_input_shape: bool = True,
+        show_progress: bool = False,
+    ) -> Inputs:
+        """Active probability of every input element's gate, in [0, 1].
+
+        Args:
+            inputs: what to explain, [batch, ...], or a tuple of such tensors.
+            baselines: what closed gates show: a number, a tensor [1 or batch, ...], reference rows
+                [references, ...] of which each sample shows one, or a function of the input; or a tuple of
+                these, one per input. None for 0.
+            target: the output to explain: a class, a tuple of indices, or one of these per example; None for
+                each example's own predicted class.
+            additional_forward_args: passed on to the model; tensors with `batch` rows are repeated with them.
+            feature_mask: integers, broadcastable to the inputs: elements with one id share one gate, over
+                all inputs; -1 for elements that are never gated. None gives each element its own gate.
+            n_steps: updates of the gates.
+            n_samples: gate samples per update; each costs one model evaluation, two with `Hybrid`. None for
+                as many as cost 32.
+            perturbations_per_eval: gate samples in one call of the model; None for all of an update.
+            internal_batch_size: examples solved together; None for all.
+            seed: of the noise. One seed gives one result; the global random state is not used.
+            return_input_shape: if False, one value per feature is returned.
+            show_progress: show a progress bar.
+
+        Returns:
+            Attributions in the structure and shape of the inputs, or [batch, features].
+
+        Raises:
+            ArgumentError: an argument, or the model's output, cannot be used.
+        """
+        case = self._solve(
+            inputs, baselines, target, additional_forward_args, feature_mask,
+            Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed), show_progress,
+            with_curve=False,
+        )  # fmt: skip
+        attributions: Inputs = case.attributions if return_input_shape else case.active_probabilities
+        return attributions
+
+    def explain(
+        self,
+        inputs: Inputs,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        feature_mask: Inputs | None = None,
+        n_steps: int = 12,
+        n_samples: int | None = None,
+        perturbations_per_eval: int | None = None,
+        internal_batch_size: int | None = None,
+        seed: int = 0,
+        show_progress: bool = False,
+    ) -> Explanation:
+        """The same attributions with the evidence for them: see `attribute` for the arguments.
+
+        The budget curve, and the removal of the selected features, are measured by some more evaluations.
+
+        Returns:
+            Attributions, gates, measured scores, curve, status and counts.
+
+        Raises:
+            ArgumentError: an argument, or the model's output, cannot be used.
+        """
+        return self._solve(
+            inputs, baselines, target, additional_forward_args, feature_mask,
+            Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed), show_progress,
+            with_curve=True,
+        )  # fmt: skip
+
+    def attribute_future(self, *args: Any, **kwargs: Any) -> None:
+        """Not offered: a solve is many calls of the model, one after the other."""
+        raise NotImplementedError("StochasticGates has no attribute_future; call attribute.")
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """True: a gate switches between the baseline and the input, as other perturbation methods do."""
+        return True
+
+    def _solve(
+        self,
+        inputs: Inputs,
+        baselines: Baselines,
+        target: Target,
+        arguments: Any,
+        feature_mask: Inputs | None,
+        effort: Effort,
+        show_progress: bool,
+        with_curve: bool,
+    ) -> Explanation:
+        given = checked_inputs(inputs)
+        home, device = given[0].device, self._solve_device(given[0])
+        self._check_estimator(given)
+        index = as_index(target, len(given[0]))
+        arguments = arguments if isinstance(arguments, tuple) else () if arguments is None else (arguments,)
+        with undisturbed(self.forward_func, device, effort.seed):
+            moved = tuple(x.detach().to(device).clone() for x in given)
+            arguments = tuple(a.to(device) if isinstance(a, Tensor) else a for a in arguments)
+            groups = FeatureGroups.from_mask(feature_mask, moved)
+            whole = Blend(moved, as_references(baselines, moved), groups)
+            batch = len(given[0])
+            size = min(effort.internal_batch_size or batch, batch)
+            starts = range(0, batch, size)
+            total = len(starts) * effort.n_steps
+            with _progress(f"{self.get_name()} attribution", total, show_progress) as bar:
+                parts: list[Explanation] = []
+                for i in starts:
+                    rows = slice(i, i + size)
+                    part = self._solve_rows(whole, rows, index, arguments, effort, with_curve, bar)
+                    if parts and Status.INTERRUPTED in parts[-1].status:
+                        part = replace(part, status=(Status.INTERRUPTED,) * len(part))
+                    if Status.INTERRUPTED in part.status:  # the rest gets one step, and says so
+                        effort = replace(effort, n_steps=1)
+                    parts.append(part)
+            explanation = replace(
+                join(parts),
+                inputs=moved,
+                feature_mask=groups.index,
+                baselines=tuple(reference.mean(0) for reference in whole.references),
+            )
+            return explanation.to(home, single=isinstance(inputs, Tensor))
+
+    def _solve_rows(
+        self,
+        whole: Blend,
+        rows: slice,
+        index: Tensor | None,
+        arguments: tuple[Any, ...],
+        effort: Effort,
+        with_curve: bool,
+        bar: tqdm[Any],
+    ) -> Explanation:
+        blend = whole.rows(rows)
+        scorer = Scorer(self.forward_func, arguments, len(whole.inputs[0]), rows)
+        case = Case(
+            blend,
+            scorer,
+            self.objective,
+            index[rows] if index is not None and len(index) > 1 else index,
+            effort.perturbations_per_eval,
+            effort.seed,
+        )
+        solver = Solver(
+            self.gates,
+            self.sparsity,
+            self.estimator,
+            effort.n_steps,
+            effort.samples(self.objective.n_views),
+            case.samples_per_call,
+            effort.seed,
+        )
+        solution = solver.fit(
+            case.loss, blend.groups, case.batch, case.reference_order, blend.dtype, bar.update
+        )
+        return read(case, solution, solver, with_curve)
+
+    def _check_parts(self) -> None:
+        if not callable(self.forward_func):
+            raise ArgumentError(
+                "forward_func",
+                expected="a model, or a function of the inputs",
+                found=repr(self.forward_func),
+                mend="Wrap it in a function that returns one row of outputs per input row.",
+            )
+        kinds = {
+            "objective": Objective,
+            "sparsity": Sparsity,
+            "gates": GateDistribution,
+            "estimator": Estimator,
+        }
+        for name, kind in kinds.items():
+            part = getattr(self, name)
+            if not isinstance(part, kind):
+                raise ArgumentError(
+                    name,
+                    expected=f"an instance of a subclass of {kind.__name__}",
+                    found=repr(part),
+                    mend="Pass an object such as Preserve() or FixedWeight(0.01), not a class or a name.",
+                )
+
+    def _check_estimator(self, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(self.estimator, Reparameterized) and not all(x.is_floating_point() for x in inputs):
+            raise ArgumentError(
+                "inputs",
+                expected="floating-point inputs, since the default estimator differentiates through them",
+                found=str([str(x.dtype) for x in inputs]),
+                mend="Use estimator=ScoreFunction(), which needs no gradient, or convert them with .float().",
+            )
+
+    def _solve_device(self, x: Tensor) -> torch.device:
+        if self.device is not None:
+            return self.device
+        module = module_of(self.forward_func)
+        parameter = None if module is None else next(module.parameters(), None)
+        return x.device if parameter is None else parameter.device
+
+
+def _progress(description: str, total: int, show: bool) -> tqdm[Any]:
+    return tqdm(total=total, desc=description, disable=not show)

@@ -1,0 +1,42 @@
+"""The model as it is found and left: where it lives, and what a solve must not disturb."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["module_of", "undisturbed"]
+
+
+def module_of(forward: Callable[..., Any]) -> nn.Module | None:
+    owner = getattr(forward, "__self__", forward)
+    return owner if isinstance(owner, nn.Module) else None
+
+
+@contextlib.contextmanager
+def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) -> Iterator[None]:
+    """Gradients on, whatever the caller's mode is, and the caller's random state put back afterwards."""
+    _warn_about_training_mode(forward)
+    devices = [device] if device.type == "cuda" else []
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
+        torch.default_generator.manual_seed(seed % 2**63)  # for models that draw noise of their own
+        if devices:
+            torch.cuda.manual_seed(seed % 2**63)
+        yield
+
+
+def _warn_about_training_mode(forward: Callable[..., Any]) -> None:
+    module = module_of(forward)
+    noisy = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
+    if module is not None and any(isinstance(m, noisy) and m.training for m in module.modules()):
+        warnings.warn(
+            "The model is in training mode: with dropout or batch normalisation, an example's score depends "
+            "on chance or on the other rows. Call model.eval() before explaining it.",
+            UserWarning,
+            stacklevel=5,
+        )

@@ -1,0 +1,122 @@
+"""Reading: from learned gates to attributions and the evidence for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from stg_attr.gates import GateDistribution
+from stg_attr.objective import RetainedScore
+from stg_attr.solve import Ranking, SelectionFamily, Solution, Solver
+
+from .case import Case
+from .explanation import Curve, Explanation, Scores, Status, lay_out
+
+__all__ = ["read"]
+
+_CURVE_POINTS = 12  # counts of open gates, spread geometrically, at which every curve is measured
+_ALIKE = 0.8  # selections that overlap by this share (Jaccard) count as the same
+
+
+def read(case: Case, solution: Solution, solver: Solver, with_curve: bool) -> Explanation:
+    """Read a solution at the sparsity asked for, and measure what it claims.
+
+    Args:
+        case: the examples.
+        solution: their gates.
+        solver: how they were learned.
+        with_curve: measure removals and the budget curve too; without it, `scores.removed` is NaN.
+    """
+    explainable = case.anchors.explainable.unsqueeze(1)
+    exists = case.blend.groups.exists.expand_as(solution.parameter)
+    visible = (solution.influence > 0) & exists & explainable
+    ranking = Ranking.of(solution.parameter, visible)
+    family = SelectionFamily(ranking, lambda *which: case.measure(*which)[1])
+    count = torch.where(visible.any(1), solver.sparsity.n_open(family), 0)
+    ranking = family.ranking
+    selected = ranking.top(count.unsqueeze(1))[0]
+    log_alpha = _reported(ranking, selected, solver.gates)
+    log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
+    probabilities = solver.gates.active_probability(log_alpha)
+    scores, curve = _evidence(case, ranking, count, with_curve)
+    groups = case.blend.groups
+    return Explanation(
+        attributions=lay_out(probabilities, groups, case.blend.inputs),
+        log_alpha=log_alpha,
+        active_probabilities=probabilities,
+        selected=selected,
+        influence=solution.influence,
+        feature_ids=groups.feature_ids.expand_as(exists),
+        feature_mask=groups.index,
+        target=case.target,
+        scores=scores,
+        curve=curve,
+        loss_trace=solution.loss_trace,
+        status=_statuses(case, solution, visible, count, scores),
+        n_evaluations=case.evaluations,
+        seed=solver.seed,
+        gates=solver.gates,
+        inputs=case.blend.inputs,
+        baselines=case.blend.references,
+    )
+
+
+def _reported(ranking: Ranking, selected: Tensor, gates: GateDistribution) -> Tensor:
+    half = gates.parameter_at(torch.tensor(0.5, dtype=ranking.parameter.dtype))
+    return ranking.at(selected, half.to(ranking.parameter.device))
+
+
+def _evidence(case: Case, ranking: Ranking, count: Tensor, with_curve: bool) -> tuple[Scores, Curve]:
+    anchors = case.anchors
+    if not with_curve:
+        unknown = torch.full_like(anchors.full, torch.nan)
+        nothing = anchors.full.new_zeros(case.batch, 0)
+        return (
+            Scores(anchors.full, anchors.baseline, unknown, unknown),
+            Curve(nothing.long(), nothing, nothing, nothing),
+        )
+    counts = torch.cat([_curve_counts(ranking.n_visible), count.unsqueeze(1)], 1).sort(1).values
+    top = ranking.top(counts)
+    one, achieved = case.measure(top)
+    other = case.measure_other(top)
+    kept, removed = (one, other) if case.objective.keeps else (other, one)
+    curve = Curve(counts, kept.T, removed.T, achieved.T)
+    chosen = (counts == count.unsqueeze(1)).long().argmax(1, keepdim=True)
+    here = replace(curve, **{name: value.gather(1, chosen) for name, value in vars(curve).items()})
+    return Scores(anchors.full, anchors.baseline, here.kept.squeeze(1), here.removed.squeeze(1)), curve
+
+
+def _curve_counts(n: Tensor) -> Tensor:
+    """0, 1, ... n in geometric steps, long [batch, points]."""
+    share = torch.arange(_CURVE_POINTS, device=n.device) / (_CURVE_POINTS - 1)
+    counts = ((n + 1).unsqueeze(1) ** share).round().long() - 1
+    return counts.minimum(n.unsqueeze(1))
+
+
+def _statuses(
+    case: Case, solution: Solution, visible: Tensor, count: Tensor, scores: Scores
+) -> tuple[Status, ...]:
+    before, after = (
+        Ranking.of(parameter, visible).top(count.unsqueeze(1))[0]
+        for parameter in (solution.earlier, solution.parameter)
+    )
+    overlap = (before & after).sum(1) / (before | after).sum(1).clamp_min(1)
+    verdicts = (
+        (~case.anchors.explainable, Status.NOTHING_TO_EXPLAIN),
+        (~solution.loss_trace.isfinite().all(0), Status.NOT_FINITE),
+        (torch.full_like(count, solution.interrupted, dtype=torch.bool), Status.INTERRUPTED),
+        (overlap < _ALIKE, Status.NOT_CONVERGED),
+        (_lowers(case, scores), Status.BASELINE_HIGHER),
+    )
+    return tuple(
+        next((status for applies, status in verdicts if bool(applies[i])), Status.CONVERGED)
+        for i in range(len(count))
+    )
+
+
+def _lowers(case: Case, scores: Scores) -> Tensor:
+    """Whether a question about what speaks for a score is asked of a score below its baseline."""
+    asks_for = isinstance(case.objective.fidelity, RetainedScore)
+    return (scores.baseline > scores.full) & asks_for

@@ -1,0 +1,246 @@
+"""Scoring: one number per row from any model, and the count of rows that were asked for."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+
+__all__ = ["Scorer", "Target", "as_index", "resolve_target"]
+
+#: What to explain, as captum takes it: a class, a position in an output of several dimensions, or one of
+#: these per example; None for the predicted class.
+Target: TypeAlias = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
+
+
+class Scorer:
+    """Runs the model on blended rows and picks the explained output.
+
+    Args:
+        forward: takes the inputs and the additional arguments, returns [rows, ...].
+        arguments: additional arguments; tensors with `batch` rows go along with their examples.
+        batch: number of examples.
+        rows: those of the examples that are scored; None for all.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        batch: int,
+        rows: slice | None = None,
+    ) -> None:
+        rows = slice(None) if rows is None else rows
+        self._forward = forward
+        self._go_along = [_per_example(argument, batch) for argument in arguments]
+        self._arguments = [
+            _differentiable(argument[rows] if go_along else argument)
+            for argument, go_along in zip(arguments, self._go_along, strict=True)
+        ]
+        self._batch = len(range(batch)[rows])
+        self.target: Tensor | None = None
+        self.one_row_per_call = False
+        self.evaluations = torch.zeros(self._batch, dtype=torch.long)
+
+    def output(self, inputs: Sequence[Tensor], examples: Tensor) -> Tensor:
+        """The model's raw output on rows sample by sample, [samples * examples, ...].
+
+        Args:
+            inputs: blended inputs, each [samples * examples, ...].
+            examples: the examples they belong to, long [examples] on the CPU.
+        """
+        rows = inputs[0].shape[0]
+        repeats = rows // len(examples)
+        self.evaluations[examples] += repeats
+        arguments = (
+            _repeated(argument[examples], repeats) if go_along else argument
+            for argument, go_along in zip(self._arguments, self._go_along, strict=True)
+        )
+        output = self._forward(*inputs, *arguments)
+        return _checked_output(output, rows, self.one_row_per_call)
+
+    def observe(self, inputs: tuple[Tensor, ...], index: Tensor | None) -> Tensor:
+        """Run the model on the inputs themselves and settle what is explained: `target`, [batch, dims].
+
+        Args:
+            inputs: the inputs, each [batch, ...].
+            index: the target from `as_index`.
+
+        Returns:
+            The explained score of each example, [batch].
+        """
+        self.one_row_per_call = self._batch == 1
+        everyone = torch.arange(self._batch)
+        output = self.output(inputs, everyone)
+        self.one_row_per_call = output.dim() == 0
+        self.target = resolve_target(index, output.reshape(1) if output.dim() == 0 else output)
+        return self._picked(output, everyone)[0]
+
+    def scores(self, inputs: Sequence[Tensor], examples: Tensor) -> Tensor:
+        """The explained score of each row, [samples, examples]; arguments as for `output`."""
+        return self._picked(self.output(inputs, examples), examples)
+
+    def _picked(self, output: Tensor, examples: Tensor) -> Tensor:
+        if output.dim() == 0:
+            output = output.reshape(1)
+        if self.target is not None:
+            repeats = output.shape[0] // len(examples)
+            where = self.target[examples.to(output.device)].repeat(repeats, 1).unbind(1)
+            rows = torch.arange(output.shape[0], device=output.device)
+            output = output[tuple([rows, *where])]  # noqa: C409  # Python 3.10 unpacks only in a list
+        return output.reshape(-1, len(examples))
+
+
+def _repeated(argument: Tensor, repeats: int) -> Tensor:
+    return argument.repeat(repeats, *([1] * (argument.dim() - 1)))
+
+
+def _per_example(argument: Any, batch: int) -> bool:
+    return isinstance(argument, Tensor) and argument.dim() > 0 and argument.shape[0] == batch
+
+
+def _differentiable(argument: Any) -> Any:
+    """A tensor made under `torch.inference_mode` cannot enter a graph; its copy can."""
+    return argument.clone() if isinstance(argument, Tensor) and argument.is_inference() else argument
+
+
+def _checked_output(output: Any, rows: int, scalar_allowed: bool) -> Tensor:
+    mend = "Return one row of outputs per input row; wrap the model in a function if it returns more."
+    if not isinstance(output, Tensor) or output.is_complex():
+        raise ArgumentError(
+            "forward_func",
+            expected="a tensor of real numbers as output",
+            found=str(output.dtype) if isinstance(output, Tensor) else type(output).__name__,
+            mend=mend + " For functions that return plain numbers use estimator=ScoreFunction().",
+        )
+    if output.dim() == 0 and rows == 1 and scalar_allowed:
+        return output
+    if output.dim() == 0 or output.shape[0] != rows or output.numel() == 0:
+        raise ArgumentError(
+            "forward_func",
+            expected=f"an output with one row for each of {rows} input rows",
+            found=f"shape {tuple(output.shape)}",
+            mend=mend,
+        )
+    return output
+
+
+def as_index(target: Target, batch: int) -> Tensor | None:
+    """A target as a tensor, checked as far as it can be without running the model.
+
+    Args:
+        target: as captum takes it.
+        batch: number of examples.
+
+    Returns:
+        Indices, long [1 or batch, indices], or None where the target is None.
+
+    Raises:
+        ArgumentError: the target is of a wrong type or length.
+    """
+    if target is None:
+        return None
+    index = _tensor_as_index(target) if isinstance(target, Tensor) else _entries_as_index(target)
+    if index.shape[0] not in (1, batch):
+        raise ArgumentError(
+            "target",
+            expected=f"one target for all examples, or one for each of {batch}",
+            found=f"{index.shape[0]} of them",
+            mend="Pass an int or a tuple for all examples, or a tensor or list with one entry per example.",
+        )
+    return index
+
+
+def resolve_target(index: Tensor | None, output: Tensor) -> Tensor | None:
+    """The position of each example's score in its row of outputs.
+
+    Args:
+        index: the target from `as_index`; None for the predicted class of outputs [batch, classes].
+        output: the model's output on the inputs, [batch, ...].
+
+    Returns:
+        Indices, long [batch, output dimensions - 1], or None where a row is one number.
+
+    Raises:
+        ArgumentError: a target is missing, or does not fit the output.
+    """
+    batch, depth = output.shape[0], output.dim() - 1
+    if index is None:
+        return _own_prediction(output)
+    if index.shape[1] != depth:
+        raise ArgumentError(
+            "target",
+            expected=f"{depth} indices per example for outputs of shape {tuple(output.shape)}",
+            found=f"{index.shape[1]}",
+            mend="Pass an index for every dimension of the output after the first; None where there is none.",
+        )
+    sizes = torch.tensor(output.shape[1:])
+    wrong = (index < -sizes) | (index >= sizes)
+    if bool(wrong.any()):
+        raise ArgumentError(
+            "target",
+            expected=f"indices into outputs of shape {tuple(output.shape[1:])}",
+            found=f"{index[wrong][0].item()}",
+            mend="Classes count from 0.",
+        )
+    return index.remainder(sizes).expand(batch, depth).to(output.device)
+
+
+def _own_prediction(output: Tensor) -> Tensor | None:
+    if output.dim() == 1:
+        return None
+    if output.dim() == 2:
+        return output.detach().argmax(1, keepdim=True)
+    raise ArgumentError(
+        "target",
+        expected=f"a tuple of {output.dim() - 1} indices, since the model returns {tuple(output.shape)}",
+        found="None",
+        mend="Say which output is explained, or wrap the model in a function that returns one score per row.",
+    )
+
+
+def _tensor_as_index(target: Tensor) -> Tensor:
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise _wrong_type(str(target.dtype))
+    if target.dim() > 2:
+        raise _wrong_type(
+            f"a tensor of shape {tuple(target.shape)}", "Its shape is [batch] or [batch, indices]."
+        )
+    index = target.detach().cpu().long()
+    return index.reshape(-1, 1) if index.dim() < 2 else index
+
+
+def _entries_as_index(target: Any) -> Tensor:
+    entries = [_as_tuple(entry) for entry in (target if isinstance(target, list) else [target])]
+    if len({len(entry) for entry in entries}) > 1:
+        raise _wrong_type(
+            f"tuples of different lengths {sorted({len(entry) for entry in entries})}",
+            "Pass one index for every dimension of the output after the first.",
+        )
+    return torch.tensor(entries) if entries else torch.empty(0, 1, dtype=torch.long)
+
+
+def _as_tuple(entry: Any) -> tuple[int, ...]:
+    flag = isinstance(entry, Tensor) and entry.dtype == torch.bool
+    if isinstance(entry, bool) or flag:  # an int for Python, never a class
+        raise _wrong_type("bool")
+    if isinstance(entry, tuple):
+        return tuple(index for part in entry for index in _as_tuple(part))
+    try:
+        return (operator.index(entry),)
+    except TypeError:
+        raise _wrong_type(type(entry).__name__) from None
+
+
+def _wrong_type(found: str, mend: str = "Convert it with int(...) or .long().") -> ArgumentError:
+    return ArgumentError(
+        "target",
+        expected="an int, a tuple of ints, an integer tensor, or a list of one of these per example",
+        found=found,
+        mend=mend,
+    )

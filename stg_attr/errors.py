@@ -1,0 +1,20 @@
+"""The one exception that the package raises for arguments it cannot use."""
+
+from __future__ import annotations
+
+__all__ = ["ArgumentError"]
+
+
+class ArgumentError(ValueError, AssertionError):
+    """An argument cannot be used; the message says what, expected, found and how to mend it.
+
+    It is a `ValueError`, and an `AssertionError` too, because that is what Captum raises for bad
+    arguments and what code written for Captum catches.
+
+    Example:
+        >>> issubclass(ArgumentError, ValueError) and issubclass(ArgumentError, AssertionError)
+        True
+    """
+
+    def __init__(self, what: str, *, expected: str, found: str, mend: str) -> None:
+        super().__init__(f"{what}: expected {expected}; found {found}. {mend}")

@@ -1,0 +1,214 @@
+"""Blending: what the model sees when some gates are closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+
+from .features import FeatureGroups
+
+__all__ = ["Baseline", "Blend", "ReferenceSet", "as_references"]
+
+
+@dataclass(frozen=True)
+class ReferenceSet:
+    """Many baselines for every example: each sample of the gates is shown one of them.
+
+    A plain tensor whose first dimension is neither 1 nor the batch size means the same; this class
+    says it without depending on the batch size.
+
+    Args:
+        rows: reference rows, [references, ...], of the shape of one example.
+
+    Example:
+        >>> ReferenceSet(torch.zeros(100, 3)).rows.shape
+        torch.Size([100, 3])
+    """
+
+    rows: Tensor
+
+
+#: What a closed gate shows: a number, a tensor ([1 or batch, ...]), many reference rows, or a function of
+#: the input that returns [batch, ...] (blur) or [references, batch, ...] (noise).
+Baseline = int | float | Tensor | ReferenceSet | Callable[[Tensor], Tensor]
+
+
+def as_references(
+    baselines: Baseline | tuple[Baseline | None, ...] | None, inputs: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    """Bring every kind of baseline into one form, for several inputs at once.
+
+    Args:
+        baselines: one baseline, or one per input; None means 0.
+        inputs: the inputs, each [batch, ...].
+
+    Returns:
+        One tensor per input, [references, 1 or batch, ...], broadcastable to the input; all with one
+        reference or the same number of them.
+
+    Raises:
+        ArgumentError: wrong count, type, shape or values.
+    """
+    several = isinstance(baselines, tuple)
+    given = list(baselines) if isinstance(baselines, tuple) else [baselines] * len(inputs)
+    if len(given) != len(inputs) or (not several and len(inputs) > 1 and isinstance(baselines, Tensor)):
+        raise ArgumentError(
+            "baselines",
+            expected=f"one baseline per input, {len(inputs)}",
+            found=str(len(given)) if several else "1 tensor",
+            mend="Pass a tuple with a baseline for every input; None means 0.",
+        )
+    references = tuple(_references(b, x, i) for i, (b, x) in enumerate(zip(given, inputs, strict=True)))
+    counts = {r.shape[0] for r in references} - {1}
+    if len(counts) > 1:
+        raise ArgumentError(
+            "baselines",
+            expected="the same number of reference rows for every input, since they are drawn together",
+            found=f"{sorted(counts)}",
+            mend="Cut the reference sets to one length, or pass a single baseline for some inputs.",
+        )
+    return references
+
+
+def _references(baseline: Baseline | None, x: Tensor, i: int) -> Tensor:
+    what = f"baseline of input {i}"
+    if baseline is None:
+        baseline = 0
+    if isinstance(baseline, (bool, int, float)) or (isinstance(baseline, Tensor) and baseline.dim() == 0):
+        dtype = torch.float64 if isinstance(baseline, float) else None  # the default one would round it
+        return _converted(torch.as_tensor(baseline, dtype=dtype).reshape((1,) * (x.dim() + 1)), x, what)
+    if isinstance(baseline, ReferenceSet):
+        reference = _reference_rows(baseline.rows, x, what)
+    elif isinstance(baseline, Tensor):
+        one_each = baseline.dim() == x.dim() and baseline.shape[0] in (1, x.shape[0])
+        reference = baseline.unsqueeze(0) if one_each else _reference_rows(baseline, x, what)
+    elif callable(baseline):
+        reference = _computed(baseline, x, what)
+    else:
+        raise _wrong_type(what, baseline, "a number, a tensor, a ReferenceSet or a function of the input")
+    _check_shape(reference, x, what)
+    return _converted(reference, x, what)
+
+
+def _computed(baseline: Callable[[Tensor], Tensor], x: Tensor, what: str) -> Tensor:
+    shown = baseline(x.clone())  # it may work in place
+    if not isinstance(shown, Tensor):
+        raise _wrong_type(what, shown, "a function that returns a tensor")
+    return shown.unsqueeze(0) if shown.dim() == x.dim() else shown
+
+
+def _wrong_type(what: str, found: object, expected: str) -> ArgumentError:
+    return ArgumentError(
+        what,
+        expected=expected,
+        found=type(found).__name__,
+        mend="Use torch.as_tensor(...) for arrays and lists of numbers.",
+    )
+
+
+def _converted(reference: Tensor, x: Tensor, what: str) -> Tensor:
+    """A reference in the input's dtype and on its device, where it must be finite too."""
+    if reference.is_complex() and not x.is_complex():
+        raise ArgumentError(
+            what, expected="real numbers", found=str(reference.dtype), mend="Take its .real or .abs()."
+        )
+    converted = reference.detach().to(x.device, x.dtype)
+    if not bool(reference.isfinite().all()) or not bool(converted.isfinite().all()):
+        raise ArgumentError(
+            what,
+            expected=f"finite numbers in the input's {x.dtype}",
+            found="NaN or inf",
+            mend="Clean it with torch.nan_to_num.",
+        )
+    return converted.clone() if converted.is_inference() else converted  # such a tensor enters no graph
+
+
+def _reference_rows(rows: Tensor, x: Tensor, what: str) -> Tensor:
+    if not isinstance(rows, Tensor) or rows.dim() != x.dim() or rows.shape[0] == 0:
+        shape = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
+        raise ArgumentError(
+            what,
+            expected=f"shape {('rows', *x.shape[1:])} as the input's {tuple(x.shape)}",
+            found=str(shape),
+            mend="Give it a leading dimension of 1, of the batch size, or of any number of reference rows.",
+        )
+    return rows.unsqueeze(1)
+
+
+def _check_shape(reference: Tensor, x: Tensor, what: str) -> None:
+    fits = (
+        reference.dim() == x.dim() + 1
+        and reference.shape[0] > 0
+        and reference.shape[1] in (1, x.shape[0])
+        and reference.shape[2:] == x.shape[1:]
+    )
+    if not fits:
+        raise ArgumentError(
+            what,
+            expected=f"one example of shape {tuple(x.shape[1:])}, or 1, {x.shape[0]} or many of them",
+            found=str(tuple(reference.shape[1:] if reference.shape[0] == 1 else reference.shape)),
+            mend="Give it the shape of the input, with a leading dimension of 1 or of the batch size.",
+        )
+
+
+@dataclass(frozen=True)
+class Blend:
+    """x_z = z x + (1 - z) b, for one or several inputs whose elements share gates.
+
+    Attributes:
+        inputs: the inputs, each [batch, ...].
+        references: what closed gates show, from `as_references`.
+        groups: the gate of each element.
+    """
+
+    inputs: tuple[Tensor, ...]
+    references: tuple[Tensor, ...]
+    groups: FeatureGroups
+
+    @property
+    def n_references(self) -> int:
+        """How many references an example has."""
+        return max(reference.shape[0] for reference in self.references)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the gates: double when an input is, else single."""
+        double = any(x.dtype == torch.float64 for x in self.inputs)
+        return torch.float64 if double else torch.float32
+
+    def rows(self, rows: slice | Tensor) -> Blend:
+        """The blend of some of the examples."""
+        batch = self.inputs[0].shape[0]
+        return Blend(
+            tuple(x[rows] for x in self.inputs),
+            tuple(r[:, rows] if r.shape[1] == batch else r for r in self.references),
+            self.groups.rows(rows),
+        )
+
+    def __call__(self, gates: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
+        """The inputs as the model sees them, samples and batch folded into one dimension.
+
+        Args:
+            gates: gate values in [0, 1], [samples, batch, gates].
+            draws: which reference each sample is shown, long [samples].
+
+        Returns:
+            One tensor per input, [samples * batch, ...], sample by sample.
+        """
+        return tuple(self._blend(gates, draws, which) for which in range(len(self.inputs)))
+
+    def _blend(self, gates: Tensor, draws: Tensor, which: int) -> Tensor:
+        x, references = self.inputs[which], self.references[which]
+        b = references[draws] if references.shape[0] > 1 else references  # [samples or 1, 1 or batch, ...]
+        z = self.groups.expand(gates, which)  # [samples, batch, ...]
+        if x.is_floating_point() or x.is_complex():
+            z = z.to(x.dtype)
+            blended = z * x + (1 - z) * b  # exact at z = 0 and z = 1
+        else:
+            blended = torch.where(z > 0.5, x, b)
+        return blended.expand(gates.shape[0], *x.shape).flatten(0, 1)

@@ -1,0 +1,255 @@
+"""Feature groups: which element of which input belongs to which gate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+
+__all__ = ["FeatureGroups"]
+
+UNGATED = -1
+
+
+@dataclass(frozen=True)
+class FeatureGroups:
+    """The gate of every input element, compacted from a `feature_mask`.
+
+    Columns are ordered by feature id, smallest first. Every example has its own columns when the
+    mask has one row per example: examples with fewer groups than the largest leave their last
+    columns empty.
+
+    Attributes:
+        index: per input, the column of each element's gate, -1 where an element is never gated,
+            [1 or batch, ...], broadcastable to the input.
+        feature_ids: the ids of the mask as they came, [1 or batch, gates]; -1 in empty columns.
+        noise_order: which noise variable a gate uses, [1 or batch, gates]. It follows the first
+            element of each group, so that renumbering the ids changes nothing.
+        runs: per input, the first column if its elements are consecutive columns, one each; else None.
+
+    Example:
+        >>> groups = FeatureGroups.from_mask(torch.tensor([[7, 7, 40]]), (torch.randn(2, 3),))
+        >>> groups.n_gates, groups.feature_ids.tolist()
+        (2, [[7, 40]])
+        >>> groups.expand(torch.tensor([[[0.25, 1.0]]]), 0)
+        tensor([[[0.2500, 0.2500, 1.0000]]])
+    """
+
+    index: tuple[Tensor, ...]
+    feature_ids: Tensor
+    noise_order: Tensor
+    runs: tuple[int | None, ...]
+
+    @property
+    def n_gates(self) -> int:
+        """Number of columns: the largest number of groups that any example has."""
+        return self.feature_ids.shape[1]
+
+    @property
+    def exists(self) -> Tensor:
+        """Which columns hold a gate, bool [1 or batch, gates]."""
+        return self.feature_ids != UNGATED
+
+    @classmethod
+    def from_mask(
+        cls, feature_mask: Tensor | Sequence[Tensor] | None, inputs: Sequence[Tensor]
+    ) -> FeatureGroups:
+        """Read a Captum `feature_mask`; None gives every element its own gate.
+
+        Args:
+            feature_mask: integers, one tensor per input, each broadcastable to its input with 1 or
+                `batch` rows (or no batch dimension). Elements with one id share one gate, also over
+                several inputs; ids may have gaps; -1 marks elements that are never gated.
+            inputs: the inputs, each [batch, ...].
+
+        Raises:
+            ArgumentError: wrong count, dtype or shape, ids below -1, or nothing left to gate.
+        """
+        masks = _running_masks(inputs) if feature_mask is None else _checked_masks(feature_mask, inputs)
+        n_rows = max(mask.shape[0] for mask in masks)
+        rows = [torch.cat([_row(mask, i).flatten() for mask in masks]) for i in range(n_rows)]
+        compact = [_compact(row) for row in rows]
+        width = max(ids.numel() for _, ids, _ in compact)
+        if width == 0:
+            raise ArgumentError(
+                "feature_mask",
+                expected="at least one element with an id of 0 or more",
+                found="only -1, which marks elements that are never gated",
+                mend="Give the elements to explain an id.",
+            )
+        columns = torch.stack([column for column, _, _ in compact])
+        sizes = [mask[0].numel() for mask in masks]
+        index = tuple(
+            part.reshape(n_rows, *mask.shape[1:])
+            for part, mask in zip(torch.split(columns, sizes, dim=1), masks, strict=True)
+        )
+        return cls(
+            index=index,
+            feature_ids=torch.stack([_padded(ids, width, UNGATED) for _, ids, _ in compact]),
+            noise_order=torch.stack([_padded_order(order, width) for _, _, order in compact]),
+            runs=tuple(_run(part) for part in index),
+        )
+
+    @classmethod
+    def from_columns(cls, index: tuple[Tensor, ...], feature_ids: Tensor) -> FeatureGroups:
+        """From columns that are compact already; noise follows the columns."""
+        order = torch.arange(feature_ids.shape[1], device=feature_ids.device)
+        return cls(index, feature_ids, order.expand_as(feature_ids), tuple(_run(part) for part in index))
+
+    def to(self, device: torch.device) -> FeatureGroups:
+        """The same groups on another device."""
+        return FeatureGroups(
+            tuple(index.to(device) for index in self.index),
+            self.feature_ids.to(device),
+            self.noise_order.to(device),
+            self.runs,
+        )
+
+    def rows(self, rows: slice | Tensor) -> FeatureGroups:
+        """The groups of some examples; groups shared by all examples stay as they are."""
+        if self.feature_ids.shape[0] == 1:
+            return self
+        index = tuple(part[rows] for part in self.index)
+        return FeatureGroups(index, self.feature_ids[rows], self.noise_order[rows], self.runs)
+
+    def expand(self, gates: Tensor, which: int, ungated: float = 1.0) -> Tensor:
+        """Lay gate values out over the elements of one input.
+
+        Args:
+            gates: one value per gate, [samples, batch, gates].
+            which: number of the input.
+            ungated: value of elements that are never gated.
+
+        Returns:
+            [samples, batch, ...], broadcastable to the input.
+        """
+        index = self.index[which]
+        samples, batch, n_gates = gates.shape
+        shape = (samples, batch, *index.shape[1:])
+        first = self.runs[which]
+        if first is not None:
+            return gates[..., first : first + index.numel()].reshape(shape)
+        padded = torch.nn.functional.pad(gates, (0, 1), value=ungated)  # the last column
+        flat = index.flatten(1).remainder(n_gates + 1)  # -1 becomes the last column
+        if index.shape[0] == 1:
+            return padded.index_select(2, flat[0]).reshape(shape)
+        return padded.gather(2, flat.expand(samples, *flat.shape)).reshape(shape)
+
+    def reduce(self, values: Sequence[Tensor]) -> Tensor:
+        """Mean over the elements of each gate: tensors shaped like the inputs -> [batch, gates]."""
+        batch, n_gates = values[0].shape[0], self.n_gates
+        total = torch.zeros(batch, n_gates + 1, dtype=torch.float64, device=values[0].device)
+        count = torch.zeros_like(total)
+        for value, index in zip(values, self.index, strict=True):
+            column = index.expand(value.shape).flatten(1).remainder(n_gates + 1)  # the last column is ungated
+            total.scatter_add_(1, column, value.flatten(1).to(total.dtype))
+            count.scatter_add_(1, column, torch.ones_like(column, dtype=total.dtype))
+        return (total / count.clamp_min(1))[:, :n_gates]
+
+    def noise(self, uniform: Tensor) -> Tensor:
+        """Hand each gate its noise variable: [samples, 1, gates] -> [samples, 1 or batch, gates]."""
+        order = self.noise_order
+        return uniform.expand(-1, order.shape[0], -1).gather(2, order.expand(uniform.shape[0], -1, -1))
+
+
+def _running_masks(inputs: Sequence[Tensor]) -> list[Tensor]:
+    masks, start = [], 0
+    for x in inputs:
+        n = prod(x.shape[1:])
+        masks.append(torch.arange(start, start + n, device=x.device).reshape(1, *x.shape[1:]))
+        start += n
+    return masks
+
+
+def _checked_masks(feature_mask: Tensor | Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+    given: list[Any] = list(feature_mask) if isinstance(feature_mask, (tuple, list)) else [feature_mask]
+    if len(given) != len(inputs):
+        raise ArgumentError(
+            "feature_mask",
+            expected=f"one mask per input, {len(inputs)}",
+            found=str(len(given)),
+            mend="Pass a tuple with a mask for every input; ids are global over inputs.",
+        )
+    return [_checked_mask(mask, x, i) for i, (mask, x) in enumerate(zip(given, inputs, strict=True))]
+
+
+def _checked_mask(mask: Tensor, x: Tensor, i: int) -> Tensor:
+    what = f"feature_mask of input {i}"
+    if (
+        not isinstance(mask, Tensor)
+        or mask.is_floating_point()
+        or mask.is_complex()
+        or mask.dtype == torch.bool
+    ):
+        raise ArgumentError(
+            what,
+            expected="a tensor of integers",
+            found=str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__,
+            mend="Convert it with mask.long(), after rounding if it holds fractions.",
+        )
+    mask = mask.to(x.device, torch.long)
+    if mask.numel() and int(mask.min()) < UNGATED:
+        raise ArgumentError(
+            what,
+            expected="ids of 0 or more, or -1 for elements that are never gated",
+            found=f"id {int(mask.min())}",
+            mend="Renumber it with torch.unique(mask, return_inverse=True)[1].",
+        )
+    return _with_batch_dim(mask, x, what)
+
+
+def _with_batch_dim(mask: Tensor, x: Tensor, what: str) -> Tensor:
+    full = mask.reshape((1,) * (x.dim() - mask.dim()) + mask.shape) if mask.dim() < x.dim() else mask
+    fits = full.dim() == x.dim() and all(m in (1, n) for m, n in zip(full.shape, x.shape, strict=True))
+    if not fits:
+        repeats = full.dim() == x.dim() and full.shape[0] > 1 and x.shape[0] % full.shape[0] == 0
+        hint = (
+            " (captum's sensitivity_max and NoiseTunnel repeat the inputs but not always the mask;"
+            " use one mask row for all examples there)"
+        )
+        raise ArgumentError(
+            what,
+            expected=f"a shape that broadcasts to {tuple(x.shape)}, with 1 or {x.shape[0]} rows",
+            found=str(tuple(mask.shape)),
+            mend="Give every dimension its full length or 1." + (hint if repeats else ""),
+        )
+    return full
+
+
+def _row(mask: Tensor, i: int) -> Tensor:
+    return mask[i] if mask.shape[0] > 1 else mask[0]
+
+
+def _compact(row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Column of each element, sorted ids, and rank of each id by its first element."""
+    ids, column = torch.unique(row, return_inverse=True)
+    gated = ids != UNGATED
+    if not bool(gated.all()):  # -1 sorts first
+        ids, column = ids[1:], column - 1
+    position = torch.arange(row.numel(), device=row.device)
+    first = torch.full((ids.numel(),), row.numel(), device=row.device)
+    inside = column >= 0
+    first = first.scatter_reduce(0, column[inside], position[inside], "amin")
+    return column, ids, first.argsort().argsort()
+
+
+def _padded(values: Tensor, width: int, fill: int) -> Tensor:
+    return torch.nn.functional.pad(values, (0, width - values.numel()), value=fill)
+
+
+def _padded_order(order: Tensor, width: int) -> Tensor:
+    return torch.cat([order, torch.arange(order.numel(), width, device=order.device)])
+
+
+def _run(index: Tensor) -> int | None:
+    flat = index.flatten()
+    if index.shape[0] > 1 or flat.numel() == 0 or int(flat[0]) < 0:
+        return None
+    run = torch.arange(flat.numel(), device=flat.device) + flat[0]
+    return int(flat[0]) if torch.equal(flat, run) else None

@@ -1,0 +1,125 @@
+"""Feature masks for common inputs: which elements share one gate."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+
+__all__ = ["column_mask", "grid_mask", "pixel_mask", "position_mask", "superpixel_mask"]
+
+
+def grid_mask(x: Tensor, cell: int | tuple[int, int]) -> Tensor:
+    """Square cells of an image, all channels of a cell sharing one gate.
+
+    Args:
+        x: images, [batch, ..., height, width].
+        cell: edge of a cell in pixels, or (height, width) of it; cells at the far edges may be smaller.
+
+    Returns:
+        Ids from the top left, row by row, [1, ..., height, width] with 1 for the dimensions between.
+
+    Raises:
+        ArgumentError: `x` is no batch of images, or a cell has no pixels.
+
+    Example:
+        >>> grid_mask(torch.zeros(1, 3, 2, 4), 2)
+        tensor([[[[0, 0, 1, 1],
+                  [0, 0, 1, 1]]]])
+    """
+    height, width = _image_size(x)
+    rows, columns = (cell, cell) if isinstance(cell, int) else cell
+    if rows < 1 or columns < 1:
+        raise ArgumentError(
+            "cell", expected="an edge of at least 1 pixel", found=repr(cell), mend="8 or 16 suit photographs."
+        )
+    row = torch.arange(height, device=x.device) // rows
+    column = torch.arange(width, device=x.device) // columns
+    ids = row.unsqueeze(1) * (int(column[-1]) + 1) + column
+    return ids.reshape(*[1] * (x.dim() - 2), height, width)
+
+
+def pixel_mask(x: Tensor) -> Tensor:
+    """One gate for each pixel, shared by its channels, for images [batch, ..., height, width].
+
+    Example:
+        >>> pixel_mask(torch.zeros(5, 3, 1, 2))
+        tensor([[[[0, 1]]]])
+    """
+    return grid_mask(x, 1)
+
+
+def position_mask(x: Tensor) -> Tensor:
+    """One gate for each token or time step, shared by what follows, for inputs [batch, positions, ...].
+
+    Example:
+        >>> position_mask(torch.zeros(5, 3, 16)).shape
+        torch.Size([1, 3, 1])
+    """
+    if x.dim() < 2:
+        raise _wrong_shape(x, "[batch, positions, ...]")
+    return torch.arange(x.shape[1], device=x.device).reshape(1, -1, *[1] * (x.dim() - 2))
+
+
+def column_mask(x: Tensor) -> Tensor:
+    """One gate for each column or channel of the last dimension, for inputs [batch, ..., columns].
+
+    Example:
+        >>> column_mask(torch.zeros(5, 50, 2))
+        tensor([[[0, 1]]])
+    """
+    if x.dim() < 2:
+        raise _wrong_shape(x, "[batch, ..., columns]")
+    return torch.arange(x.shape[-1], device=x.device).reshape(*[1] * (x.dim() - 1), -1)
+
+
+def superpixel_mask(x: Tensor, n_segments: int = 50, compactness: float = 10.0) -> Tensor:
+    """Superpixels of each image, by SLIC, all channels of a superpixel sharing one gate.
+
+    SLIC Superpixels Compared to State-of-the-Art Superpixel Methods (Achanta et al., 2012),
+    https://doi.org/10.1109/TPAMI.2012.120, as scikit-image implements it.
+
+    Args:
+        x: images of 1 or 3 channels, [batch, channels, height, width]; any range of values.
+        n_segments: about how many superpixels an image gets.
+        compactness: weight of distance against colour; larger gives squarer superpixels.
+
+    Returns:
+        Ids from 0, each image with its own, [batch, 1, height, width].
+
+    Raises:
+        ArgumentError: `x` is no batch of such images, or scikit-image is not installed.
+    """
+    if x.dim() != 4 or x.shape[1] not in (1, 3):
+        raise _wrong_shape(x, "[batch, 1 or 3 channels, height, width]")
+    try:
+        from skimage.segmentation import slic
+    except ModuleNotFoundError as error:
+        raise ArgumentError(
+            "superpixel_mask",
+            expected="scikit-image",
+            found=str(error),
+            mend="Install it with: pip install scikit-image. Or use grid_mask, which needs nothing.",
+        ) from error
+    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+    images = ((x - low) / (high - low).clamp_min(1e-12)).movedim(1, 3).detach().cpu().double().numpy()
+    labels = [
+        slic(image if image.shape[2] == 3 else image.repeat(3, 2), n_segments, compactness, start_label=0)
+        for image in images
+    ]
+    return (
+        torch.stack([torch.as_tensor(label, dtype=torch.long) for label in labels]).unsqueeze(1).to(x.device)
+    )
+
+
+def _image_size(x: Tensor) -> tuple[int, int]:
+    if x.dim() < 3 or 0 in x.shape[-2:]:
+        raise _wrong_shape(x, "[batch, ..., height, width]")
+    return x.shape[-2], x.shape[-1]
+
+
+def _wrong_shape(x: Tensor, expected: str) -> ArgumentError:
+    return ArgumentError(
+        "x", expected=expected, found=str(tuple(x.shape)), mend="Add a batch dimension with x.unsqueeze(0)."
+    )

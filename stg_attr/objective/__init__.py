@@ -1,0 +1,19 @@
+"""What is asked of the gates: an objective over the score, and a sparsity."""
+
+from .fidelity import Anchors, Delete, Fidelity, Hybrid, Objective, OutputMatch, Preserve, RetainedScore
+from .sparsity import Budget, FixedWeight, Sparsity, Sweep
+
+__all__ = [
+    "Anchors",
+    "Budget",
+    "Delete",
+    "Fidelity",
+    "FixedWeight",
+    "Hybrid",
+    "Objective",
+    "OutputMatch",
+    "Preserve",
+    "RetainedScore",
+    "Sparsity",
+    "Sweep",
+]

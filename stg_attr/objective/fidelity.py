@@ -1,0 +1,216 @@
+"""Fidelity: how well the score of a blended input agrees with what is asked of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+
+__all__ = ["Anchors", "Delete", "Fidelity", "Hybrid", "Objective", "OutputMatch", "Preserve", "RetainedScore"]
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """The two ends of an example's scale: the score of the input and of its references.
+
+    Attributes:
+        full: score of the whole input, s(x), [batch].
+        baseline: mean score of the references, s(b), [batch].
+        spread: root mean square of s(x) - s(b) over the references, [batch].
+    """
+
+    full: Tensor
+    baseline: Tensor
+    spread: Tensor
+
+    @classmethod
+    def measure(cls, full: Tensor, references: Tensor) -> Anchors:
+        """From the scores of the inputs, [batch], and of their references, [references, batch]."""
+        return cls(full, references.mean(0), (full - references).square().mean(0).sqrt())
+
+    def rows(self, examples: Tensor) -> Anchors:
+        """The anchors of some examples, long [examples]."""
+        return Anchors(self.full[examples], self.baseline[examples], self.spread[examples])
+
+    @property
+    def explainable(self) -> Tensor:
+        """Whether input and references differ in score beyond rounding, bool [batch]."""
+        size = torch.maximum(self.full.abs(), self.baseline.abs())
+        return self.spread > 8 * torch.finfo(self.full.dtype).eps * size
+
+    def retained(self, scores: Tensor) -> Tensor:
+        """V = (s - s(b)) / (s(x) - s(b)): 1 for the whole input, 0 for the baseline; [..., batch]."""
+        return (scores - self.baseline) / _nonzero(self.full - self.baseline)
+
+
+def _nonzero(x: Tensor) -> Tensor:
+    return torch.where(x == 0, torch.ones_like(x), x)
+
+
+class Fidelity(ABC):
+    """What "kept" and "removed" mean for a score. Subclass it to ask another question of a model."""
+
+    @abstractmethod
+    def retained(self, scores: Tensor, anchors: Anchors) -> Tensor:
+        """How much of the output is still there; 1 when all of it is.
+
+        Args:
+            scores: scores of blended inputs, [samples, batch].
+            anchors: the ends of each example's scale.
+
+        Returns:
+            Retained share, at most 1 for a faithful output, [samples, batch].
+        """
+
+    @abstractmethod
+    def remaining(self, scores: Tensor, anchors: Anchors) -> Tensor:
+        """How much of the output survives a removal; 0 when none does. Shapes as in `retained`."""
+
+    def kept_loss(self, scores: Tensor, anchors: Anchors) -> Tensor:
+        """What a solve minimises over what is kept, [samples, batch]."""
+        return 1 - self.retained(scores, anchors)
+
+    def removed_loss(self, scores: Tensor, anchors: Anchors) -> Tensor:
+        """What a solve minimises over what is removed, [samples, batch]."""
+        return self.remaining(scores, anchors)
+
+
+@dataclass(frozen=True)
+class RetainedScore(Fidelity):
+    """Retained score, v(z) = (s(x_z) - s(b)) / (s(x) - s(b)): more than the input's own score counts as more.
+
+    Asks what speaks *for* the score. Features that lower it come last.
+    """
+
+    def retained(self, scores: Tensor, anchors: Anchors) -> Tensor:
+        return anchors.retained(scores)
+
+    def remaining(self, scores: Tensor, anchors: Anchors) -> Tensor:
+        return anchors.retained(scores)
+
+
+@dataclass(frozen=True)
+class OutputMatch(Fidelity):
+    """Agreement with the output, 1 - |s(x_z) - s(x)| / rms_b(s(x) - s(b)).
+
+    Asks which features the model *uses*, of either sign: leaving the score in either direction is an
+    error. The loss is log(1 + error), which is not pulled about by the few samples that go far wrong.
+    """
+
+    def retained(self, scores: Tensor, anchors: Anchors) -> Tensor:
+        return 1 - (scores - anchors.full).abs() / _nonzero(anchors.spread)
+
+    def remaining(self, scores: Tensor, anchors: Anchors) -> Tensor:
+        return (scores - anchors.baseline).abs() / _nonzero(anchors.spread)
+
+    def kept_loss(self, scores: Tensor, anchors: Anchors) -> Tensor:
+        return torch.log1p(1 - self.retained(scores, anchors))
+
+    def removed_loss(self, scores: Tensor, anchors: Anchors) -> Tensor:
+        return torch.log1p(self.remaining(scores, anchors))
+
+
+@dataclass(frozen=True)
+class Objective(ABC):
+    """What is asked of the gates: a loss per sample and example.
+
+    Attributes:
+        fidelity: how a score is read.
+        keeps: the model is shown x_z, the input with closed gates hidden.
+        removes: the model is shown x_{1-z}, the input with open gates hidden.
+    """
+
+    fidelity: Fidelity = field(default_factory=RetainedScore)
+
+    keeps: ClassVar[bool]
+    removes: ClassVar[bool]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.fidelity, Fidelity):
+            raise ArgumentError(
+                "fidelity",
+                expected="an instance of a subclass of Fidelity",
+                found=repr(self.fidelity),
+                mend="Pass an object such as OutputMatch(), not a class or a name.",
+            )
+
+    def views(self, gates: Tensor) -> Tensor:
+        """The gate values at which the model is run: kept, removed, or both, [views * samples, ...]."""
+        kept = [gates] if self.keeps else []
+        removed = [1 - gates] if self.removes else []
+        return torch.cat(kept + removed)
+
+    @property
+    def n_views(self) -> int:
+        """Model evaluations per gate sample."""
+        return int(self.keeps) + int(self.removes)
+
+    def loss(self, scores: Tensor, anchors: Anchors) -> Tensor:
+        """Loss of each gate sample from the scores of its views.
+
+        Args:
+            scores: [views * samples, batch], in the order of `views`.
+            anchors: the ends of each example's scale.
+
+        Returns:
+            [samples, batch]; 0 at best for faithful gates.
+        """
+        views = scores.reshape(self.n_views, -1, scores.shape[-1])
+        loss = torch.zeros_like(views[0])
+        if self.keeps:
+            loss = loss + self.fidelity.kept_loss(views[0], anchors)
+        if self.removes:
+            loss = loss + self.fidelity.removed_loss(views[-1], anchors)
+        return loss
+
+
+@dataclass(frozen=True)
+class Preserve(Objective):
+    """What is kept must suffice: the loss falls as retained(x_z) rises.
+
+    With `Preserve(OutputMatch())`: which features does the model use? With `Preserve()`: what suffices
+    for this score? Everything outside the smallest sufficient set stays in no particular order.
+
+    Example:
+        >>> anchors = Anchors(torch.tensor([2.0]), torch.tensor([0.0]), torch.tensor([2.0]))
+        >>> Preserve().loss(torch.tensor([[1.5]]), anchors)
+        tensor([[0.2500]])
+    """
+
+    keeps = True
+    removes = False
+
+
+@dataclass(frozen=True)
+class Delete(Objective):
+    """What is removed must be necessary: the loss falls with remaining(x_{1-z}).
+
+    Example:
+        >>> anchors = Anchors(torch.tensor([2.0]), torch.tensor([0.0]), torch.tensor([2.0]))
+        >>> Delete().loss(torch.tensor([[0.5]]), anchors)
+        tensor([[0.2500]])
+    """
+
+    keeps = False
+    removes = True
+
+
+@dataclass(frozen=True)
+class Hybrid(Objective):
+    """Both at once, with the same gates and their complement: the sum of the two losses.
+
+    Two model evaluations per sample, and the best order of all features.
+
+    Example:
+        >>> anchors = Anchors(torch.tensor([2.0]), torch.tensor([0.0]), torch.tensor([2.0]))
+        >>> Hybrid().loss(torch.tensor([[1.5], [0.5]]), anchors)
+        tensor([[0.5000]])
+    """
+
+    keeps = True
+    removes = True

@@ -1,0 +1,105 @@
+"""Estimators: the gradient of an expected loss with respect to the parameters of the gates."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import GateDistribution
+
+__all__ = ["Estimate", "Estimator", "LossFunction", "Reparameterized"]
+
+#: Gate values [samples, batch, gates] and the number of their first sample -> loss [samples, batch].
+LossFunction = Callable[[Tensor, int], Tensor]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the samples of one step say; all tensors are detached.
+
+    Attributes:
+        gradient: of the loss in the parameter of each gate, [samples, batch, gates]; its mean over the
+            samples is the estimate.
+        slope: of the loss in the value of each gate, [samples, batch, gates]; 0 where the model does not
+            react to a gate.
+        loss: [samples, batch].
+    """
+
+    gradient: Tensor
+    slope: Tensor
+    loss: Tensor
+
+
+class Estimator(ABC):
+    """How the gradient of an expected loss is estimated from samples of the gates."""
+
+    @abstractmethod
+    def estimate(
+        self,
+        gates: GateDistribution,
+        parameter: Tensor,
+        uniform: Tensor,
+        loss_of: LossFunction,
+        samples_per_call: int,
+    ) -> Estimate:
+        """One estimate from every sample.
+
+        Args:
+            gates: distribution of the gates.
+            parameter: of each gate in each sample, [samples, batch, gates].
+            uniform: noise in (0, 1), [samples, batch, gates].
+            loss_of: the loss of gate values.
+            samples_per_call: gate samples in one call of `loss_of`.
+        """
+
+
+@dataclass(frozen=True)
+class Reparameterized(Estimator):
+    """The pathwise gradient: through the model, and through the sample of the gate.
+
+        dL/da = dL/dz * dz/da,  z = z(a, u)
+
+    Auto-Encoding Variational Bayes (Kingma, Welling, 2013), https://arxiv.org/abs/1312.6114. The model
+    must be differentiable; only gates get a gradient, parameters of the model do not.
+    """
+
+    def estimate(
+        self,
+        gates: GateDistribution,
+        parameter: Tensor,
+        uniform: Tensor,
+        loss_of: LossFunction,
+        samples_per_call: int,
+    ) -> Estimate:
+        parameter = parameter.detach().requires_grad_()
+        z = gates.sample(parameter, uniform)
+        losses, slopes = [], []
+        for first in range(0, len(z), samples_per_call):
+            leaf = z.detach()[first : first + samples_per_call].requires_grad_()
+            loss = loss_of(leaf, first)
+            if not loss.requires_grad:
+                raise _no_gradient()
+            (slope,) = torch.autograd.grad(loss.sum(), leaf, allow_unused=True)
+            if slope is None:  # only the model's own parameters carry a gradient
+                raise _no_gradient()
+            slopes.append(slope)
+            losses.append(loss.detach())
+        slope, loss = torch.cat(slopes), torch.cat(losses)
+        valid = loss.isfinite().unsqueeze(2) & slope.isfinite()
+        slope = torch.where(valid, slope, 0.0)  # a sample on which the model fails says nothing
+        (gradient,) = torch.autograd.grad(z, parameter, slope)
+        return Estimate(gradient, slope, loss)
+
+
+def _no_gradient() -> ArgumentError:
+    return ArgumentError(
+        "forward_func",
+        expected="an output that carries a gradient with respect to the input",
+        found="an output without one (it is detached, rounded, computed outside torch or under no_grad)",
+        mend="Return a differentiable score, or use estimator=ScoreFunction(), which needs no gradient.",
+    )

@@ -1,0 +1,245 @@
+"""The family of a solved example: its gates in order, at every budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stg_attr.gates import GateDistribution
+
+__all__ = ["Ranking", "SelectionFamily", "shift_to_budget"]
+
+_LARGEST_PRUNED = 12  # gates of a set whose members are tried for removal; larger sets would cost too much
+_MOST_TOGETHER = 4  # gates that are tried for removal together
+_TRADED = 12  # counts measured in one round of the search for the best trade of openness for output
+_POINTS = 4  # counts measured in one round of the search for the smallest sufficient set
+_PARTS, _ROUNDS = (
+    10,
+    2,
+)  # of the bracket in which a shift is looked for: two rounds of ten parts, interpolated
+
+
+def shift_to_budget(gates: GateDistribution, parameter: Tensor, exists: Tensor, budget: Tensor) -> Tensor:
+    """The shift of all parameters at which the mean active probability is the budget.
+
+    The mean rises with the shift: a few rounds narrow a bracket to one of its parts, and the last part
+    is interpolated. Few large operations are faster here than many small ones.
+
+    Args:
+        gates: distribution of the gates.
+        parameter: [batch, gates].
+        exists: which gates there are, bool [batch or 1, gates].
+        budget: [samples], in (0, 1).
+
+    Returns:
+        [samples, batch, 1].
+    """
+    wanted = budget.clamp(0.01, 0.99)[:, None]  # [samples, 1]
+    at_budget = gates.parameter_at(wanted)
+    low = at_budget - parameter.masked_fill(~exists, -torch.inf).amax(1)  # [samples, batch]
+    high = at_budget - parameter.masked_fill(~exists, torch.inf).amin(1)
+    weight = (exists / exists.sum(1, keepdim=True)).to(parameter.dtype)
+    share = torch.linspace(0, 1, _PARTS + 1, dtype=parameter.dtype, device=parameter.device)[:, None, None]
+    for _ in range(_ROUNDS):
+        points = low + share * (high - low)  # [parts + 1, samples, batch]
+        means = (gates.active_probability(parameter + points.unsqueeze(3)) * weight).sum(3)
+        part = (means < wanted).sum(0, keepdim=True).clamp(1, _PARTS)
+        low, high = points.gather(0, part - 1)[0], points.gather(0, part)[0]
+        below, above = means.gather(0, part - 1)[0], means.gather(0, part)[0]
+    inside = ((wanted - below) / (above - below).clamp_min(torch.finfo(means.dtype).tiny)).clamp(0, 1)
+    return (low + inside * (high - low)).unsqueeze(2)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The gates of every example in order of their parameters.
+
+    Attributes:
+        parameter: gate parameters, [batch, gates].
+        visible: gates that exist and that the model reacts to, bool [batch, gates]; only these are selected.
+        rank: place of each visible gate, best 0, long [batch, gates].
+    """
+
+    parameter: Tensor
+    visible: Tensor
+    rank: Tensor
+
+    @classmethod
+    def of(cls, parameter: Tensor, visible: Tensor) -> Ranking:
+        """Rank gates by their parameters."""
+        order = parameter.masked_fill(~visible, -torch.inf).argsort(dim=1, descending=True, stable=True)
+        return cls(parameter, visible, order.argsort(1))
+
+    @property
+    def n_visible(self) -> Tensor:
+        """Number of gates that can be selected, long [batch]."""
+        return self.visible.sum(1)
+
+    def rows(self, examples: Tensor) -> Ranking:
+        """The ranking of some examples, long [examples]."""
+        return Ranking(self.parameter[examples], self.visible[examples], self.rank[examples])
+
+    def top(self, counts: Tensor) -> Tensor:
+        """The hard selections of the first gates: counts [batch, k] -> bool [k, batch, gates]."""
+        return (self.rank < counts.T.unsqueeze(2)) & self.visible
+
+    def promoted(self, selected: Tensor) -> Ranking:
+        """The same parameters handed out anew, so that a selection comes first; orders within stay.
+
+        Args:
+            selected: visible gates, bool [batch, gates].
+        """
+        last = self.rank.shape[1]
+        rank = (self.rank + last * (~selected) + last * (~self.visible)).argsort(1).argsort(1)
+        ordered = self.parameter.gather(1, self.rank.argsort(1))
+        return Ranking(ordered.gather(1, rank), self.visible, rank)
+
+    def boundary(self, selected: Tensor) -> Tensor:
+        """The parameter halfway between the last selected gate and the next one below it, [batch, 1].
+
+        Args:
+            selected: bool [batch, gates]. One unit beyond the end when all gates or none are selected.
+        """
+        inside = self.parameter.masked_fill(~selected, torch.inf).amin(1, keepdim=True)
+        below = ~selected & (self.parameter < inside) & self.parameter.isfinite()
+        outside = self.parameter.masked_fill(~below, -torch.inf).amax(1, keepdim=True)
+        inside = torch.where(inside.isinf(), outside + 2, inside)
+        outside = torch.where(outside.isinf(), inside - 2, outside)
+        return (inside + outside) / 2
+
+    def at(self, selected: Tensor, half: Tensor) -> Tensor:
+        """Parameters shifted until the boundary of a selection is at `half`, [batch, gates].
+
+        Args:
+            selected: bool [batch, gates].
+            half: the parameter whose active probability is one half, a number in a tensor.
+        """
+        shifted = self.parameter - self.boundary(selected) + half
+        return torch.where(self.visible, shifted, shifted.minimum(half))
+
+
+class SelectionFamily:
+    """Top-k selections of a ranking, measured by running the model on them.
+
+    Args:
+        ranking: the gates in order; `smallest_sufficient` refines it.
+        retained: measures hard selections of some examples, bool [k, examples, gates] and
+            long [examples] on the CPU -> retained share [k, examples].
+    """
+
+    def __init__(self, ranking: Ranking, retained: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.ranking = ranking
+        self._retained = retained
+
+    @property
+    def n_gates(self) -> Tensor:
+        """Number of gates that exist in each example, long [batch]."""
+        return self.ranking.parameter.isfinite().sum(1)
+
+    def best_value(self, price: float) -> Tensor:
+        """The k whose top k gates achieve most after `price` for each of them, long [batch].
+
+        Counts are tried in geometric steps over all, then between the neighbours of the best.
+        """
+        everyone = torch.arange(len(self.ranking.parameter), device=self.ranking.parameter.device)
+        low, high = torch.zeros_like(self.ranking.n_visible), self.ranking.n_visible
+        share = torch.linspace(0, 1, _TRADED, device=low.device)
+        while True:
+            counts = (
+                ((low + 1).unsqueeze(1) * ((high + 1) / (low + 1)).unsqueeze(1) ** share - 1).round().long()
+            )
+            value = self._measured(self.ranking.top(counts), everyone) - price * counts
+            best = value.argmax(1, keepdim=True)
+            chosen = counts.gather(1, best).squeeze(1)
+            below = counts.masked_fill(counts >= chosen.unsqueeze(1), -1).amax(1).clamp_min(0)
+            above = (
+                counts.masked_fill(counts <= chosen.unsqueeze(1), int(high.max()) + 1).amin(1).minimum(high)
+            )
+            if bool(((chosen - below <= 1) & (above - chosen <= 1)).all()):
+                return chosen
+            low, high = below, above
+
+    def smallest_sufficient(self, retain: float) -> Tensor:
+        """The size of a set that suffices; of a small one, none of the members can be spared; long [batch].
+
+        First the smallest k whose top k gates suffice: counts are tried in geometric steps between the
+        largest that failed and the smallest that did not, a few per round, until the two are neighbours;
+        all gates together always suffice. Then, in small sets, the gates that are missed least are dropped
+        until none can be spared; what is dropped comes next in the ranking. Every claim is measured.
+        """
+        selected = self.ranking.top(self._shortest_prefix(retain).unsqueeze(1))[0]
+        size = selected.sum(1)
+        open_cases = ((size > 0) & (size <= _LARGEST_PRUNED)).nonzero().squeeze(1)
+        while len(open_cases):
+            shorter = self._shortened(selected[open_cases], open_cases, retain)
+            changed = (shorter != selected[open_cases]).any(1) & shorter.any(1)
+            selected[open_cases] = shorter
+            open_cases = open_cases[changed]
+        self.ranking = self.ranking.promoted(selected)
+        return selected.sum(1)
+
+    def _shortest_prefix(self, retain: float) -> Tensor:
+        suffices = self.ranking.n_visible
+        fails = torch.zeros_like(suffices)
+        while True:
+            open_cases = (suffices - fails > 1).nonzero().squeeze(1)
+            if not len(open_cases):
+                return suffices
+            low, high = fails[open_cases], suffices[open_cases]
+            counts = _between(low, high)
+            top = self.ranking.rows(open_cases).top(counts)
+            values = self._measured(top, open_cases)
+            enough = values >= retain
+            high = torch.where(enough, counts, high.unsqueeze(1)).amin(1)
+            below = ~enough & (counts < high.unsqueeze(1))
+            low = torch.where(below, counts, low.unsqueeze(1)).amax(1)
+            suffices[open_cases], fails[open_cases] = high, low
+
+    def _shortened(self, selected: Tensor, examples: Tensor, retain: float) -> Tensor:
+        """Selections less the members that are missed least, as many at once as the rest can spare.
+
+        Every member is left out alone; then the first 2, 3, ... of those that can be spared alone,
+        together. Unchanged where no member can be spared.
+        """
+        rank = self.ranking.rank[examples]
+        width = int(selected.sum(1).max())
+        tried = (
+            rank.masked_fill(~selected, -1).topk(width, dim=1).indices
+        )  # the last first, [examples, width]
+        alone = self._measured(_without(selected, tried.T.unsqueeze(2)), examples)
+        alone = alone.masked_fill(~selected.gather(1, tried), -torch.inf)
+        alone, order = alone.sort(dim=1, descending=True, stable=True)
+        tried, spared = tried.gather(1, order), (alone >= retain).sum(1)  # least missed first
+        together = min(_MOST_TOGETHER, int(spared.max()))
+        if together == 0:
+            return selected
+        heads = [_without(selected, tried[:, :n].unsqueeze(0)) for n in range(1, together + 1)]
+        enough = spared.unsqueeze(1) >= torch.arange(1, together + 1, device=spared.device)
+        if together > 1:
+            enough[:, 1:] &= self._measured(torch.cat(heads[1:]), examples) >= retain
+        most = (enough * torch.arange(1, together + 1, device=spared.device)).amax(
+            1
+        )  # 0 where none is spared
+        stack = torch.cat([selected.unsqueeze(0), *heads])
+        return stack[most, torch.arange(len(selected), device=most.device)]
+
+    def _measured(self, selections: Tensor, examples: Tensor) -> Tensor:
+        """Retained share of [k, examples, gates], [examples, k]."""
+        return self._retained(selections, examples.cpu()).T
+
+
+def _without(selected: Tensor, columns: Tensor) -> Tensor:
+    """Selections [examples, gates] less some columns, long [k, examples, n] -> bool [k, examples, gates]."""
+    return selected.expand(len(columns), -1, -1).scatter(2, columns, False)
+
+
+def _between(low: Tensor, high: Tensor) -> Tensor:
+    """Counts spread geometrically over (low, high), long [batch, points]; repeated where few are left."""
+    share = torch.arange(1, _POINTS + 1, device=low.device) / (_POINTS + 1)
+    ratio = (high + 1) / (low + 1)
+    spread = ((low + 1).unsqueeze(1) * ratio.unsqueeze(1) ** share - 1).round().long()
+    ladder = low.unsqueeze(1) + torch.arange(1, _POINTS + 1, device=low.device)
+    return spread.maximum(ladder).minimum((high - 1).unsqueeze(1)).maximum((low + 1).unsqueeze(1))

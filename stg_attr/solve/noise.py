@@ -1,0 +1,54 @@
+"""Noise and draws of a solve: a function of seed, step, sample and gate, and of nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Noise"]
+
+_STRIDE = 1_000_003  # steps of one seed and steps of the next do not meet
+_EDGE = 2.0**-24  # uniform numbers stay this far from 0 and 1, so that their logits are finite
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Uniform numbers shared by all examples, in antithetic pairs (u, 1 - u).
+
+    An example then gets the same numbers alone, in any batch and on any shard; more gates or examples
+    change nothing for those that were there. The global random state is not touched.
+
+    Args:
+        seed: any integer.
+    """
+
+    seed: int
+
+    def _generator(self, step: int) -> torch.Generator:
+        return torch.Generator().manual_seed((self.seed * _STRIDE + step) % 2**63)
+
+    def uniform(self, step: int, samples: int, gates: int) -> Tensor:
+        """Noise of one step, in (0, 1), [samples, 1, gates]."""
+        half = (samples + 1) // 2
+        u = torch.rand(gates, half, generator=self._generator(step)).T  # gates first: prefixes agree
+        return torch.cat([u, 1 - u])[:samples].unsqueeze(1).clamp(_EDGE, 1 - _EDGE)
+
+    def references(self, step: int, samples: int, order: Tensor) -> Tensor:
+        """Which reference each sample of a step is shown, long [samples].
+
+        Args:
+            step: number of the step.
+            samples: number of samples.
+            order: a permutation of the references, [references], walked through again and again.
+        """
+        return order[(step * samples + torch.arange(samples)) % len(order)]
+
+    def reference_order(self, references: int) -> Tensor:
+        """The order in which references are drawn, long [references]."""
+        return torch.randperm(references, generator=self._generator(-1))
+
+    def start(self) -> float:
+        """Where the sequence of budgets begins, in [0, 1)."""
+        return float(torch.rand((), generator=self._generator(-2)))

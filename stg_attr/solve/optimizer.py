@@ -1,0 +1,55 @@
+"""Dual averaging: the update rule of the gate parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["DualAveraging"]
+
+
+@dataclass
+class DualAveraging:
+    """Weighted sum of all gradients, divided by one scale per example.
+
+        w = sqrt(t),  G += -w g,  V += w^2 mean_gates(g^2),  a = start + step_size * G / sqrt(V)
+
+    Primal-dual subgradient methods (Nesterov, 2009), https://doi.org/10.1007/s10107-007-0149-x, with the
+    step of AdaGrad-Norm (Ward, Wu, Bottou, 2018), https://arxiv.org/abs/1806.01811. One scale for all gates
+    of an example keeps the sizes of their gradients, and with them the ranking; multiplying
+    the loss changes nothing; rows are independent of each other. Later gradients, taken nearer to the answer,
+    weigh more.
+
+    Attributes:
+        total: G, [batch, gates].
+        scale: V, [batch, 1].
+        exists: which gates there are, bool [batch or 1, gates].
+    """
+
+    total: Tensor
+    scale: Tensor
+    exists: Tensor
+    start: float
+    step_size: float = 1.0
+    n_updates: int = 0
+
+    @classmethod
+    def begin(cls, batch: int, exists: Tensor, dtype: torch.dtype, start: float) -> DualAveraging:
+        """State before the first step."""
+        zeros = torch.zeros(batch, exists.shape[1], dtype=dtype, device=exists.device)
+        return cls(zeros, zeros[:, :1].clone(), exists, start)
+
+    def update(self, gradient: Tensor) -> None:
+        """Take in the gradient of one step, [batch, gates]; 0 where no gate exists."""
+        self.n_updates += 1
+        mean_square = gradient.square().sum(1, keepdim=True) / self.exists.sum(1, keepdim=True)
+        self.total = self.total - self.n_updates**0.5 * gradient
+        self.scale = self.scale + self.n_updates * mean_square
+
+    @property
+    def parameter(self) -> Tensor:
+        """The parameters of the gates, [batch, gates]."""
+        tiny = torch.finfo(self.scale.dtype).tiny
+        return self.start + self.step_size * self.total / self.scale.sqrt().clamp_min(tiny)

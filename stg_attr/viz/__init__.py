@@ -1,0 +1,41 @@
+"""Pictures of explanations: images, text, tables, time series and curves."""
+
+try:
+    import matplotlib  # noqa: F401
+except ImportError as error:  # pragma: no cover  # the tests have it
+    raise ImportError("stg_attr.viz draws with matplotlib: pip install 'stg_attr[viz]'") from error
+
+from .curves import curve, trace
+from .dataset import beeswarm, importance, matrix
+from .image import contour, heatmap, kept, overlay, removed, superpixels
+from .methods import comparison
+from .notebook import html
+from .panels import grid, panel, strip
+from .passages import Text, text
+from .picture import Picture
+from .tabular import bars
+from .timeline import series
+
+__all__ = [
+    "Picture",
+    "Text",
+    "bars",
+    "beeswarm",
+    "comparison",
+    "contour",
+    "curve",
+    "grid",
+    "heatmap",
+    "html",
+    "importance",
+    "kept",
+    "matrix",
+    "overlay",
+    "panel",
+    "removed",
+    "series",
+    "strip",
+    "superpixels",
+    "text",
+    "trace",
+]

@@ -1,0 +1,54 @@
+"""The colours of all pictures: one scale for probabilities, one pair for kept and removed."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
+
+from .source import Array
+
+__all__ = ["KEPT", "NEUTRAL", "REMOVED", "SCALE", "VEIL", "heat_colours", "shade", "veil_over"]
+
+KEPT = "#0072B2"  # blue and vermilion of Okabe and Ito (2008), told apart with every colour vision
+REMOVED = "#D55E00"
+NEUTRAL = "#808080"
+
+SCALE = Normalize(0.0, 1.0)  # probabilities mean something: pictures are never stretched to their own maximum
+
+VEIL = 0.72  # opacity of a probability of 1: text stays readable on it, on light and on dark pages
+_STEPS = 256
+
+
+def heat_colours() -> Colormap:
+    """Opaque colours for heat maps: cividis, perceptually uniform with and without red-green vision.
+
+    Optimizing colormaps with consideration for color vision deficiency (Nuñez, Anderton, Renslow, 2018),
+    https://doi.org/10.1371/journal.pone.0199239.
+    """
+    return colormaps["cividis"]
+
+
+def veil_over(colour: str = KEPT, opacity: float = VEIL) -> Colormap:
+    """One colour, from transparent at 0 to `opacity` at 1, to lay over a picture or behind text."""
+    steps = np.tile([*to_rgb(colour), 0.0], (_STEPS, 1))
+    steps[:, 3] = np.linspace(0.0, opacity, _STEPS)
+    return ListedColormap(steps, name="veil")
+
+
+def shade(probability: float, colour: str = KEPT) -> str:
+    """The same as CSS, in the form that JupyterLab keeps in notebooks it does not trust.
+
+    Example:
+        >>> shade(0.5)
+        'rgba(0, 114, 178, 0.36)'
+    """
+    red, green, blue = (round(255 * part) for part in to_rgb(colour))
+    return f"rgba({red}, {green}, {blue}, {round(VEIL * probability, 3):g})"
+
+
+def luminance(rgb: Array) -> Array:
+    """Relative luminance of sRGB colours in [0, 1], [..., 3], as the WCAG defines it."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    weighted: Array = linear @ np.array([0.2126, 0.7152, 0.0722])
+    return weighted

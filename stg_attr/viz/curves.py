@@ -1,0 +1,136 @@
+"""Curves: what an example's score does as features are kept or removed, and how its solve went."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from stg_attr.attribution import Explanation, Status
+from stg_attr.errors import ArgumentError
+
+from .colours import KEPT, NEUTRAL, REMOVED
+from .picture import Picture, claim_title, sheet, signed
+from .source import Array, as_array, explained, headline, position
+
+__all__ = ["curve", "trace"]
+
+_LINEAR = 24  # up to this many features every count has room; beyond, the axis is logarithmic from 1
+_COMPARED = 2 / 3  # the share of the steps whose selection the status is compared to
+_SMOOTH = 0.1  # share of the steps over which the loss is averaged
+
+
+def curve(explanation: Explanation, example: int = 0, *, ax: Axes | None = None) -> Picture:
+    """The budget curve: retained score of the best k features alone, and of all but these.
+
+    The selection is marked. Where the baseline scores the same as the input there is no retained score, and
+    the scores themselves are drawn.
+
+    Args:
+        explanation: with a measured curve.
+        example: its place in the batch.
+        ax: where to draw; a new figure by default.
+
+    Raises:
+        ArgumentError: not an explanation, no such example, or no curve was measured.
+    """
+    explanation = explained(explanation, "explanation")
+    example = position("example", example, len(explanation))
+    counts, kept, removed, retained = _curves(explanation, example)
+    fig, drawn = sheet(ax, (6.0, 3.8))
+    drawn.plot(counts, kept, color=KEPT, marker="o", markersize=4, label="kept")
+    drawn.plot(counts, removed, color=REMOVED, marker="s", markersize=4, linestyle="--", label="removed")
+    _mark_choice(drawn, int(explanation.n_selected[example]))
+    _budget_axes(drawn, int((explanation.feature_ids[example] >= 0).sum()), retained)
+    claim = headline(explanation, example)
+    claim_title(drawn, claim, inside=ax is not None)
+    return signed(fig, drawn, f"Budget curve: {claim}.")
+
+
+def trace(explanation: Explanation, example: int = 0, *, ax: Axes | None = None) -> Picture:
+    """The loss of every step of the solve, its moving mean, and the verdict on convergence.
+
+    Args:
+        explanation: what was solved.
+        example: its place in the batch.
+        ax: where to draw; a new figure by default.
+
+    Raises:
+        ArgumentError: not an explanation, or no such example.
+    """
+    explanation = explained(explanation, "explanation")
+    example = position("example", example, len(explanation))
+    loss = as_array(explanation.loss_trace[:, example])
+    verdict = explanation.status[example].value
+    fig, drawn = sheet(ax, (6.0, 3.4))
+    steps = np.arange(1, len(loss) + 1)
+    drawn.plot(steps, loss, color=NEUTRAL, linewidth=0.8, marker=".", markersize=3, label="loss")
+    drawn.plot(steps, _moving_mean(loss), color=KEPT, linewidth=2, label="moving mean")
+    if explanation.status[example] in (Status.CONVERGED, Status.NOT_CONVERGED):
+        drawn.axvline(_COMPARED * len(loss), color=NEUTRAL, linestyle=":", label="two thirds")
+    drawn.set(xlabel="step", ylabel="loss")
+    drawn.xaxis.set_major_locator(MaxNLocator(integer=True))
+    drawn.legend(fontsize="small")
+    claim_title(drawn, verdict, inside=ax is not None)
+    return signed(fig, drawn, f"Loss over {len(loss)} steps. {verdict}")
+
+
+def _curves(explanation: Explanation, example: int) -> tuple[Array, Array, Array, bool]:
+    """Counts, kept and removed, and whether these are shares of the score; one point for each count."""
+    measured = explanation.curve
+    if measured.n_open.shape[1] == 0:
+        raise ArgumentError(
+            "curve",
+            expected="measured points",
+            found="none",
+            mend="Draw what explain returns; attribute measures no curve.",
+        )
+    counts, first = np.unique(as_array(measured.n_open[example]), return_index=True)
+    kept, removed = as_array(measured.kept[example])[first], as_array(measured.removed[example])[first]
+    low = float(explanation.scores.baseline[example])
+    span = float(explanation.scores.full[example]) - low
+    if explanation.status[example] is Status.NOTHING_TO_EXPLAIN or span == 0:
+        return counts, kept, removed, False
+    return counts, (kept - low) / span, (removed - low) / span, True
+
+
+def _mark_choice(ax: Axes, count: int) -> None:
+    ax.axvline(count, color=NEUTRAL, linestyle=":", zorder=0, label=f"selected: {count}")
+
+
+def _budget_axes(ax: Axes, n_gates: int, retained: bool) -> None:
+    if n_gates > _LINEAR:
+        ax.set_xscale("symlog", linthresh=1.0)
+        ticks = [0, *(m * 10**e for e in range(len(str(n_gates))) for m in (1, 2, 5) if m * 10**e < n_gates)]
+        ax.set_xticks(_spread([*ticks, n_gates]), minor=False)
+        ax.set_xticks([], minor=True)
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0f}"))
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlim(-0.05 * min(n_gates, 3), n_gates * (1.1 if n_gates > _LINEAR else 1.03))
+    ax.set_xlabel(f"number of features, of {n_gates}")
+    ax.set_ylabel("retained score" if retained else "score")
+    if retained:
+        low, high = ax.get_ylim()
+        ax.set_ylim(min(low, -0.05), max(high, 1.05))
+        for share in (0.0, 1.0):
+            ax.axhline(share, color=NEUTRAL, linewidth=0.6, zorder=0)
+    ax.legend(fontsize="small")
+
+
+def _spread(ticks: list[int]) -> list[int]:
+    """Without the one before the last, where the two would touch."""
+    return ticks if len(ticks) < 3 or ticks[-1] >= 1.6 * ticks[-2] else [*ticks[:-2], ticks[-1]]
+
+
+def _moving_mean(values: Array) -> Array:
+    """Mean over a window centred on each step, over finite values only."""
+    if len(values) == 0:
+        return values
+    width = max(1, round(_SMOOTH * len(values)))
+    window = np.ones(2 * width + 1)
+    finite = np.isfinite(values)
+    total = np.convolve(np.where(finite, values, 0.0), window)[width : width + len(values)]
+    weight = np.convolve(finite.astype(float), window)[width : width + len(values)]
+    smooth: Array = np.where(weight > 0, total / np.maximum(weight, 1.0), np.nan)
+    return smooth

@@ -1,0 +1,196 @@
+"""Features by gate: their probabilities, values and names, for one row or many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stg_attr.attribution import Explanation
+from stg_attr.errors import ArgumentError
+
+from .source import Array, Source, as_array, checked_probabilities, plain, position
+
+__all__ = ["Features", "Names", "Values", "best", "feature_names", "feature_values", "rows_of"]
+
+Names = Iterable[str]  # a pandas DataFrame iterates over the names of its columns
+Values = Iterable[float] | Iterable[str] | Tensor
+
+_LONGEST = 40  # characters of a name
+_MEMBERS = 3  # elements that the name of a group lists
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of one row, one place per gate.
+
+    Attributes:
+        probabilities: active probability, [gates].
+        rank: what orders them: log-alpha, which tells apart probabilities that round to the same, [gates].
+        selected: bool [gates].
+        ids: as in the `feature_mask`, [gates].
+        members: the elements of each, as places in the inputs laid flat.
+        elements: the inputs laid flat; NaN where they are not given.
+    """
+
+    probabilities: Array
+    rank: Array
+    selected: NDArray[np.bool_]
+    ids: list[int]
+    members: list[list[int]]
+    elements: Array
+
+    @property
+    def values(self) -> Array:
+        """The value of each feature of one element, NaN for groups, [gates]."""
+        return np.array([self.elements[m[0]] if len(m) == 1 else np.nan for m in self.members])
+
+    def best(self, top: int) -> list[int]:
+        """Places of the `top` most active, best first."""
+        return best(self.probabilities, self.rank, top)
+
+
+def best(first: Array, second: Array, top: int) -> list[int]:
+    """Places of the largest numbers, ties broken by the second array, then by place."""
+    if top < 1:
+        raise ArgumentError("top", expected="at least 1", found=str(top), mend="It is a number of features.")
+    order = sorted(range(len(first)), key=lambda i: (-first[i], -second[i], i))
+    return order[:top]
+
+
+def rows_of(
+    source: Source, examples: Iterable[int] | None = None, inputs: Tensor | NDArray[np.generic] | None = None
+) -> list[Features]:
+    """The rows of an explanation, or of attributions [batch, features] or [features].
+
+    Args:
+        source: an explanation or attributions.
+        examples: places in the batch; all by default.
+        inputs: the rows that plain attributions explain, in their shape.
+
+    Raises:
+        ArgumentError: shapes do not match, an example does not exist, or values are no probabilities.
+    """
+    if isinstance(source, Explanation):
+        chosen = range(len(source)) if examples is None else examples
+        places = [position("example", i, len(source)) for i in chosen]
+        shared = all(len(mask) == 1 for mask in source.feature_mask)
+        common = _members(source, 0) if shared and places else []
+        return [_explained_row(source, i, common if shared else _members(source, i)) for i in places]
+    table = checked_probabilities(np.atleast_2d(as_array(source)))
+    if table.ndim != 2:
+        raise ArgumentError(
+            "attributions",
+            expected="[batch, features] or [features]",
+            found=str(table.shape),
+            mend="Flatten the features, or pass an Explanation, which knows them.",
+        )
+    shown = np.full(table.shape, np.nan) if inputs is None else np.atleast_2d(as_array(inputs))
+    if shown.shape != table.shape:
+        raise ArgumentError(
+            "inputs",
+            expected=f"the shape of the attributions, {table.shape}",
+            found=str(shown.shape),
+            mend="Pass the rows that these attributions explain.",
+        )
+    chosen = range(len(table)) if examples is None else examples
+    return [_plain_row(table[i], shown[i]) for i in (position("example", i, len(table)) for i in chosen)]
+
+
+def _plain_row(row: Array, shown: Array) -> Features:
+    ids = list(range(len(row)))
+    return Features(row, row, row >= 0.5, ids, [[i] for i in ids], shown)
+
+
+def _explained_row(explanation: Explanation, example: int, members: list[list[int]]) -> Features:
+    ids: list[int] = explanation.feature_ids[example].tolist()
+    there = [column for column, number in enumerate(ids) if number >= 0]
+    return Features(
+        checked_probabilities(as_array(explanation.active_probabilities[example])[there]),
+        as_array(explanation.log_alpha[example])[there],
+        explanation.selected[example].cpu().numpy()[there],
+        [ids[column] for column in there],
+        [members[column] for column in there],
+        _elements(explanation, example),
+    )
+
+
+def _parts(explanation: Explanation) -> tuple[Tensor, ...]:
+    attributions = explanation.attributions
+    return (attributions,) if isinstance(attributions, Tensor) else attributions
+
+
+def _elements(explanation: Explanation, example: int) -> Array:
+    """The inputs of one example laid flat; NaN where gates act on something else than the inputs."""
+    shapes = [part.shape for part in _parts(explanation)]
+    if [x.shape for x in explanation.inputs] != shapes:
+        return np.full(sum(part[example].numel() for part in _parts(explanation)), np.nan)
+    return np.concatenate([as_array(x[example]).ravel() for x in explanation.inputs])
+
+
+def _members(explanation: Explanation, example: int) -> list[list[int]]:
+    """The elements of each column, as places in the inputs laid flat."""
+    rows = [mask[example if len(mask) > 1 else 0] for mask in explanation.feature_mask]
+    whole = [row.expand(x.shape[1:]).flatten() for row, x in zip(rows, _parts(explanation), strict=True)]
+    columns = torch.cat(whole).cpu().numpy()
+    order = columns.argsort(kind="stable")
+    ends = np.searchsorted(columns[order], np.arange(-1, explanation.feature_ids.shape[1]), side="right")
+    return [part.tolist() for part in np.split(order, ends)[1:-1]]
+
+
+def feature_names(names: Names | None, row: Features) -> list[str]:
+    """One name per gate, from names of the gates or of the elements.
+
+    Raises:
+        ArgumentError: there are as many names as neither gates nor elements.
+    """
+    if names is None:
+        return [f"feature {number}" for number in row.ids]
+    given = [str(name) for name in names]
+    if len(given) == len(row.ids):
+        return [_short(name) for name in given]
+    if len(given) == len(row.elements):
+        return [_group_name([given[i] for i in places]) for places in row.members]
+    raise _wrong_count("names", len(given), row)
+
+
+def feature_values(values: Values | None, row: Features) -> list[str]:
+    """One value per gate as text; empty where a feature has several elements."""
+    if values is None:
+        return [_text(value) for value in row.values]
+    given: list[float | str] = list(values.tolist() if isinstance(values, Tensor) else values)
+    if len(given) == len(row.ids):
+        return [_text(value) for value in given]
+    if len(given) == len(row.elements):
+        return [_text(given[places[0]]) if len(places) == 1 else "" for places in row.members]
+    raise _wrong_count("values", len(given), row)
+
+
+def _wrong_count(what: str, count: int, row: Features) -> ArgumentError:
+    n_gates, n_elements = len(row.ids), len(row.elements)
+    return ArgumentError(
+        what,
+        expected=f"{n_gates}, one per feature"
+        + (f", or {n_elements}, one per element" if n_elements != n_gates else ""),
+        found=str(count),
+        mend="Pass them in the order of the columns; a DataFrame hands over its column names.",
+    )
+
+
+def _group_name(members: Sequence[str]) -> str:
+    shown = ", ".join(members[:_MEMBERS])
+    return _short(shown if len(members) <= _MEMBERS else f"{shown} + {len(members) - _MEMBERS} more")
+
+
+def _short(name: str) -> str:
+    return plain(name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…")
+
+
+def _text(value: float | str) -> str:
+    if isinstance(value, str):
+        return _short(value)
+    return "" if np.isnan(value) else f"{value:.4g}"

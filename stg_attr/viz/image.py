@@ -1,0 +1,236 @@
+"""Images: one picture of one example, each on its own axes."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .colours import KEPT, SCALE, heat_colours, veil_over
+from .picture import Picture, colour_bar, sheet, signed
+from .pixels import Numbers, Photograph, as_map, borders
+from .source import Array, Example, Source, headline, read
+
+__all__ = ["contour", "heatmap", "kept", "overlay", "removed", "superpixels"]
+
+Pixels = Tensor | NDArray[np.generic]
+
+_DIMS = (2, 3)
+
+
+def heatmap(source: Source, example: int = 0, *, which: int = 0, ax: Axes | None = None) -> Picture:
+    """Active probability of every pixel, on the fixed scale from 0 to 1.
+
+    Args:
+        source: an explanation, or attributions, [batch, channels, height, width], [channels, height, width],
+            [height, width, channels] or [height, width]. A pixel shows its most active channel.
+        example: its place in the batch.
+        which: the input to draw, where an explanation has several.
+        ax: where to draw; a new figure by default.
+
+    Raises:
+        ArgumentError: the attributions are no image, or no probabilities.
+    """
+    one = read(source, example, dims=_DIMS, which=which)
+    fig, drawn = _image_sheet(ax, one, bar=True)
+    draw_heat(drawn, one)
+    colour_bar(drawn, heat_colours(), "active probability", inside=ax is not None)
+    return signed(fig, drawn, f"Heat map of active probabilities: {_words(one)}.")
+
+
+def overlay(
+    source: Source,
+    example: int = 0,
+    *,
+    which: int = 0,
+    inputs: Pixels | None = None,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    ax: Axes | None = None,
+) -> Picture:
+    """The image in grey with a veil of colour where gates are active, and the selection outlined.
+
+    Args:
+        source: an explanation, or attributions as in `heatmap`.
+        example: its place in the batch.
+        which: the input to draw, where an explanation has several.
+        inputs: the image, in the shape of the attributions; only with plain attributions.
+        mean: undoes the normalisation `(x - mean) / std`, a number or one per channel.
+        std: see `mean`.
+        ax: where to draw; a new figure by default.
+
+    Raises:
+        ArgumentError: the example cannot be shown as an image, or its attributions are no probabilities.
+    """
+    one = read(source, example, dims=_DIMS, which=which, inputs=inputs)
+    photograph = Photograph.of(one, mean, std)
+    fig, drawn = _image_sheet(ax, one, bar=True)
+    draw_veiled(drawn, one, photograph)
+    colour_bar(drawn, veil_over(), "active probability", inside=ax is not None)
+    return signed(fig, drawn, f"Image with active probabilities laid over it: {_words(one)}.")
+
+
+def contour(
+    source: Source,
+    example: int = 0,
+    *,
+    which: int = 0,
+    inputs: Pixels | None = None,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    ax: Axes | None = None,
+) -> Picture:
+    """The image in its own colours, with a line round the selection; takes what `overlay` takes."""
+    one = read(source, example, dims=_DIMS, which=which, inputs=inputs)
+    photograph = Photograph.of(one, mean, std)
+    fig, ax = _image_sheet(ax, one)
+    draw_image(ax, photograph.colours(known(one.shown)))
+    draw_outline(ax, one)
+    return signed(fig, ax, f"Image with the selected pixels outlined: {_words(one)}.")
+
+
+def kept(
+    source: Source,
+    example: int = 0,
+    *,
+    which: int = 0,
+    inputs: Pixels | None = None,
+    baselines: Pixels | float | None = None,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    ax: Axes | None = None,
+) -> Picture:
+    """What the model saw when only the selection was kept.
+
+    Takes what `overlay` takes, and `baselines`: what hidden pixels show, 0 by default, beside plain
+    attributions.
+    """
+    one = read(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
+    photograph = Photograph.of(one, mean, std)
+    fig, ax = _image_sheet(ax, one)
+    draw_kept(ax, one, photograph)
+    return signed(fig, ax, f"Image of the selected pixels alone: {_words(one)}.")
+
+
+def removed(
+    source: Source,
+    example: int = 0,
+    *,
+    which: int = 0,
+    inputs: Pixels | None = None,
+    baselines: Pixels | float | None = None,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    ax: Axes | None = None,
+) -> Picture:
+    """What the model saw when the selection was hidden; takes what `kept` takes."""
+    one = read(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
+    photograph = Photograph.of(one, mean, std)
+    fig, ax = _image_sheet(ax, one)
+    draw_removed(ax, one, photograph)
+    return signed(fig, ax, f"Image without the selected pixels: {_words(one)}.")
+
+
+def superpixels(
+    source: Source,
+    example: int = 0,
+    *,
+    which: int = 0,
+    inputs: Pixels | None = None,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    ax: Axes | None = None,
+) -> Picture:
+    """The image under a veil, with the borders of its features; takes what `overlay` takes."""
+    one = read(source, example, dims=_DIMS, which=which, inputs=inputs)
+    photograph = Photograph.of(one, mean, std)
+    fig, drawn = _image_sheet(ax, one, bar=True)
+    draw_veiled(drawn, one, photograph, grey=False)
+    lines = borders(as_map(one.columns))
+    drawn.add_collection(LineCollection(lines, colors="white", linewidths=0.8, alpha=0.8), autolim=False)
+    colour_bar(drawn, veil_over(), "active probability", inside=ax is not None)
+    count = np.unique(one.columns[one.columns >= 0]).size
+    return signed(fig, drawn, f"Image divided into {count} features: {_words(one)}.")
+
+
+def draw_image(ax: Axes, colours: Array) -> None:
+    """An image without ticks; grey where it has one channel."""
+    ax.imshow(colours, cmap="gray", norm=SCALE, interpolation=_interpolation(colours.shape))
+    ax.set_axis_off()
+
+
+def draw_heat(ax: Axes, one: Example) -> None:
+    """Active probabilities of one example."""
+    heat = as_map(one.attribution)
+    ax.imshow(heat, cmap=heat_colours(), norm=SCALE, interpolation=_interpolation(heat.shape))
+    ax.set_axis_off()
+
+
+def draw_veiled(ax: Axes, one: Example, photograph: Photograph, *, grey: bool = True) -> None:
+    """The image under a veil of active probability."""
+    colours = photograph.colours(known(one.shown))
+    draw_image(ax, _pale(colours) if grey else colours)
+    heat = as_map(one.attribution)
+    ax.imshow(heat, cmap=veil_over(), norm=SCALE, interpolation=_interpolation(heat.shape))
+    draw_outline(ax, one)
+
+
+def draw_kept(ax: Axes, one: Example, photograph: Photograph) -> None:
+    """The image with its selection alone, saying so where that is nothing or everything."""
+    draw_image(ax, photograph.colours(known(one.kept)))
+    if not one.selected.any():
+        _note(ax, "nothing kept")
+
+
+def draw_removed(ax: Axes, one: Example, photograph: Photograph) -> None:
+    """The image without its selection, saying so where that is nothing or everything."""
+    draw_image(ax, photograph.colours(known(one.removed)))
+    if not one.selected.any():
+        _note(ax, "nothing removed")
+    elif (one.selected | (one.columns < 0)).all():
+        _note(ax, "everything removed")
+
+
+def draw_outline(ax: Axes, one: Example) -> None:
+    """A line round the selected pixels, dark with a bright core so that it shows on any image."""
+    lines = borders(as_map(one.selected), outer=True)
+    for colour, width in (("black", 2.4), ("#F0E442", 1.2)):
+        drawn = LineCollection(lines, colors=colour, linewidths=width, capstyle="projecting", clip_on=False)
+        ax.add_collection(drawn, autolim=False)
+
+
+def known(image: Array | None) -> Array:
+    """The image of an example that `Photograph.of` has seen, which refuses one without."""
+    assert image is not None
+    return image
+
+
+def _words(one: Example) -> str:
+    if one.explanation is not None:
+        return headline(one.explanation, one.number)
+    return f"{int(as_map(one.selected).sum())} of {as_map(one.selected).size} pixels are at 0.5 or more"
+
+
+def _image_sheet(ax: Axes | None, one: Example, *, bar: bool = False) -> tuple[Figure, Axes]:
+    height, width = as_map(one.columns).shape
+    tall = min(max(4.0 * height / width, 1.5), 8.0)
+    return sheet(ax, (5.2 if bar else 4.2, tall + 0.3))
+
+
+def _interpolation(shape: tuple[int, ...]) -> str:
+    """Sharp pixels for small images, smooth ones where several share a dot."""
+    return "nearest" if max(shape[:2]) < 256 else "auto"
+
+
+def _pale(colours: Array) -> Array:
+    """Grey, and half way to white, so that a veil keeps its colour."""
+    grey = colours if colours.ndim == 2 else colours[..., :3] @ np.array([0.299, 0.587, 0.114])
+    return 0.35 + 0.65 * grey
+
+
+def _note(ax: Axes, text: str) -> None:
+    box = {"facecolor": "white", "edgecolor": KEPT, "boxstyle": "round"}
+    ax.text(0.5, 0.08, text, transform=ax.transAxes, ha="center", va="bottom", color="black", bbox=box)

@@ -1,0 +1,242 @@
+"""Text: tokens shaded by active probability, as HTML for notebooks and pages, and as a figure for papers."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+from stg_attr.attribution import Explanation
+from stg_attr.errors import ArgumentError
+
+from .colours import KEPT, shade
+from .picture import Picture, page
+from .source import Array, Example, Source, as_array, headline, read
+from .typeset import typeset
+from .words import Word, is_right_to_left, join
+
+__all__ = ["Passage", "Text", "text"]
+
+_LISTED = 20  # words in the table of numbers
+
+
+@dataclass(frozen=True)
+class Passage:
+    """One row of a text picture.
+
+    Attributes:
+        name: what stands before it; may be empty.
+        words: of the text.
+        claim: the evidence; empty for plain attributions.
+    """
+
+    name: str
+    words: tuple[Word, ...]
+    claim: str
+
+    @property
+    def right_to_left(self) -> bool:
+        """The direction of its script."""
+        return is_right_to_left("".join(word.text for word in self.words if not word.muted))
+
+    @property
+    def alt(self) -> str:
+        """The selected words, and the evidence."""
+        kept = " ".join(word.text for word in self.words if word.selected)
+        return (
+            f"{self.name + ': ' if self.name else ''}selected words: {kept or 'none'}. {self.claim}".strip()
+        )
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text with shaded words; a notebook shows it as it is.
+
+    The markup needs no script, no style sheet and no network, keeps its colours in notebooks that are not
+    trusted, and takes the text colour of the page, light or dark.
+
+    Attributes:
+        passages: one per row.
+    """
+
+    passages: tuple[Passage, ...]
+
+    @property
+    def alt(self) -> str:
+        """What the picture shows, in words."""
+        return " ".join(passage.alt for passage in self.passages)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(_passage_html(passage) for passage in self.passages)
+        return (
+            f'<figure style="margin: 0; max-width: 60em">{rows}{_scale_html()}{self._numbers_html()}</figure>'
+        )
+
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Write a page that stands alone; nothing is fetched."""
+        Path(path).write_text(page(self._repr_html_(), title="Words by active probability"), encoding="utf-8")
+
+    def draw(self, ax: Axes | None = None, *, width: float = 7.0) -> Picture:
+        """The same as a figure.
+
+        Args:
+            ax: where to draw; a new figure by default.
+            width: of a new figure, inches.
+        """
+        rows = [(p.name, p.words, p.claim, p.right_to_left) for p in self.passages]
+        return typeset(rows, ax, width, self.alt)
+
+    def _numbers_html(self) -> str:
+        rows = "".join(_number_rows(passage) for passage in self.passages)
+        head = '<tr><th scope="col">word</th><th scope="col">active probability</th></tr>'
+        return (
+            '<details style="font-size: small"><summary>The same in numbers</summary>'
+            f"<table>{head}{rows}</table></details>"
+        )
+
+
+def text(
+    source: Source,
+    tokens: Sequence[str] | Sequence[Sequence[str]],
+    *,
+    examples: Sequence[int] | None = None,
+    which: int = 0,
+    names: Sequence[str] | None = None,
+    special: Collection[str] | None = None,
+    whole_words: bool = True,
+) -> Text:
+    """Words shaded by active probability; selected ones are underlined, special tokens are muted.
+
+    Args:
+        source: an explanation, or attributions, [batch, tokens] or [batch, tokens, dimensions], of which the
+            largest is taken.
+        tokens: of every example drawn, one list each; or one list for all, where rows are classes of a text.
+        examples: their places in the batch; all by default.
+        which: the input to draw, where an explanation has several.
+        names: what to write before each row, for example the class.
+        special: tokens to mute; by default those that look like `[CLS]`, `<s>` or `<|end|>`.
+        whole_words: shade words by their most active token; False shades tokens.
+
+    Raises:
+        ArgumentError: token counts do not match, or the attributions are no probabilities.
+
+    Example:
+        >>> import torch
+        >>> picture = text(torch.tensor([[0.1, 0.9, 0.2]]), ["a", "great", "film"])
+        >>> picture.alt
+        'selected words: great.'
+    """
+    chosen = list(range(len(source) if _is_batch(source) else 1)) if examples is None else list(examples)
+    lists = _token_lists(tokens, len(chosen))
+    labels = _checked_names(names, len(chosen))
+    passages = []
+    for example, own, name in zip(chosen, lists, labels, strict=True):
+        probabilities, selected, gated, claim = _per_token(source, example, which, len(own))
+        words = join(own, probabilities, selected, gated, special=special, whole=whole_words)
+        passages.append(Passage(name, tuple(words), claim))
+    return Text(tuple(passages))
+
+
+def _is_batch(source: Source) -> bool:
+    return isinstance(source, Explanation) or source.ndim > 1
+
+
+def _token_lists(tokens: Sequence[str] | Sequence[Sequence[str]], count: int) -> list[list[str]]:
+    if all(isinstance(token, str) for token in tokens):
+        return [[str(token) for token in tokens]] * count
+    lists = [list(row) for row in tokens if not isinstance(row, str)]
+    if len(lists) != count:
+        raise ArgumentError(
+            "tokens",
+            expected=f"one list for each of {count} examples, or one list for all",
+            found=f"{len(lists)} lists",
+            mend="Choose the rows with examples=[...].",
+        )
+    return lists
+
+
+def _checked_names(names: Sequence[str] | None, count: int) -> list[str]:
+    if names is None:
+        return [""] * count
+    if len(names) != count:
+        raise ArgumentError(
+            "names", expected=f"one for each of {count} rows", found=str(len(names)), mend="Name every row."
+        )
+    return [str(name) for name in names]
+
+
+def _per_token(
+    source: Source, example: int, which: int, count: int
+) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_], str]:
+    """Probability, selection and existence of each token's gate, [tokens], and the evidence."""
+    if not isinstance(source, Explanation):
+        source = as_array(source)
+        source = source.max(-1) if source.ndim == 3 else source
+    one = read(source, example, dims=(1,), which=which)
+    claim = "" if one.explanation is None else headline(one.explanation, one.number) + "."
+    if len(one.attribution) != count:
+        return *_per_gate(one, count), claim
+    flat = (len(one.attribution), -1)
+    selected, gated = one.selected.reshape(flat).max(1), (one.columns >= 0).reshape(flat).max(1)
+    return one.attribution.reshape(flat).max(1), selected, gated, claim
+
+
+def _per_gate(one: Example, count: int) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    ids, first = np.unique(one.columns, return_index=True)
+    first = first[ids >= 0]
+    if len(first) != count:
+        raise ArgumentError(
+            "tokens",
+            expected=f"{len(one.attribution)}, one per position, or {len(first)}, one per gate",
+            found=str(count),
+            mend="Pass what the model was given, special and padding tokens too.",
+        )
+    return one.attribution.ravel()[first], one.selected.ravel()[first], np.ones(count, dtype=bool)
+
+
+def _passage_html(passage: Passage) -> str:
+    direction = "rtl" if passage.right_to_left else "ltr"
+    name = f"<strong>{html.escape(passage.name)}</strong>" if passage.name else ""
+    words = "".join(_word_html(word) for word in passage.words)
+    body = f'<div dir="{direction}" style="line-height: 1.9; overflow-wrap: break-word">{words}</div>'
+    claim = f'<div style="font-size: small; opacity: 0.85">{html.escape(passage.claim)}</div>'
+    return f'<div style="margin: 0 0 0.8em 0">{name}{body}{claim if passage.claim else ""}</div>'
+
+
+def _word_html(word: Word) -> str:
+    before = "<br>" if word.broken else " " if word.spaced else ""
+    style = "border-radius: 3px; padding: 2px 1px"
+    if word.gated:
+        style += f"; background-color: {shade(word.probability)}"
+    if word.selected:
+        style += f"; border-bottom: 3px solid {KEPT}; font-weight: bold"
+    if word.muted:
+        style += "; font-size: smaller; font-style: italic"
+    if word.faint:
+        style += "; opacity: 0.75"
+    title, text = html.escape(word.numbers), html.escape(word.text)
+    return f'{before}<span title="{title}" style="{style}">{text}</span>'
+
+
+def _scale_html() -> str:
+    gradient = f"linear-gradient(90deg, {shade(0)}, {shade(1)})"
+    bar = (
+        f'<span style="display: inline-block; width: 8em; height: 0.8em; border: 1px solid {KEPT}; '
+        f'background-image: {gradient}"></span>'
+    )
+    words = f'<span style="border-bottom: 3px solid {KEPT}; font-weight: bold">selected</span>'
+    return f'<figcaption style="font-size: small">active probability 0 {bar} 1, {words}</figcaption>'
+
+
+def _number_rows(passage: Passage) -> str:
+    shown = sorted((w for w in passage.words if w.gated), key=lambda word: -word.probability)[:_LISTED]
+    return "".join(
+        f'<tr><th scope="row">{html.escape(word.text)}</th><td>{html.escape(word.numbers)}</td></tr>'
+        for word in shown
+    )

@@ -1,0 +1,167 @@
+"""A picture: a matplotlib figure, its axes, its words for those who cannot see it, and ways to keep it."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import textwrap
+from os import PathLike
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import Colormap
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from numpy.typing import NDArray
+
+from stg_attr.errors import ArgumentError
+
+from .colours import SCALE
+
+__all__ = ["Picture", "claim_title", "colour_bar", "page", "sheet", "sheets", "signed"]
+
+_DPI = 110
+_LETTER = 0.54  # width of a letter over the size of its font, on average
+
+
+class Picture(NamedTuple):
+    """What every drawing function returns: the pair `(fig, ax)`, which a notebook shows by itself.
+
+    Nothing here goes through `pyplot`, so no window opens and no global setting changes.
+
+    Attributes:
+        fig: the figure; the outermost, where figures lie in figures.
+        ax: its axes, or an array of them where the picture has several.
+
+    Example:
+        >>> import torch
+        >>> from stg_attr import viz
+        >>> fig, ax = viz.heatmap(torch.tensor([[0.0, 1.0], [0.2, 0.9]]))
+        >>> ax.get_images()[0].get_clim()
+        (0.0, 1.0)
+    """
+
+    fig: Figure
+    ax: Axes | NDArray[np.object_]
+
+    @property
+    def alt(self) -> str:
+        """What the picture shows, in words."""
+        labelled = self.ax if isinstance(self.ax, Axes) else self.fig
+        return str(labelled.get_label())
+
+    def save(self, path: str | PathLike[str], *, dpi: float = _DPI) -> None:
+        """Write an image file; the ending of the name says which kind. PNG, SVG and PDF hold the words too.
+
+        Args:
+            path: where to write.
+            dpi: dots per inch, for images made of dots.
+        """
+        kind = Path(path).suffix.lower()
+        words = {
+            ".png": {"Description": self.alt, "Software": None},
+            ".svg": {"Description": self.alt, "Date": None},
+            ".pdf": {"Subject": self.alt, "CreationDate": None},
+        }
+        self.fig.savefig(path, dpi=dpi, metadata=words.get(kind))
+
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Write a page that stands alone: the image and the words are inside, and nothing is fetched."""
+        Path(path).write_text(page(self._image(), title=self.alt), encoding="utf-8")
+
+    def _image(self) -> str:
+        buffer = io.BytesIO()
+        self.fig.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+        data = base64.b64encode(buffer.getvalue()).decode("ascii")
+        words = html.escape(self.alt)
+        return f'<img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+
+    def _repr_html_(self) -> str | None:
+        """The image with its words; None where `pyplot` manages the figure and shows it itself."""
+        return None if self.fig.canvas.manager is not None else self._image()
+
+
+def sheet(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """Where to draw: the caller's axes as they are, or a new figure of `size` inches.
+
+    Raises:
+        ArgumentError: `ax` is not one axes.
+    """
+    if ax is None:
+        fig = Figure(figsize=size, layout="constrained")
+        return fig, fig.add_subplot()
+    if not isinstance(ax, Axes):
+        raise ArgumentError(
+            "ax",
+            expected="one matplotlib Axes",
+            found=type(ax).__name__,
+            mend="Pick one from the array, for example axes[0].",
+        )
+    whole = ax.figure.figure  # the outer one, where figures lie in figures
+    assert isinstance(whole, Figure)
+    return whole, ax
+
+
+def sheets(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, NDArray[np.object_]]:
+    """A new figure with several axes, [rows, columns]."""
+    fig = Figure(figsize=size, layout="constrained")
+    return fig, fig.subplots(rows, columns, squeeze=False)
+
+
+def colour_bar(ax: Axes, colours: Colormap, label: str, *, inside: bool) -> Colorbar:
+    """A colour bar beside the axes, on the fixed scale from 0 to 1.
+
+    Args:
+        ax: whose colours it explains.
+        colours: from 0 to 1.
+        label: what they mean.
+        inside: leave the place of the axes as it is, because it is the caller's; else the figure makes room.
+    """
+    shown = ScalarMappable(SCALE, colours)
+    if inside:
+        bar = ax.figure.colorbar(shown, cax=ax.inset_axes((1.03, 0.0, 0.04, 1.0)))
+        bar.set_label(label, fontsize="small")
+        bar.ax.tick_params(labelsize="small")
+        return bar
+    return ax.figure.colorbar(shown, ax=ax, fraction=0.05, pad=0.02, label=label)
+
+
+def claim_title(ax: Axes, text: str, *, inside: bool) -> None:
+    """The evidence as a title, in lines that fit.
+
+    Args:
+        ax: what it is about.
+        text: the evidence.
+        inside: no wider than the axes, because the figure is the caller's; else above the whole figure.
+    """
+    across = ax.get_position().width if inside else 1.0
+    width = across * ax.figure.bbox.width / ax.figure.dpi * 72  # points
+    size = FontProperties(size="medium").get_size_in_points()
+    lines = "\n".join(textwrap.wrap(text, max(16, int(width / (_LETTER * size)))))
+    if inside:
+        ax.set_title(lines, fontsize="medium")
+    elif lines:
+        ax.figure.suptitle(lines, fontsize="medium")
+
+
+def signed(fig: Figure, ax: Axes | NDArray[np.object_], alt: str) -> Picture:
+    """The finished picture, with its words attached; a caller's figure keeps its own label."""
+    labelled = ax if isinstance(ax, Axes) else fig
+    labelled.set_label(alt)
+    return Picture(fig, ax)
+
+
+def page(body: str, *, title: str) -> str:
+    """A whole HTML page around some markup; it follows the reader's light or dark setting."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n'
+        f"<title>{html.escape(title)}</title>\n"
+        "<style>:root { color-scheme: light dark; } body { font-family: sans-serif; margin: 2em; "
+        f"max-width: 60em; }}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )

@@ -1,0 +1,118 @@
+"""Naive twins of the solver's parts: plain Python, slow and obviously right."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def dual_averaging(gradients: Sequence[Sequence[float]], start: float, step_size: float) -> list[float]:
+    """Parameters of one example's gates after these gradients, one list per step; later ones weigh more."""
+    n_gates = len(gradients[0])
+    total, scale = [0.0] * n_gates, 0.0
+    for step, gradient in enumerate(gradients, start=1):
+        weighted = [math.sqrt(step) * part for part in gradient]
+        total = [so_far - part for so_far, part in zip(total, weighted, strict=True)]
+        scale += sum(part**2 for part in weighted) / n_gates
+    if scale == 0:
+        return [start] * n_gates
+    return [start + step_size * part / math.sqrt(scale) for part in total]
+
+
+def shift_to_budget(
+    active_probability: Callable[[float], float], parameters: Sequence[float], budget: float
+) -> float:
+    """The shift of one example's parameters at which their mean active probability is `budget`."""
+    low, high = -1000.0, 1000.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        mean = sum(active_probability(parameter + middle) for parameter in parameters) / len(parameters)
+        low, high = (middle, high) if mean < budget else (low, middle)
+    return (low + high) / 2
+
+
+def top(parameters: Sequence[float], visible: Sequence[bool], k: int) -> list[bool]:
+    """The k visible gates with the largest parameters; the first ones where some are equal."""
+    order = sorted((i for i in range(len(parameters)) if visible[i]), key=lambda i: (-parameters[i], i))
+    return [i in order[:k] for i in range(len(parameters))]
+
+
+def smallest_sufficient(retained: Callable[[int], float], n: int, retain: float) -> int:
+    """The smallest k >= 1 whose top k retain enough, tried one by one; all n where none does."""
+    return next((k for k in range(1, n) if retained(k) >= retain), n)
+
+
+def best_value(achieved: Callable[[int], float], n: int, price: float) -> int:
+    """The k whose top k achieve most after `price` for each of them, tried one by one; the first of equals."""
+    return max(range(n + 1), key=lambda k: achieved(k) - price * k)
+
+
+def pruned(retained: Callable[[list[int]], float], selected: Sequence[int], retain: float) -> list[int]:
+    """A set less the features it can spare, in rounds until it can spare none.
+
+    In each, those that can be spared alone are sorted, least missed first, and later ones in the ranking
+    first where they are missed alike; as many of the first four go together as the rest can spare.
+
+    Args:
+        retained: share that a set retains.
+        selected: features, best first.
+        retain: share asked for.
+    """
+    rest = list(selected)
+    while rest:
+        alone = {i: retained(_less(rest, [i])) for i in reversed(rest)}
+        spared = sorted((i for i in alone if alone[i] >= retain), key=lambda i: -alone[i])
+        together = [n for n in range(2, min(4, len(spared)) + 1) if retained(_less(rest, spared[:n])) >= retain]
+        if not spared:
+            return rest
+        rest = _less(rest, spared[: max([1, *together])])
+    return rest
+
+
+def _less(features: Sequence[int], dropped: Sequence[int]) -> list[int]:
+    return [i for i in features if i not in dropped]
+
+
+def all_masks(n: int) -> Tensor:
+    """Every hard selection of n features, float [2^n, n]."""
+    return torch.tensor(list(itertools.product([0.0, 1.0], repeat=n)))
+
+
+def expectation(value: Callable[[Tensor], Tensor], n_gates: int, points: int = 400) -> Tensor:
+    """E[value(u)] over independent uniform noise, by the midpoint rule on a grid of points^n_gates.
+
+    Args:
+        value: noise [samples, gates] -> values [samples, ...].
+        n_gates: at most 2.
+        points: of the grid in each dimension.
+    """
+    middle = (torch.arange(points, dtype=torch.float64) + 0.5) / points
+    grid = torch.cartesian_prod(*[middle] * n_gates).reshape(-1, n_gates)
+    return value(grid).mean(0)
+
+
+def expectation_over_coins(value: Callable[[Tensor], Tensor], probability: Tensor) -> Tensor:
+    """E[value(z)] over independent z ~ Bernoulli(probability), summed over all 2^n outcomes.
+
+    Args:
+        value: gate values [outcomes, gates] -> [outcomes].
+        probability: of each gate, [gates].
+    """
+    masks = all_masks(len(probability)).to(probability.dtype)
+    weights = torch.where(masks == 1, probability, 1 - probability).prod(1)
+    return (weights * value(masks)).sum()
+
+
+def smallest_faithful_size(retained: Tensor, sizes: Tensor, retain: float) -> Tensor:
+    """Size of the smallest of all selections that retains enough, per example.
+
+    Args:
+        retained: share that every selection retains, [selections, batch].
+        sizes: features in every selection, [selections].
+        retain: share asked for.
+    """
+    return torch.where(retained >= retain, sizes[:, None], torch.inf).amin(0)

@@ -1,0 +1,127 @@
+"""Estimators: unbiased against gradients by quadrature, and what one estimate must say."""
+
+import pytest
+import torch
+
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
+from stg_attr.solve import Noise, Reparameterized
+
+from .reference import expectation, expectation_over_coins
+
+PATHWISE = [
+    (Reparameterized(), BinaryConcrete()),
+    (Reparameterized(), BinaryConcrete(0.99)),
+    (Reparameterized(), Gaussian()),
+]
+PAIRS = [*PATHWISE]  # every estimator, with gates that go with it
+DRAWS = 40_000  # gate samples of each unbiasedness test
+PARAMETER = torch.tensor([[0.3, -0.8]], dtype=torch.float64)
+LOSSES = {
+    "linear": lambda z: 2 * z[..., 0] - z[..., 1],
+    "quadratic": lambda z: (z[..., 0] + z[..., 1] - 0.5) ** 2,
+    "product": lambda z: z[..., 0] * z[..., 1],
+}
+
+
+def _estimate(estimator, gates, loss, parameter, uniform, samples_per_call=10**6):
+    parameter = parameter.expand(len(uniform), *parameter.shape)
+    uniform = uniform.to(parameter.dtype).expand(parameter.shape)
+    return estimator.estimate(gates, parameter, uniform, lambda z, first: loss(z), samples_per_call)
+
+
+def _exact_gradient(gates, loss):
+    """Of E[loss] in the parameters: central differences of a sum over coins, or of an integral over noise."""
+
+    def expected(parameter):
+        if isinstance(gates, Bernoulli):
+            return float(expectation_over_coins(loss, gates.active_probability(parameter)))
+        return float(expectation(lambda u: loss(gates.sample(parameter, u)), 2))
+
+    step = 1e-3
+    return torch.tensor(
+        [
+            (expected(PARAMETER[0] + step * unit) - expected(PARAMETER[0] - step * unit)) / (2 * step)
+            for unit in torch.eye(2, dtype=torch.float64)
+        ],
+        dtype=torch.float64,
+    )
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize(("estimator", "gates"), PAIRS, ids=repr)
+def test_an_estimate_is_unbiased(estimator, gates, loss):
+    """Within five standard errors of 40,000 draws, and these are below 0.01."""
+    uniform = Noise(0).uniform(0, DRAWS, 2)
+    gradient = _estimate(estimator, gates, loss, PARAMETER, uniform).gradient[:, 0]
+    pairs = gradient.reshape(2, DRAWS // 2, 2).mean(0)  # antithetic pairs are the independent draws
+    error = pairs.std(0) / (DRAWS // 2) ** 0.5
+    assert float(error.max()) < 0.01
+    grid = 1e-3  # what the quadrature itself is off by, at the kinks of the clamp
+    assert bool(((pairs.mean(0) - _exact_gradient(gates, loss)).abs() <= 5 * error + grid).all())
+
+
+@pytest.mark.parametrize(("estimator", "gates"), PAIRS, ids=repr)
+def test_the_size_of_a_call_changes_nothing(estimator, gates):
+    uniform = Noise(1).uniform(0, 7, 2)
+    whole, split = (_estimate(estimator, gates, LOSSES["product"], PARAMETER, uniform, n) for n in (100, 2))
+    torch.testing.assert_close(vars(split), vars(whole), rtol=1e-12, atol=1e-12)
+
+
+def test_the_number_of_the_first_sample_is_passed_on():
+    seen = []
+
+    def loss(z, first):
+        seen.append((first, len(z)))
+        return z.sum(2)
+
+    parameter = PARAMETER.expand(5, 1, 2)
+    Reparameterized().estimate(BinaryConcrete(), parameter, torch.full((5, 1, 2), 0.5), loss, 2)
+    assert seen == [(0, 2), (2, 2), (4, 1)]
+
+
+@pytest.mark.parametrize(("estimator", "gates"), PAIRS, ids=repr)
+def test_everything_is_detached_and_has_the_stated_shape(estimator, gates):
+    uniform = Noise(2).uniform(0, 4, 2)
+    estimate = _estimate(estimator, gates, LOSSES["linear"], PARAMETER.expand(3, 2), uniform)
+    assert estimate.gradient.shape == estimate.slope.shape == (4, 3, 2)
+    assert estimate.loss.shape == (4, 3)
+    assert not any(value.requires_grad for value in vars(estimate).values())
+
+
+@pytest.mark.parametrize(("estimator", "gates"), PATHWISE, ids=repr)
+def test_a_gate_that_the_model_does_not_react_to_has_no_slope(estimator, gates):
+    uniform = Noise(2).uniform(0, 4, 2)
+    estimate = _estimate(estimator, gates, lambda z: z[..., 0] ** 2, PARAMETER, uniform)
+    assert torch.equal(estimate.slope[..., 1], torch.zeros(4, 1, dtype=torch.float64))
+    assert torch.equal(estimate.gradient[..., 1], torch.zeros(4, 1, dtype=torch.float64))
+    assert bool((estimate.slope[..., 0] != 0).any())
+
+
+@pytest.mark.parametrize(("estimator", "gates"), PAIRS, ids=repr)
+def test_rows_do_not_depend_on_each_other_also_where_the_loss_is_not_finite(estimator, gates):
+    uniform = Noise(3).uniform(0, 6, 2)
+
+    def failing(z):
+        factor = torch.tensor([1.0, torch.nan, 1.0], dtype=z.dtype)
+        return LOSSES["quadratic"](z) * factor
+
+    parameter = PARAMETER * torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
+    whole = _estimate(estimator, gates, LOSSES["quadratic"], parameter, uniform)
+    broken = _estimate(estimator, gates, failing, parameter, uniform)
+    assert torch.equal(broken.gradient[:, [0, 2]], whole.gradient[:, [0, 2]])
+    assert bool(broken.gradient.isfinite().all() and broken.slope.isfinite().all())
+    assert torch.equal(broken.gradient[:, 1], torch.zeros(6, 2, dtype=torch.float64))
+
+
+def test_a_loss_without_a_gradient_is_refused():
+    uniform = Noise(0).uniform(0, 2, 2)
+    with pytest.raises(ArgumentError, match=r"carries a gradient.*ScoreFunction"):
+        _estimate(Reparameterized(), BinaryConcrete(), lambda z: z.detach().sum(2), PARAMETER, uniform)
+
+
+def test_parameters_of_a_model_get_no_gradient():
+    weight = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    uniform = Noise(0).uniform(0, 2, 2)
+    _estimate(Reparameterized(), BinaryConcrete(), lambda z: (z * weight).sum(2), PARAMETER, uniform)
+    assert weight.grad is None

@@ -1,0 +1,295 @@
+"""The family of selections: order, shift to a budget, search for the smallest set that suffices or pays."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
+from stg_attr.solve import Ranking, SelectionFamily
+from stg_attr.solve.family import shift_to_budget
+
+from .reference import best_value, pruned, smallest_sufficient, top
+from .reference import shift_to_budget as naive_shift
+
+GATES = [BinaryConcrete(), BinaryConcrete(0.99), Gaussian(), Bernoulli()]
+SEEDS = st.integers(0, 10**6)
+FEW = settings(max_examples=25, deadline=None, derandomize=True)
+
+
+def _parameters(seed, batch=3, gates=6, spread=3.0):
+    generator = torch.Generator().manual_seed(seed)
+    return spread * torch.randn(batch, gates, generator=generator, dtype=torch.float64)
+
+
+def _ranking(parameters, visible=None):
+    return Ranking.of(
+        parameters, torch.ones_like(parameters, dtype=torch.bool) if visible is None else visible
+    )
+
+
+def _family(parameters, curve):
+    """A family whose sets of size k retain curve[i][k] of example i; also the list of sets asked for."""
+    asked = []
+
+    def retained(selections, examples):
+        assert examples.dtype == torch.long
+        assert examples.device.type == "cpu"
+        asked.append(selections)
+        return curve[examples].gather(1, selections.sum(2).T).T
+
+    return SelectionFamily(_ranking(parameters), retained), asked
+
+
+def _rising(seed, batch, n):
+    generator = torch.Generator().manual_seed(seed)
+    steps = torch.rand(batch, n + 1, generator=generator, dtype=torch.float64) ** 6
+    steps[:, 0] = 0
+    return steps.cumsum(1) / steps.sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize("gates", GATES, ids=repr)
+@given(SEEDS, st.floats(0.02, 0.98), st.floats(0.01, 3))
+@FEW
+def test_a_shift_meets_the_budget_and_is_near_the_one_of_the_naive_bisection(gates, seed, budget, spread):
+    """The mean to 0.001; the shift to the width of the part in which it is interpolated."""
+    parameters = _parameters(seed, batch=2, spread=spread)
+    exists = torch.ones(1, 6, dtype=torch.bool)
+    shift = shift_to_budget(gates, parameters, exists, torch.tensor([budget], dtype=torch.float64))
+    assert shift.shape == (1, 2, 1)
+    mean = gates.active_probability(parameters + shift[0]).mean(1)
+    torch.testing.assert_close(mean, torch.full_like(mean, budget), rtol=0, atol=0.001)
+    for row in range(2):
+        naive = naive_shift(
+            lambda a: float(gates.active_probability(torch.tensor(a, dtype=torch.float64))),
+            parameters[row].tolist(),
+            budget,
+        )
+        width = float(parameters[row].max() - parameters[row].min()) / 100
+        assert float(shift[0, row]) == pytest.approx(naive, abs=width + 1e-9)
+
+
+@pytest.mark.parametrize("gates", GATES, ids=repr)
+def test_equal_parameters_are_shifted_to_the_budget_itself(gates):
+    budget = torch.tensor([0.25, 0.5], dtype=torch.float64)
+    parameters = torch.full((3, 6), 2.0, dtype=torch.float64)
+    shift = shift_to_budget(gates, parameters, torch.ones(1, 6, dtype=torch.bool), budget)
+    reached = gates.active_probability(parameters + shift)
+    torch.testing.assert_close(reached, budget.reshape(2, 1, 1).expand(2, 3, 6))
+
+
+def test_every_sample_has_its_own_budget():
+    parameters, budgets = _parameters(0), torch.tensor([0.2, 0.9, 0.5], dtype=torch.float64)
+    exists = torch.ones(1, 6, dtype=torch.bool)
+    together = shift_to_budget(BinaryConcrete(), parameters, exists, budgets)
+    alone = [shift_to_budget(BinaryConcrete(), parameters, exists, budget[None]) for budget in budgets]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+def test_columns_without_a_gate_do_not_count_for_a_budget():
+    parameters, budget = _parameters(1), torch.tensor([0.3])
+    alone = shift_to_budget(BinaryConcrete(), parameters, torch.ones(1, 6, dtype=torch.bool), budget)
+    padded = torch.nn.functional.pad(parameters, (0, 4), value=99.0)
+    exists = torch.arange(10).expand(3, 10) < 6
+    torch.testing.assert_close(shift_to_budget(BinaryConcrete(), padded, exists, budget), alone)
+
+
+@given(SEEDS, st.integers(0, 7))
+@FEW
+def test_top_k_is_the_sorted_choice(seed, k):
+    parameters = _parameters(seed).round()  # with ties
+    visible = torch.rand(3, 6, generator=torch.Generator().manual_seed(seed)) < 0.7
+    chosen = _ranking(parameters, visible).top(torch.full((3, 1), k))
+    expected = [top(*row, k) for row in zip(parameters.tolist(), visible.tolist(), strict=True)]
+    assert chosen[0].tolist() == expected
+
+
+def test_counts_differ_by_example_and_selections_are_nested():
+    ranking = _ranking(_parameters(2))
+    chosen = ranking.top(torch.tensor([[0, 2, 6], [1, 3, 5], [4, 4, 4]]))
+    assert chosen.sum(2).T.tolist() == [[0, 2, 6], [1, 3, 5], [4, 4, 4]]
+    assert bool((chosen[0] <= chosen[1]).all() and (chosen[1] <= chosen[2]).all())
+
+
+@given(SEEDS, st.integers(1, 5))
+@FEW
+def test_reported_parameters_put_the_boundary_of_a_selection_at_one_half(seed, k):
+    ranking = _ranking(_parameters(seed))
+    gates = BinaryConcrete()
+    selected = ranking.top(torch.full((3, 1), k))[0]
+    reported = ranking.at(selected, gates.parameter_at(torch.tensor(0.5, dtype=torch.float64)))
+    assert torch.equal(gates.active_probability(reported) > 0.5, selected)
+    assert torch.equal(reported.argsort(1), ranking.parameter.argsort(1))
+    last = reported.masked_fill(~selected, torch.inf).amin(1)
+    first_closed = reported.masked_fill(selected, -torch.inf).amax(1)
+    half = gates.active_probability((last + first_closed) / 2)
+    torch.testing.assert_close(half, torch.full_like(half, 0.5))
+
+
+def test_all_or_none_selected_have_a_boundary_too():
+    ranking = _ranking(_parameters(3))
+    half = torch.tensor(0.5, dtype=torch.float64)
+    everything = torch.ones(3, 6, dtype=torch.bool)
+    assert bool((ranking.at(everything, half) > half).all())
+    assert bool((ranking.at(~everything, half) < half).all())
+
+
+@given(SEEDS, st.integers(1, 60), st.sampled_from([0.01, 0.5, 0.9, 1.0]))
+@FEW
+def test_the_smallest_sufficient_set_is_the_one_found_by_trying_every_size(seed, n, retain):
+    curve = _rising(seed, 3, n)
+    found = _family(_parameters(seed, gates=n), curve)[0].smallest_sufficient(retain)
+    expected = [smallest_sufficient(lambda k, row=row: row[k], n, retain) for row in curve.tolist()]
+    assert found.tolist() == expected
+
+
+class Game:
+    """What every set of n features retains, another for each example; all features together retain 1."""
+
+    def __init__(self, seed, batch, n, monotone):
+        generator = torch.Generator().manual_seed(seed)
+        self.worth = torch.rand(batch, 2**n, generator=generator, dtype=torch.float64) ** 4
+        self.worth[:, -1] = 1
+        if monotone:  # a set is worth at least what its subsets are
+            for i in range(n):
+                halves = self.worth.view(batch, -1, 2, 2**i)
+                halves[:, :, 1] = halves.amax(2)
+        self.place = 2 ** torch.arange(n)
+
+    def retained(self, selections, examples):
+        return self.worth[examples, (selections * self.place).sum(2)]
+
+    def of(self, example):
+        return lambda features: float(self.worth[example, sum(int(self.place[i]) for i in features)])
+
+
+def _best_first(family, example, count):
+    """The first gates of a family's ranking."""
+    return family.ranking.rank[example].argsort()[:count].tolist()
+
+
+@given(SEEDS, st.integers(2, 9), st.sampled_from([0.3, 0.6, 0.9]))
+@FEW
+def test_the_shortest_prefix_is_pruned_as_the_naive_twin_prunes_it(seed, n, retain):
+    """Games in which more is never worth less; what is dropped comes next, and the others stay in order."""
+    parameters, game = _parameters(seed, gates=n), Game(seed, 3, n, monotone=True)
+    family = SelectionFamily(_ranking(parameters), game.retained)
+    counts = family.smallest_sufficient(retain).tolist()
+    for example, count in enumerate(counts):
+        order, value = parameters[example].argsort(descending=True).tolist(), game.of(example)
+        prefix = order[: smallest_sufficient(lambda k, v=value, o=order: v(o[:k]), n, retain)]
+        expected = pruned(value, prefix, retain)
+        others = [i for i in order if i not in expected]
+        assert _best_first(family, example, n) == expected + others
+        assert count == len(expected)
+
+
+@given(SEEDS)
+@FEW
+def test_of_any_game_a_pruned_prefix_that_suffices_is_found(seed):
+    parameters, game = _parameters(seed), Game(seed, 3, 6, monotone=False)
+    family = SelectionFamily(_ranking(parameters), game.retained)
+    counts = family.smallest_sufficient(0.3).tolist()
+    for example, count in enumerate(counts):
+        selected, value = _best_first(family, example, count), game.of(example)
+        assert value(selected) >= 0.3
+        assert pruned(value, selected, 0.3) == selected  # nothing more can be spared
+        order = parameters[example].argsort(descending=True).tolist()
+        prefixes = [order[:k] for k in range(1, 7) if value(order[:k]) >= 0.3]
+        assert selected in [pruned(value, prefix, 0.3) for prefix in prefixes]
+
+
+@pytest.mark.parametrize(("needed", "expected"), [(12, 1), (13, 13)])
+def test_sets_of_more_than_twelve_gates_are_not_pruned(needed, expected):
+    """Only the last gate of a prefix counts."""
+    parameters = -torch.arange(20.0).expand(2, 20)
+    family = SelectionFamily(_ranking(parameters), lambda s, rows: s[:, :, needed - 1].double())
+    assert family.smallest_sufficient(0.9).tolist() == [expected] * 2
+    assert bool(family.ranking.top(torch.full((2, 1), expected))[0, :, needed - 1].all())
+
+
+@given(SEEDS, st.integers(1, 400), st.floats(0, 0.2))
+@FEW
+def test_the_best_value_of_falling_gains_is_the_one_found_by_trying_every_count(seed, n, price):
+    """Gains of an additive score, in order of the ranking; no two of them are the same."""
+    generator = torch.Generator().manual_seed(seed)
+    power = torch.tensor([[1.0], [8.0], [40.0]], dtype=torch.float64)  # few or many gates are worth a lot
+    gains = (torch.rand(3, n, generator=generator, dtype=torch.float64) ** power).sort(1, descending=True).values
+    ranking = _ranking(_parameters(seed, gates=n))
+    worth = gains.gather(1, ranking.rank)
+    family = SelectionFamily(ranking, lambda s, rows: (s * worth[rows]).sum(2))
+    achieved = torch.nn.functional.pad(gains.cumsum(1), (1, 0)).tolist()
+    expected = [best_value(lambda k, row=row: row[k], n, price) for row in achieved]
+    assert family.best_value(price).tolist() == expected
+
+
+@given(SEEDS, st.integers(1, 400))
+@FEW
+def test_the_best_value_of_one_peak_is_the_peak(seed, n):
+    """Unimodal and nothing more: steps up to a peak somewhere, and down from it, are as uneven as can be."""
+    generator = torch.Generator().manual_seed(seed)
+    steps = torch.rand(3, n + 1, generator=generator, dtype=torch.float64) ** 6 + 1e-6
+    peaks = torch.randint(0, n + 1, (3, 1), generator=generator)
+    curve = (steps * torch.where(torch.arange(n + 1) <= peaks, 1, -1)).cumsum(1)
+    found = _family(_parameters(seed, gates=n), curve)[0].best_value(0.0)
+    assert found.tolist() == peaks.squeeze(1).tolist()
+
+
+@given(SEEDS, st.integers(1, 400))
+@FEW
+def test_the_search_for_the_best_value_ends_where_there_are_many_peaks(seed, n):
+    """At a count that is worth no less than its neighbours."""
+    curve = torch.rand(3, n + 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    found = _family(_parameters(seed, gates=n), curve)[0].best_value(0.0).tolist()
+    for k, row in zip(found, curve.tolist(), strict=True):
+        assert row[k] == max(row[max(k - 1, 0) : k + 2])
+
+
+@given(SEEDS, st.integers(0, 6))
+@FEW
+def test_a_promoted_selection_comes_first_and_the_order_within_stays(seed, size):
+    parameters = _parameters(seed)
+    visible = torch.rand(3, 6, generator=torch.Generator().manual_seed(seed)) < 0.8
+    ranking = _ranking(parameters, visible)
+    chosen = torch.rand(3, 6, generator=torch.Generator().manual_seed(seed + 1)).argsort(1) < size
+    chosen = chosen & visible
+    promoted = ranking.promoted(chosen)
+    assert torch.equal(promoted.top(chosen.sum(1, keepdim=True))[0], chosen)
+    for row in range(3):
+        for part in (chosen[row], visible[row] & ~chosen[row]):
+            before, after = ranking.rank[row, part], promoted.rank[row, part]
+            assert torch.equal(before.argsort(), after.argsort())
+        seen = visible[row]
+        by_parameter = promoted.parameter[row, seen].argsort(descending=True)
+        assert torch.equal(by_parameter, promoted.rank[row, seen].argsort())
+        assert sorted(promoted.parameter[row].tolist()) == sorted(parameters[row].tolist())
+
+
+@pytest.mark.parametrize("n", [8, 100, 5000])
+def test_the_searches_take_few_measurements(n):
+    """Some of every round of the search, and one round of pruning that finds nothing to drop."""
+    family, asked = _family(_parameters(4, gates=n), _rising(4, 3, n))
+    family.smallest_sufficient(0.9)
+    assert sum(len(selections) for selections in asked) <= 4 * math.ceil(math.log(n, 3) + 2) + 12
+    family, asked = _family(_parameters(4, gates=n), _rising(4, 3, n).sort(1).values)
+    family.best_value(1 / n)
+    assert sum(len(selections) for selections in asked) <= 12 * math.ceil(math.log(n, 5) + 1)
+
+
+def test_gates_that_are_not_visible_are_not_searched():
+    parameters = _parameters(5)
+    visible = torch.arange(6).expand(3, 6) < 3
+    family = SelectionFamily(
+        _ranking(parameters, visible), lambda s, rows: (s & visible[rows]).sum(2) / 3.0
+    )
+    assert family.best_value(0.1).tolist() == [3, 3, 3]
+    assert family.smallest_sufficient(0.9).tolist() == [3, 3, 3]
+
+
+def test_gates_that_do_not_exist_are_not_counted():
+    parameters = torch.tensor([[-1.0, 0.1, 2.0, 3.0], [-1.0, -2.0, 0.5, -torch.inf]])
+    visible = torch.tensor([[True, True, False, True], [True, True, True, False]])
+    family = SelectionFamily(Ranking.of(parameters, visible), lambda s, _: s.sum(2).double())
+    assert family.n_gates.tolist() == [4, 3]

@@ -1,0 +1,67 @@
+"""In a notebook an explanation shows the fitting picture and its evidence at once."""
+
+import sys
+
+import pytest
+import torch
+
+from stg_attr import viz
+from stg_attr.viz import notebook
+
+
+@pytest.mark.parametrize(
+    ("shape", "drawn"),
+    [
+        ((3, 8, 10), "panel"),
+        ((8, 10, 3), "panel"),
+        ((1, 8, 8), "panel"),
+        ((8, 8), "panel"),
+        ((4, 30), "series"),
+        ((30, 4), "bars"),
+        ((7,), "bars"),
+        ((2, 8, 8), "bars"),
+        ((3, 2, 2), "bars"),
+        ((2, 3, 4, 5), "bars"),
+        ((), "bars"),
+    ],
+)
+def test_the_picture_fits_the_inputs(shape, drawn, explain, monkeypatch):
+    called = []
+    for name in ("panel", "series", "bars"):
+        real = getattr(notebook, name)
+        monkeypatch.setattr(
+            notebook, name, lambda *args, name=name, real=real: called.append(name) or real(*args)
+        )
+    x = torch.rand(1, *shape)
+    explain(x, torch.zeros(1, x.numel()))._repr_html_()
+    assert called == [drawn]
+
+
+def test_pictures_that_cannot_be_drawn_become_bars(explain):
+    x = torch.full((1, 1, 6, 6), torch.nan)
+    assert "Bars of active probability" in explain(x, torch.zeros(1, 36))._repr_html_()
+
+
+def test_several_inputs_are_bars(explain):
+    pair = (torch.zeros(1, 1, 6, 6), torch.zeros(1, 2))
+    assert "Bars of active probability" in explain(pair, torch.zeros(1, 38))._repr_html_()
+
+
+def test_the_evidence_of_the_first_eight_is_written_out(table):
+    markup = viz.html(table, 9)
+    assert markup.index("example 9:") < markup.index("example 0:")
+    assert "example 6:" in markup
+    assert "example 7:" not in markup
+    assert "and 4 more" in markup
+    assert table.describe(9).split(".")[0] in markup
+
+
+def test_no_examples_say_so(explain):
+    assert viz.html(explain(torch.zeros(0, 3), torch.zeros(0, 3))) == "<p>Explanation of no examples</p>"
+
+
+def test_without_matplotlib_the_evidence_is_text(table, monkeypatch):
+    monkeypatch.setitem(sys.modules, "stg_attr.viz", None)
+    markup = table._repr_html_()
+    assert markup.startswith("<pre>Explanation of 12 examples")
+    assert "<img" not in markup

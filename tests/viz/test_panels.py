@@ -1,0 +1,72 @@
+"""Pictures side by side: the scores in their titles are the measured ones."""
+
+import numpy as np
+import pytest
+import torch
+
+from stg_attr import viz
+from stg_attr.errors import ArgumentError
+
+
+def test_panel_titles_hold_the_measured_scores(image):
+    fig, axes = viz.panel(image)
+    titles = [ax.get_title() for ax in axes]
+    assert titles[0] == "original\nscore 0.9"
+    assert titles[1] == f"kept: 3 of 12 features\nscore {image.scores.kept[0]:.3g}"
+    assert titles[2] == f"removed\nscore {image.scores.removed[0]:.3g}"
+    assert fig.get_suptitle().startswith("3 of 12 features keep")
+
+
+def test_panel_takes_a_title_and_plain_tensors(photo):
+    fig, axes = viz.panel(photo, inputs=photo, title="mine")
+    assert fig.get_suptitle() == "mine"
+    assert [ax.get_title() for ax in axes] == ["original", "kept", "removed", "active probability"]
+
+
+def test_panel_shows_the_baseline_given(photo):
+    _, axes = viz.panel(torch.zeros_like(photo), inputs=photo, baselines=0.5)
+    assert np.allclose(axes[1].get_images()[0].get_array(), 0.5)
+
+
+def test_grid_has_a_row_for_each_example(images):
+    fig, axes = viz.grid(images, names=["first", "se$co$nd"])
+    assert axes.shape == (2, 4)
+    assert [row[0].texts[-1].get_text() for row in axes] == ["first", "se$co$nd"]
+    fig.draw_without_rendering()
+
+
+def test_grid_draws_the_examples_chosen(images):
+    _, axes = viz.grid(images, [1])
+    assert np.allclose(axes[0, 3].get_images()[0].get_array(), images.attributions[1].max(0).values)
+
+
+def test_grid_names_must_match(images):
+    with pytest.raises(ArgumentError, match="names: expected one for each of the 2 examples; found 1"):
+        viz.grid(images, names=["first"])
+
+
+def test_grid_needs_an_example(images):
+    with pytest.raises(ArgumentError, match="examples: expected at least one; found none"):
+        viz.grid(images, [])
+
+
+def test_strip_reads_the_explanation_at_each_budget(image):
+    budgets = [0.1, 0.5]
+    _, axes = viz.strip(image, budgets=budgets)
+    for ax, budget in zip(axes, budgets, strict=True):
+        reading = image.at(budget=budget)
+        assert f"{int(reading.n_selected)} open\nscore {float(reading.scores.kept):.3g}" in ax.get_title()
+
+
+@pytest.mark.parametrize(
+    ("budgets", "message"),
+    [([], "budgets: expected at least one"), ([2.0], r"budget: expected a number in \[0, 1\]")],
+)
+def test_strip_budgets_are_shares(budgets, message, image):
+    with pytest.raises(ArgumentError, match=message):
+        viz.strip(image, budgets=budgets)
+
+
+def test_strip_needs_measured_scores(photo):
+    with pytest.raises(ArgumentError, match="an Explanation, whose scores were measured; found Tensor"):
+        viz.strip(photo)
