@@ -1,0 +1,148 @@
+"""Small models on real data that comes with scikit-learn and matplotlib; nothing is downloaded."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_sample_images, load_wine
+from torch import Tensor, nn
+
+__all__ = ["cancer", "digits", "lexicon", "papers", "photographs", "shares"]
+
+
+def fitted(model: nn.Module, x: Tensor, y: Tensor, epochs: int, rate: float = 3e-3) -> nn.Module:
+    """The model after training, with probabilities as outputs."""
+    torch.manual_seed(0)
+    for layer in model.modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    optimizer = torch.optim.Adam(model.parameters(), rate)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(x)).split(64):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(model(x[rows]), y[rows]).backward()
+            optimizer.step()
+    return nn.Sequential(model, nn.Softmax(1)).eval().requires_grad_(False)
+
+
+@cache
+def digits() -> tuple[nn.Module, Tensor, Tensor]:
+    """A convolutional network on 8 by 8 digits: model, test images, test labels."""
+    data = load_digits()
+    x, y = torch.tensor(data.images, dtype=torch.float32).unsqueeze(1) / 16, torch.tensor(data.target)
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(32 * 64, 10),
+    )  # fmt: skip
+    return fitted(model, x[:1400], y[:1400], epochs=15), x[1400:], y[1400:]
+
+
+@cache
+def photographs() -> tuple[nn.Module, Tensor, Tensor]:
+    """A network that tells crops of scikit-learn's two photographs apart, and both photographs, half size.
+
+    Pixels are normalised, as for most image models: (x - 0.5) / 0.25.
+    """
+    images = torch.tensor(np.stack(load_sample_images().images)).movedim(-1, 1).float() / 255
+    small = nn.functional.interpolate(images, scale_factor=0.375, mode="area")
+    x = (small - 0.5) / 0.25
+    torch.manual_seed(0)
+    crops, labels = [], torch.randint(0, 2, (1200,))
+    for label in labels.tolist():
+        top, left = (int(torch.randint(0, size - 48, ())) for size in x.shape[2:])
+        crops.append(x[label, :, top : top + 48, left : left + 48])
+    model = nn.Sequential(
+        nn.Conv2d(3, 12, 5, stride=2), nn.ReLU(), nn.Conv2d(12, 24, 5, stride=2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 2),
+    )  # fmt: skip
+    return fitted(model, torch.stack(crops), labels, epochs=3), x, torch.tensor([0, 1])
+
+
+@cache
+def cancer() -> tuple[nn.Module, Tensor, pd.DataFrame]:
+    """A network on the 30 columns of the breast cancer data: model, standardised rows, rows as measured."""
+    data = load_breast_cancer(as_frame=True)
+    measured = torch.tensor(data.data.to_numpy(), dtype=torch.float32)
+    x = (measured - measured.mean(0)) / measured.std(0)
+    model = nn.Sequential(nn.Linear(30, 16), nn.ReLU(), nn.Linear(16, 2))
+    return (
+        fitted(model, x[:400], torch.tensor(data.target[:400].to_numpy()), epochs=12),
+        x[400:],
+        data.data[400:],
+    )
+
+
+@cache
+def shares() -> tuple[nn.Module, Tensor, Tensor]:
+    """A network that sees whether 60 days of a share hold a move of 6 % or more; four channels by day."""
+    path = Path(mpl.get_data_path()) / "sample_data" / "goog.npz"
+    days = np.load(path)["price_data"]
+    close, volume = np.log(days["close"]), np.log(days["volume"])
+    channels = np.stack([
+        np.diff(close), np.log(days["open"][1:]) - close[:-1],
+        np.log(days["high"][1:] / days["low"][1:]), np.diff(volume),
+    ])  # fmt: skip
+    moved = np.abs(channels[0]) > 0.06
+    scaled = torch.tensor((channels - channels.mean(1, keepdims=True)) / channels.std(1, keepdims=True))
+    starts = range(0, scaled.shape[1] - 60, 2)
+    x = torch.stack([scaled[:, s : s + 60].float() for s in starts])
+    y = torch.tensor([int(moved[s : s + 60].any()) for s in starts])
+    model = nn.Sequential(
+        nn.Conv1d(4, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(16, 2)
+    )
+    return fitted(model, x, y, epochs=25), x, y
+
+
+class BagOfWords(nn.Module):
+    """The mean of the embeddings of the words that are present."""
+
+    def __init__(self, n_words: int, n_classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(n_words, 16)
+        self.head = nn.Linear(16, n_classes)
+
+    def forward(self, present: Tensor, words: Tensor) -> Tensor:
+        """Probability of each class.
+
+        Args:
+            present: 1 for a word that is shown, 0 for one that is hidden, [batch, words].
+            words: their numbers, [batch, words].
+        """
+        mean = (self.embedding(words) * present.unsqueeze(-1)).mean(1)
+        return self.head(mean).softmax(1)
+
+
+@cache
+def papers() -> tuple[BagOfWords, Tensor, Tensor, list[list[str]]]:
+    """A model that tells from forty words which data set they describe: model, labels, words, tokens."""
+    texts = [load().DESCR for load in (load_breast_cancer, load_wine, load_diabetes)]
+    documents = [re.findall(r"\w+|[^\w\s]", text.lower()) for text in texts]
+    documents = [[token for token in document if re.search(r"\w|[.,]", token)] for document in documents]
+    vocabulary = sorted({word for document in documents for word in document})
+    numbers = {word: i for i, word in enumerate(vocabulary)}
+    tokens = [d[s : s + 40] for d in documents for s in range(0, len(d) - 40, 5)]  # overlapping pieces
+    labels = torch.tensor([k for k, d in enumerate(documents) for _ in range(0, len(d) - 40, 5)])
+    words = torch.tensor([[numbers[token] for token in row] for row in tokens])
+    torch.manual_seed(0)
+    model = BagOfWords(len(numbers), 3)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        scores = model(torch.ones_like(words, dtype=torch.float32), words)
+        nn.functional.nll_loss(scores.log(), labels).backward()
+        optimizer.step()
+    return model.eval().requires_grad_(False), labels, words, tokens
+
+
+LEXICON = {"wonderful": 2.0, "fine": 1.0, "נפלא": 2.0, "رائع": 2.0, "好": 1.0, "看": 1.0}
+
+
+def lexicon(tokens: list[str]) -> Tensor:
+    """The weight of each token in a small list of words of praise, [1, tokens]."""
+    return torch.tensor([[LEXICON.get(token.strip("▁").replace("##", ""), 0.0) for token in tokens]])
