@@ -1,0 +1,1 @@
+"""Benchmarks of stg_attr: `python run.py bench`."""

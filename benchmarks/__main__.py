@@ -1,0 +1,26 @@
+"""Command line of the benchmarks: `python run.py bench [digits | overhead | quality ...]`."""
+
+from __future__ import annotations
+
+import sys
+
+from . import digits, overhead
+
+
+def main(arguments: list[str]) -> int:
+    """Run one benchmark with its own arguments; `digits` and `overhead` when none is named."""
+    if not arguments:
+        return max(digits.main([]), overhead.main([]))
+    name, *rest = arguments
+    if name == "quality":
+        from .quality.main import main as quality
+
+        return quality(rest)
+    if name not in ("digits", "overhead"):
+        print(f"no benchmark {name!r}; there are digits, overhead and quality")
+        return 2
+    return {"digits": digits, "overhead": overhead}[name].main(rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,47 @@
+"""All problems by name, and the names of each table P1 to P7."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from . import clutter, digits, series, tabular, tetromino
+from .problem import Problem
+
+TABLES = {
+    "P1": ("syn1", "syn2", "syn3", "syn4", "syn5", "syn6"),
+    "P2": ("xor", "orange"),
+    "P3": ("rare_features", "rare_times"),
+    "P4": ("tetromino_xor", "tetromino_multiplicative", "tetromino_linear"),
+    "P5": ("cluttered_digits",),
+    "P6": ("stability",),
+    "P7": ("digits",),
+}
+FAMILIES = {
+    "P1": tabular.load,
+    "P2": tabular.load,
+    "P3": series.load,
+    "P4": tetromino.load,
+    "P5": clutter.load,
+    "P7": digits.load,
+}
+TABLE_OF = {name: table for table, names in TABLES.items() for name in names}
+
+
+@cache
+def load(name: str, model_seed: int = 0) -> Problem:
+    """The problem of this name with the net of this seed; trains the net if it is not in the cache.
+
+    Args:
+        name: one of the names in `TABLES`; "stability" is the Syn2 net again.
+        model_seed: of the net and of the rows.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    if name == "stability":
+        return load("syn2", model_seed)
+    if name not in TABLE_OF:
+        raise ValueError(
+            f"problem must be one of {', '.join(TABLE_OF)}; found {name!r}. See problems.TABLES."
+        )
+    return FAMILIES[TABLE_OF[name]](name, model_seed)
