@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -274,7 +274,8 @@ def test_permuting_features_permutes_attributions_as_well_as_another_seed_repeat
     """The noise of a solve is drawn anew for a permuted input, as it is for another seed.
 
     So the two may differ as much as two seeds do, and no more: mean absolute differences over 64 random
-    examples agree within a factor of 1.3 (each is known to about 10 %).
+    examples and over the pairs of four seeds each agree within a factor of 1.3. One pair would not do: two
+    seeds differ twice as much as two others where few samples are at the level that is read.
     """
     n = 6
     order = torch.tensor([4, 2, 0, 5, 1, 3])
@@ -284,11 +285,18 @@ def test_permuting_features_permutes_attributions_as_well_as_another_seed_repeat
     def backwards(y: Tensor) -> Tensor:
         return net(y[:, order.argsort()])
 
-    plain, other = (StochasticGates(net, **method).attribute(x, n_steps=20, seed=seed) for seed in (0, 1))
-    permuted = StochasticGates(backwards, **method).attribute(x[:, order], n_steps=20)
-    by_order = (permuted[:, order.argsort()] - plain).abs().mean()
-    by_seed = (other - plain).abs().mean()
-    assert float(by_order) <= 1.3 * float(by_seed) + 0.01
+    def solved(forward: Callable[..., Tensor], y: Tensor) -> list[Tensor]:
+        return [StochasticGates(forward, **method).attribute(y, n_steps=20, seed=seed) for seed in range(4)]
+
+    plain = solved(net, x)
+    permuted = [a[:, order.argsort()] for a in solved(backwards, x[:, order])]
+    by_order = _mean_difference(itertools.product(plain, permuted))
+    by_seed = _mean_difference([*itertools.combinations(plain, 2), *itertools.combinations(permuted, 2)])
+    assert by_order <= 1.3 * by_seed + 0.01
+
+
+def _mean_difference(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    return float(torch.stack([(a - b).abs().mean() for a, b in pairs]).mean())
 
 
 # ---- side effects -------------------------------------------------------------------------------
@@ -611,15 +619,16 @@ def test_the_selected_set_is_the_optimum_of_small_problems(family, objective, es
     assert off.tolist() == [0] * 200, f"{int((off != 0).sum())} of 200 problems are not at the optimum"
 
 
-# Least share of 400 random networks at the optimum, with default settings; the share of 2,000 behind it.
-# To match an output, small sets do that match it by chance, which no order of the features begins with.
+# Least share of 400 random networks at the optimum, with default settings: 0.05 below the share measured
+# on them, which is behind it with the share of 2,000. To match an output, small sets do that match it by
+# chance, which no order of the features begins with.
 NETWORK_RATES = {
-    "Preserve(RetainedScore)": 0.97,  # 0.993
-    "Delete(RetainedScore)": 0.95,  # 0.978
-    "Hybrid(RetainedScore)": 0.96,  # 0.989
-    "Preserve(OutputMatch)": 0.47,  # 0.543
-    "Delete(OutputMatch)": 0.39,  # 0.465
-    "Hybrid(OutputMatch)": 0.44,  # 0.514
+    "Preserve(RetainedScore)": 0.95,  # 1.000, 0.990
+    "Delete(RetainedScore)": 0.94,  # 0.990, 0.992
+    "Hybrid(RetainedScore)": 0.945,  # 0.995, 0.989
+    "Preserve(OutputMatch)": 0.505,  # 0.555, 0.515
+    "Delete(OutputMatch)": 0.4875,  # 0.538, 0.491
+    "Hybrid(OutputMatch)": 0.4475,  # 0.498, 0.481
 }
 
 
@@ -755,8 +764,13 @@ def test_what_an_explanation_claims_can_be_recomputed(method, baseline):
 @every_method
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"perturbations_per_eval": 1}, {"perturbations_per_eval": 3}, {"n_samples": 5}]
-    + [{"internal_batch_size": 3}],
+    [
+        {},
+        {"perturbations_per_eval": 1},
+        {"perturbations_per_eval": 3},
+        {"n_samples": 5},
+        {"internal_batch_size": 3},
+    ],
     ids=str,
 )
 def test_evaluations_are_the_rows_the_model_was_run_on_for_each_example(method, changes):

@@ -96,7 +96,9 @@ class RetainedScore(Fidelity):
 
 @dataclass(frozen=True)
 class OutputMatch(Fidelity):
-    """Agreement with the output, 1 - |s(x_z) - s(x)| / rms_b(s(x) - s(b)).
+    """Agreement with the output: one less the error over the spread of the references.
+
+        1 - abs(s(x_z) - s(x)) / rms_b(s(x) - s(b))
 
     Asks which features the model *uses*, of either sign: leaving the score in either direction is an
     error. The loss is log(1 + error), which is not pulled about by the few samples that go far wrong.

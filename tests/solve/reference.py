@@ -47,7 +47,7 @@ def smallest_sufficient(retained: Callable[[int], float], n: int, retain: float)
 
 
 def best_value(achieved: Callable[[int], float], n: int, price: float) -> int:
-    """The k whose top k achieve most after `price` for each of them, tried one by one; the first of equals."""
+    """The k whose top k achieve most after `price` for each of them, trying all; the first of equals."""
     return max(range(n + 1), key=lambda k: achieved(k) - price * k)
 
 
@@ -66,7 +66,9 @@ def pruned(retained: Callable[[list[int]], float], selected: Sequence[int], reta
     while rest:
         alone = {i: retained(_less(rest, [i])) for i in reversed(rest)}
         spared = sorted((i for i in alone if alone[i] >= retain), key=lambda i: -alone[i])
-        together = [n for n in range(2, min(4, len(spared)) + 1) if retained(_less(rest, spared[:n])) >= retain]
+        together = [
+            n for n in range(2, min(4, len(spared)) + 1) if retained(_less(rest, spared[:n])) >= retain
+        ]
         if not spared:
             return rest
         rest = _less(rest, spared[: max([1, *together])])
