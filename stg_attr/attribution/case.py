@@ -16,6 +16,7 @@ from .scoring import Scorer
 
 __all__ = ["Case"]
 
+_MOST_ELEMENTS = 2**22  # input elements in one call of the model, unless the user says how many samples
 _MOST_REFERENCES = 6  # references on which the scale of an example and its selections are measured
 
 
@@ -27,7 +28,8 @@ class Case:
         scorer: the model.
         objective: what is asked.
         index: what is explained, from `as_index`.
-        samples_per_call: gate samples in one call of the model; None for all of a step.
+        samples_per_call: gate samples in one call of the model; None for as many as four million input
+            elements hold, which is 27 photographs of 3 x 224 x 224.
         seed: decides in which order references are shown.
 
     Raises:
@@ -59,7 +61,8 @@ class Case:
 
     def _settled(self, samples_per_call: int | None) -> int:
         if not self._scorer.one_row_per_call:
-            return samples_per_call or 2**31
+            elements = sum(x.numel() for x in self.blend.inputs)
+            return samples_per_call or max(1, _MOST_ELEMENTS // elements)
         if samples_per_call not in (None, 1):
             raise ArgumentError(
                 "perturbations_per_eval",

@@ -219,7 +219,7 @@ class Explanation:
     def _read_at(self, point: Tensor) -> Explanation:
         """Read the curve at one point for each example, long [batch]."""
         index = point.unsqueeze(1)
-        visible = (self.influence > 0) & (self.feature_ids >= 0)
+        visible = (self.influence > 0) & self.log_alpha.isfinite()
         ranking = Ranking.of(self.log_alpha, visible)
         selected = ranking.top(self.curve.n_open.gather(1, index))[0]
         half = self.gates.parameter_at(torch.tensor(0.5, dtype=self.log_alpha.dtype))

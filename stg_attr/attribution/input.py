@@ -105,7 +105,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             n_steps: updates of the gates.
             n_samples: gate samples per update; each costs one model evaluation, two with `Hybrid`. None for
                 as many as cost 32.
-            perturbations_per_eval: gate samples in one call of the model; None for all of an update.
+            perturbations_per_eval: gate samples in one call of the model, with all examples; None for as many
+                as four million input elements hold.
             internal_batch_size: examples solved together; None for all.
             seed: of the noise. One seed gives one result; the global random state is not used.
             return_input_shape: if False, one value per feature is returned.
