@@ -272,7 +272,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 "inputs",
                 expected="floating-point inputs, since the default estimator differentiates through them",
                 found=str([str(x.dtype) for x in inputs]),
-                mend="Use estimator=ScoreFunction(), which needs no gradient, or convert them with .float().",
+                mend="Convert them with .float(), explain their embeddings, or use captum's KernelShap until "
+                "the estimator that needs no gradient, ScoreFunction, is released.",
             )
 
     def _solve_device(self, x: Tensor) -> torch.device:

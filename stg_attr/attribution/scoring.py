@@ -116,7 +116,7 @@ def _checked_output(output: Any, rows: int, scalar_allowed: bool) -> Tensor:
             "forward_func",
             expected="a tensor of real numbers as output",
             found=str(output.dtype) if isinstance(output, Tensor) else type(output).__name__,
-            mend=mend + " For functions that return plain numbers use estimator=ScoreFunction().",
+            mend=f"{mend} For plain numbers use captum's KernelShap, until ScoreFunction is released.",
         )
     if output.dim() == 0 and rows == 1 and scalar_allowed:
         return output

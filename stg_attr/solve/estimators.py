@@ -101,5 +101,6 @@ def _no_gradient() -> ArgumentError:
         "forward_func",
         expected="an output that carries a gradient with respect to the input",
         found="an output without one (it is detached, rounded, computed outside torch or under no_grad)",
-        mend="Return a differentiable score, or use estimator=ScoreFunction(), which needs no gradient.",
+        mend="Return a differentiable score, or use captum's KernelShap until the estimator that needs no "
+        "gradient, ScoreFunction, is released.",
     )
