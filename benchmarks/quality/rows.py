@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -153,15 +154,27 @@ def agreement(problem: Problem, method: Method, outcomes: Sequence[Outcome]) -> 
 
 def _cached(job: Job, method: Method) -> Path:
     """Where the rows of a method are kept: named by what was run and by the code that ran it."""
-    run_of = hashlib.sha256(repr((job.solver_seeds, job.n_rows, _code())).encode()).hexdigest()[:10]
+    code = (_code(), _package_code()) if method.gates else (_code(),)
+    run_of = hashlib.sha256(repr((job.solver_seeds, job.n_rows, *code)).encode()).hexdigest()[:10]
     return CACHE / "rows" / f"{job.problem}-{job.model_seed}-{method.name}-{run_of}.json"
 
 
 @cache
 def _code() -> str:
     """Digest of the code that peers' results depend on, as it is when a process first asks."""
-    files = sorted(path for path in Path(__file__).parent.glob("*.py") if path.name not in UNRELATED)
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    return _digest(path for path in Path(__file__).parent.glob("*.py") if path.name not in UNRELATED)
+
+
+@cache
+def _package_code() -> str:
+    """The same of the project and of how it is called: no row of another version is ever shown as its own."""
+    spec = find_spec("stg_attr")
+    package = Path(spec.origin).parent.rglob("*.py") if spec and spec.origin else ()
+    return _digest((Path(__file__).with_name("ours.py"), *package))
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(paths))).hexdigest()
 
 
 def _start_process() -> None:
