@@ -113,7 +113,7 @@ def budget_curves(
         () if additional_forward_args is None else (additional_forward_args,)
     )  # fmt: skip
     scorer = Scorer(forward_func, arguments, len(given[0]))
-    case = Case(blend, scorer, Hybrid(), as_index(target, len(given[0])), perturbations_per_eval, seed)
+    case = Case(blend, scorer, Hybrid(), as_index(target, len(given[0])), perturbations_per_eval)
     ranking = Ranking.of(*_ranked(attributions, given, groups, seed))
     share = torch.linspace(0, 1, min(n_points, groups.n_gates + 1), device=given[0].device)
     counts = (share * ranking.n_visible.unsqueeze(1)).round().long()

@@ -306,8 +306,9 @@ def _mean_difference(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
 def test_one_seed_gives_the_same_bits_and_another_seed_other_noise(method):
     problem = _network(3)
     first, second = problem.explain(method, seed=5), problem.explain(method, seed=5)
-    for name in ("attributions", "log_alpha", "influence", "loss_trace", "selected"):
+    for name in ("attributions", "log_alpha", "influence", "selected"):
         assert torch.equal(getattr(first, name), getattr(second, name)), name
+    torch.testing.assert_close(first.loss_trace, second.loss_trace, rtol=0, atol=0, equal_nan=True)
     for name in ("n_open", "kept", "removed", "retained"):
         assert torch.equal(getattr(first.curve, name), getattr(second.curve, name)), name
     assert not torch.equal(problem.explain(method, seed=6).loss_trace, first.loss_trace)
@@ -357,7 +358,10 @@ def test_nothing_of_the_callers_is_touched(method, failure):
     """Not even when the model fails in its first call, in the first step, later, or while it is measured."""
     x = torch.randn(2, 6, generator=_generator(0)).requires_grad_()
     x.grad = None
-    for fail_at in (-1,) if failure is None else (0, 6, 11):  # of 2 + 9 + at least 1 calls
+    whole, total = Watched(), itertools.count()
+    whole.fail = lambda: next(total)
+    StochasticGates(whole, **method).explain(x, **QUICK)
+    for fail_at in (-1,) if failure is None else (0, 6, next(total) - 1):
         model, calls = Watched(), itertools.count()
 
         def fail(calls=calls, fail_at=fail_at) -> None:
@@ -428,8 +432,9 @@ def test_a_shard_that_is_interrupted_later_leaves_the_earlier_ones_alone(method)
     part = Problem(Counted(Net(6), KeyboardInterrupt(), first.calls + 5), x, arguments).explain(method)
     assert part.status == (whole.status[0], Status.INTERRUPTED, Status.INTERRUPTED)
     assert torch.equal(part.attributions[0], whole.attributions[0])
-    assert (~part.loss_trace.isnan()).sum(0).tolist() == [9, 3, 1]
-    for row, n_steps in enumerate((9, 3, 1)):
+    n_whole = int((~whole.loss_trace[:, 0].isnan()).sum())
+    assert (~part.loss_trace.isnan()).sum(0).tolist() == [n_whole, 3, 1]
+    for row, n_steps in enumerate((n_whole, 3, 1)):
         assert torch.equal(part.loss_trace[:n_steps, row], whole.loss_trace[:n_steps, row])
 
 
@@ -517,7 +522,7 @@ def test_one_example_without_anything_to_explain_does_not_change_the_others(meth
     assert explanation.status[1] is Status.NOTHING_TO_EXPLAIN
     assert torch.equal(explanation.attributions[1], torch.zeros(6))
     others = problem.explain(method).attributions[[0, 2]]
-    assert torch.equal(explanation.attributions[[0, 2]], others)
+    torch.testing.assert_close(explanation.attributions[[0, 2]], others, rtol=0, atol=1e-5)
 
 
 # ---- the optimum of small problems, by enumerating all 2^n selections ------------------------------
@@ -787,12 +792,13 @@ def test_evaluations_are_the_rows_the_model_was_run_on_for_each_example(method, 
 
 
 @every_method
-def test_by_default_a_solve_takes_twelve_updates_of_32_evaluations(method):
-    """The input and the baseline are run first."""
+def test_by_default_a_solve_takes_at_most_twelve_updates_of_32_evaluations(method):
+    """The input and the baseline are run first; five updates pass before anything can have settled."""
     for run in ("attribute", "explain"):
         counted = Counted(Net(6))
         getattr(StochasticGates(counted, **method), run)(torch.ones(1, 6), target=0)
-        assert counted.rows[:14] == [1, 1] + [32] * 12
+        assert counted.rows[:7] == [1, 1] + [32] * 5
+        assert counted.rows.count(32) <= 12
 
 
 @every_method
@@ -887,6 +893,7 @@ def test_an_example_on_which_the_model_fails_does_not_change_its_batch_mates(met
     mates = [0, 2, 3]
     assert broken.status[1] is Status.NOT_FINITE
     assert bool(((broken.attributions >= 0) & (broken.attributions <= 1)).all())
-    assert torch.equal(broken.attributions[mates], whole.attributions[mates])
-    assert torch.equal(broken.loss_trace[:, mates], whole.loss_trace[:, mates])
+    close = {"rtol": 0, "atol": 1e-5, "equal_nan": True}  # the sizes of the model's matrix products differ
+    torch.testing.assert_close(broken.attributions[mates], whole.attributions[mates], **close)
+    torch.testing.assert_close(broken.loss_trace[:, mates], whole.loss_trace[:, mates], **close)
     assert [broken.status[i] for i in mates] == [whole.status[i] for i in mates]

@@ -17,7 +17,7 @@ from .scoring import Scorer
 __all__ = ["Case"]
 
 _MOST_ELEMENTS = 2**22  # input elements in one call of the model, unless the user says how many samples
-_MOST_REFERENCES = 6  # references on which the scale of an example and its selections are measured
+_MOST_REFERENCES = 5  # references on which the scale of an example and its selections are measured
 
 
 class Case:
@@ -30,7 +30,6 @@ class Case:
         index: what is explained, from `as_index`.
         samples_per_call: gate samples in one call of the model; None for as many as four million input
             elements hold, which is 27 photographs of 3 x 224 x 224.
-        seed: decides in which order references are shown.
 
     Raises:
         ArgumentError: the model's output cannot be used.
@@ -43,13 +42,13 @@ class Case:
         objective: Objective,
         index: Tensor | None,
         samples_per_call: int | None,
-        seed: int,
     ) -> None:
         self.blend = blend
         self.batch = blend.inputs[0].shape[0]
         self.objective = objective
-        self.reference_order = Noise(seed).reference_order(blend.n_references)
+        self.reference_order = Noise.reference_order(blend.n_references)
         self._scorer = scorer
+        self._last: tuple[Tensor, Blend] | None = None
         with torch.no_grad():
             full = scorer.observe(blend.inputs, index).to(blend.dtype)
             self.samples_per_call = self._settled(samples_per_call)
@@ -81,7 +80,7 @@ class Case:
 
     def _scores(self, gates: Tensor, draws: Tensor, examples: Tensor | None = None) -> Tensor:
         everyone = examples is None or len(examples) == self.batch
-        blend = self.blend if examples is None or everyone else self.blend.rows(examples.to(gates.device))
+        blend = self.blend if examples is None or everyone else self._part(examples)
         rows = torch.arange(self.batch) if examples is None or everyone else examples
         draws, size = draws.to(gates.device), self.samples_per_call
         parts = [
@@ -90,11 +89,23 @@ class Case:
         ]
         return torch.cat(parts).to(blend.dtype)
 
-    def loss(self, gates: Tensor, draws: Tensor) -> Tensor:
-        """Loss of gate values [samples, batch, gates], with a reference for each; [samples, batch]."""
+    def _part(self, examples: Tensor) -> Blend:
+        """The blend of some examples; that of the last call is kept, since a solve asks for it again."""
+        if self._last is None or not torch.equal(self._last[0], examples):
+            self._last = examples, self.blend.rows(examples.to(self.blend.inputs[0].device))
+        return self._last[1]
+
+    def loss(self, gates: Tensor, draws: Tensor, examples: Tensor) -> Tensor:
+        """Loss of gate values [samples, examples, gates], with a reference for each; [samples, examples].
+
+        Args:
+            gates: gate values.
+            draws: the reference that each sample is shown, long [samples].
+            examples: the examples they are of, long [examples] on the CPU.
+        """
         views = self.objective.views(gates)
-        scores = self._scores(views, draws.repeat(self.objective.n_views))
-        return self.objective.loss(scores, self.anchors)
+        scores = self._scores(views, draws.repeat(self.objective.n_views), examples)
+        return self.objective.loss(scores, self.anchors.rows(examples.to(scores.device)))
 
     @torch.no_grad()
     def measure(self, selections: Tensor, examples: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -44,6 +44,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         sparsity: at which budgets gates are learned and read.
         gates: distribution of the gates.
         estimator: of the gradient.
+        smoothness: how strongly gates that lie side by side in an image, [batch, channels, height, width],
+            are drawn together; 0 for not at all.
         device: where the solve runs; the device of the model's parameters, else of the inputs, by default.
 
     Raises:
@@ -64,6 +66,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         sparsity: Sparsity | None = None,
         gates: GateDistribution | None = None,
         estimator: Estimator | None = None,
+        smoothness: float = 1.5,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__(forward_func)
@@ -71,6 +74,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         self.sparsity = Sweep() if sparsity is None else sparsity
         self.gates = BinaryConcrete(temperature=1.3) if gates is None else gates
         self.estimator = Reparameterized() if estimator is None else estimator
+        self.smoothness = smoothness
         self.device = None if device is None else torch.device(device)
         self._check_parts()
 
@@ -102,7 +106,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             additional_forward_args: passed on to the model; tensors with `batch` rows are repeated with them.
             feature_mask: integers, broadcastable to the inputs: elements with one id share one gate, over
                 all inputs; -1 for elements that are never gated. None gives each element its own gate.
-            n_steps: updates of the gates.
+            n_steps: updates of the gates, at most; an example stops when its gates have settled.
             n_samples: gate samples per update; each costs one model evaluation, two with `Hybrid`. None for
                 as many as cost 32.
             perturbations_per_eval: gate samples in one call of the model, with all examples; None for as many
@@ -226,12 +230,12 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             self.objective,
             index[rows] if index is not None and len(index) > 1 else index,
             effort.perturbations_per_eval,
-            effort.seed,
         )
         solver = Solver(
             self.gates,
             self.sparsity,
             self.estimator,
+            self.smoothness,
             effort.n_steps,
             effort.samples(self.objective.n_views),
             case.samples_per_call,
@@ -249,6 +253,13 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 expected="a model, or a function of the inputs",
                 found=repr(self.forward_func),
                 mend="Wrap it in a function that returns one row of outputs per input row.",
+            )
+        if not isinstance(self.smoothness, (int, float)) or not 0 <= self.smoothness < float("inf"):
+            raise ArgumentError(
+                "smoothness",
+                expected="a number of at least 0",
+                found=repr(self.smoothness),
+                mend="1.5 suits images; 0 leaves every gate to itself.",
             )
         kinds = {
             "objective": Objective,

@@ -105,7 +105,7 @@ def _statuses(
     overlap = (before & after).sum(1) / (before | after).sum(1).clamp_min(1)
     verdicts = (
         (~case.anchors.explainable, Status.NOTHING_TO_EXPLAIN),
-        (~solution.loss_trace.isfinite().all(0), Status.NOT_FINITE),
+        (~(solution.loss_trace.isfinite().sum(0) == solution.n_steps), Status.NOT_FINITE),
         (torch.full_like(count, solution.interrupted, dtype=torch.bool), Status.INTERRUPTED),
         (overlap < _ALIKE, Status.NOT_CONVERGED),
         (_lowers(case, scores), Status.BASELINE_HIGHER),

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 
+from .neighbours import image_neighbours
+
 __all__ = ["FeatureGroups"]
 
 UNGATED = -1
@@ -151,6 +153,10 @@ class FeatureGroups:
             total.scatter_add_(1, column, value.flatten(1).to(total.dtype))
             count.scatter_add_(1, column, torch.ones_like(column, dtype=total.dtype))
         return (total / count.clamp_min(1))[:, :n_gates]
+
+    def neighbours(self) -> Tensor:
+        """The gates next to each gate of an image, long [1 or batch, gates, degree]; -1 for none."""
+        return image_neighbours(self.index, self.n_gates)
 
     def noise(self, uniform: Tensor) -> Tensor:
         """Hand each gate its noise variable: [samples, 1, gates] -> [samples, 1 or batch, gates]."""

@@ -15,13 +15,19 @@ from .estimators import Estimator
 from .family import shift_to_budget
 from .noise import Noise
 from .optimizer import DualAveraging
+from .smoothing import Smoothing
 
 __all__ = ["Solution", "Solver"]
 
 _GRID = 0.5  # gates are sampled at multiples of this, while their parameters move freely
+_FIRST_STOP = 5  # updates after which an example may be settled
+_SETTLED = 0.3  # standard error of the direction of its parameters below which an example is settled
 
-#: Gate values [samples, batch, gates] and a reference for each sample [samples] -> loss [samples, batch].
-DrawnLoss = Callable[[Tensor, Tensor], Tensor]
+_NOBODY = torch.empty(1, 1, 0, dtype=torch.long)  # no gate has a neighbour
+
+#: Gate values [samples, examples, gates], a reference for each sample [samples], and the examples, long
+#: [examples] on the CPU -> loss [samples, examples].
+DrawnLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,7 +38,8 @@ class Solution:
         parameter: gate parameters, [batch, gates]; -inf where no gate exists.
         earlier: the same when two thirds of the steps were done, to judge convergence.
         influence: root mean square slope of the loss in each gate, [batch, gates].
-        loss_trace: mean fidelity loss of each step, [steps, batch].
+        loss_trace: mean fidelity loss of each step, [steps, batch]; NaN after an example's last step.
+        n_steps: updates that each example took, long [batch].
         interrupted: the solve was stopped by the user before its last step.
     """
 
@@ -40,6 +47,7 @@ class Solution:
     earlier: Tensor
     influence: Tensor
     loss_trace: Tensor
+    n_steps: Tensor
     interrupted: bool
 
 
@@ -51,7 +59,8 @@ class Solver:
         gates: distribution of the gates.
         sparsity: budgets of the samples and price of open gates.
         estimator: of the gradient.
-        n_steps: updates of the parameters.
+        smoothness: how strongly neighbouring gates of an image are drawn together.
+        n_steps: updates of the parameters, at most.
         n_samples: gate samples per update.
         samples_per_call: gate samples in one call of the model.
         seed: of all noise.
@@ -60,6 +69,7 @@ class Solver:
     gates: GateDistribution
     sparsity: Sparsity
     estimator: Estimator
+    smoothness: float
     n_steps: int
     n_samples: int
     samples_per_call: int
@@ -76,6 +86,9 @@ class Solver:
     ) -> Solution:
         """Learn the gates of a batch.
 
+        An example whose parameters have settled leaves the batch, so that it costs nothing more. Stopping is
+        decided for each example alone, from nothing but its own updates.
+
         Args:
             loss_of: the loss of gate values and references; rows must not depend on each other.
             groups: the gates of each example.
@@ -87,33 +100,41 @@ class Solver:
         Returns:
             The solution; after Ctrl-C, of the steps that were done, if any.
         """
-        exists = groups.exists
-        state = DualAveraging.begin(batch, exists, dtype, self.gates.start)
-        slopes, earlier, trace = torch.zeros_like(state.total), state.parameter, []
+        record = _Record.begin(self, groups, batch, dtype)
         interrupted = False
         try:
             for step in range(self.n_steps):
-                gradient, slope, loss = self._step(step, state.parameter, groups, loss_of, reference_order)
-                state.update(gradient)
-                slopes = slopes + slope
-                trace.append(loss)
-                if 3 * (step + 1) <= 2 * self.n_steps:
-                    earlier = state.parameter
+                if len(record.active):
+                    self._advance(step, record, loss_of, reference_order)
                 on_step()
         except KeyboardInterrupt:
-            if not trace:
+            if not record.trace:
                 raise
             interrupted = True
-        return Solution(
-            state.parameter.masked_fill(~exists, -torch.inf),
-            earlier.masked_fill(~exists, -torch.inf),
-            (slopes / (len(trace) * self.n_samples)).sqrt(),
-            torch.stack(trace),
-            interrupted,
+        return record.solution(self.n_samples, interrupted)
+
+    def _advance(self, step: int, record: _Record, loss_of: DrawnLoss, reference_order: Tensor) -> None:
+        """One update of the examples that have not settled."""
+        state, active = record.state, record.active
+        gradient, slope, loss = self._step(
+            step,
+            state.parameter,
+            record.groups,
+            lambda z, draws: loss_of(z, draws, active),
+            reference_order,
         )
+        state.update(gradient)
+        record.take(slope, loss, early=3 * (step + 1) <= 2 * self.n_steps)
+        if _FIRST_STOP <= step + 1 < self.n_steps:
+            record.release_settled()
 
     def _step(
-        self, step: int, parameter: Tensor, groups: FeatureGroups, loss_of: DrawnLoss, reference_order: Tensor
+        self,
+        step: int,
+        parameter: Tensor,
+        groups: FeatureGroups,
+        loss_of: Callable[[Tensor, Tensor], Tensor],
+        reference_order: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradient [batch, gates], summed squared slopes [batch, gates] and mean loss [batch] of one step."""
         noise, device = Noise(self.seed), parameter.device
@@ -157,3 +178,91 @@ class Solver:
             leaf = parameter.detach().requires_grad_()
             (slope,) = torch.autograd.grad(self.gates.active_probability(leaf).sum(), leaf)
         return slope
+
+
+@dataclass
+class _Record:
+    """What is known of every example while those that have not settled are still learned.
+
+    Attributes:
+        state: of the active examples.
+        groups: of the active examples.
+        active: the examples that have not settled, long [examples] on the CPU.
+        direction: unit vectors of the centred parameters of the active examples one step ago.
+        error: standard error of that direction, [examples].
+        parameter, earlier, slopes, n_steps: of all examples, as in `Solution`; slopes are summed squares.
+        exists: which gates there are, bool [1 or batch, gates].
+        trace: the loss of each step, [batch] with NaN for the settled.
+    """
+
+    state: DualAveraging
+    groups: FeatureGroups
+    active: Tensor
+    direction: Tensor
+    error: Tensor
+    parameter: Tensor
+    earlier: Tensor
+    slopes: Tensor
+    n_steps: Tensor
+    exists: Tensor
+    trace: list[Tensor]
+
+    @classmethod
+    def begin(cls, solver: Solver, groups: FeatureGroups, batch: int, dtype: torch.dtype) -> _Record:
+        smooth = Smoothing(groups.neighbours() if solver.smoothness else _NOBODY, solver.smoothness)
+        state = DualAveraging.begin(batch, groups.exists, dtype, solver.gates.start, smooth)
+        return cls(
+            state,
+            groups,
+            torch.arange(batch),
+            torch.zeros_like(state.total),
+            state.total.new_full((batch,), torch.inf),
+            state.parameter,
+            state.parameter,
+            torch.zeros_like(state.total),
+            torch.zeros(batch, dtype=torch.long, device=groups.exists.device),
+            groups.exists,
+            [],
+        )
+
+    def take(self, slope: Tensor, loss: Tensor, early: bool) -> None:
+        """Enter the results of one step of the active examples."""
+        where = self.active.to(loss.device)
+        parameter = self.state.parameter
+        self.parameter = self.parameter.index_copy(0, where, parameter)
+        if early:
+            self.earlier = self.earlier.index_copy(0, where, parameter)
+        self.slopes = self.slopes.index_add(0, where, slope)
+        self.n_steps[where] += 1
+        self.trace.append(loss.new_full((len(self.n_steps),), torch.nan).index_copy(0, where, loss))
+
+    def release_settled(self) -> None:
+        """Let examples go whose direction has moved less than its standard error allows, twice running."""
+        parameter, exists = self.state.parameter, self.state.exists
+        centred = (
+            parameter - (parameter * exists).sum(1, keepdim=True) / exists.sum(1, keepdim=True)
+        ) * exists
+        direction = torch.nn.functional.normalize(centred, dim=1)
+        error = (direction - self.direction).norm(dim=1) * self.state.n_updates**0.5
+        unsettled = (torch.maximum(error, self.error) >= _SETTLED).cpu()
+        self.direction, self.error = direction, error
+        if bool(unsettled.all()):
+            return
+        keep = unsettled.nonzero().squeeze(1)
+        self.active, rows = self.active[keep], keep.to(parameter.device)
+        self.state, self.groups = self.state.rows(rows), self.groups.rows(rows)
+        self.direction, self.error = self.direction[rows], self.error[rows]
+
+    def solution(self, n_samples: int, interrupted: bool) -> Solution:
+        """What was learned of all examples."""
+        settled = self.n_steps < len(self.trace)
+        earlier = torch.where(settled.unsqueeze(1), self.parameter, self.earlier)
+        n = (self.n_steps * n_samples).unsqueeze(1)
+        return Solution(
+            self.parameter.masked_fill(~self.exists, -torch.inf),
+            earlier.masked_fill(~self.exists, -torch.inf),
+            (self.slopes / n).sqrt(),
+            torch.stack(self.trace),
+            self.n_steps,
+            interrupted,
+        )

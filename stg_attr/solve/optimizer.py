@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from .smoothing import Smoothing
 
 __all__ = ["DualAveraging"]
 
@@ -14,7 +16,7 @@ __all__ = ["DualAveraging"]
 class DualAveraging:
     """Weighted sum of all gradients, divided by one scale per example.
 
-        w = sqrt(t),  G += -w g,  V += w^2 mean_gates(g^2),  a = start + step_size * G / sqrt(V)
+        w = sqrt(t),  G += -w g,  V += w^2 mean_gates(g^2),  a = start + smooth(G) / sqrt(V)
 
     Primal-dual subgradient methods (Nesterov, 2009), https://doi.org/10.1007/s10107-007-0149-x, with the
     step of AdaGrad-Norm (Ward, Wu, Bottou, 2018), https://arxiv.org/abs/1806.01811. One scale for all gates
@@ -26,20 +28,34 @@ class DualAveraging:
         total: G, [batch, gates].
         scale: V, [batch, 1].
         exists: which gates there are, bool [batch or 1, gates].
+        smooth: lets neighbouring gates share what they learn.
     """
 
     total: Tensor
     scale: Tensor
     exists: Tensor
     start: float
-    step_size: float = 1.0
+    smooth: Smoothing
     n_updates: int = 0
 
     @classmethod
-    def begin(cls, batch: int, exists: Tensor, dtype: torch.dtype, start: float) -> DualAveraging:
+    def begin(
+        cls, batch: int, exists: Tensor, dtype: torch.dtype, start: float, smooth: Smoothing
+    ) -> DualAveraging:
         """State before the first step."""
         zeros = torch.zeros(batch, exists.shape[1], dtype=dtype, device=exists.device)
-        return cls(zeros, zeros[:, :1].clone(), exists, start)
+        return cls(zeros, zeros[:, :1].clone(), exists, start, smooth)
+
+    def rows(self, examples: Tensor) -> DualAveraging:
+        """The state of some examples, long [examples]."""
+        exists = self.exists if len(self.exists) == 1 else self.exists[examples]
+        return replace(
+            self,
+            total=self.total[examples],
+            scale=self.scale[examples],
+            exists=exists,
+            smooth=self.smooth.rows(examples),
+        )
 
     def update(self, gradient: Tensor) -> None:
         """Take in the gradient of one step, [batch, gates]; 0 where no gate exists."""
@@ -52,4 +68,4 @@ class DualAveraging:
     def parameter(self) -> Tensor:
         """The parameters of the gates, [batch, gates]."""
         tiny = torch.finfo(self.scale.dtype).tiny
-        return self.start + self.step_size * self.total / self.scale.sqrt().clamp_min(tiny)
+        return self.start + self.smooth(self.total) / self.scale.sqrt().clamp_min(tiny)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def dual_averaging(gradients: Sequence[Sequence[float]], start: float, step_size: float) -> list[float]:
+def dual_averaging(gradients: Sequence[Sequence[float]], start: float) -> list[float]:
     """Parameters of one example's gates after these gradients, one list per step; later ones weigh more."""
     n_gates = len(gradients[0])
     total, scale = [0.0] * n_gates, 0.0
@@ -20,7 +20,7 @@ def dual_averaging(gradients: Sequence[Sequence[float]], start: float, step_size
         scale += sum(part**2 for part in weighted) / n_gates
     if scale == 0:
         return [start] * n_gates
-    return [start + step_size * part / math.sqrt(scale) for part in total]
+    return [start + part / math.sqrt(scale) for part in total]
 
 
 def shift_to_budget(

@@ -6,15 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stg_attr.solve.optimizer import DualAveraging
+from stg_attr.solve.smoothing import Smoothing
 
 from .reference import dual_averaging
 
+ALONE = Smoothing(torch.empty(1, 1, 0, dtype=torch.long), 0.0)
 
-def _run(gradients, exists=None, start=0.0, step_size=1.0):
+
+def _run(gradients, exists=None, start=0.0, smooth=ALONE):
     """Parameters after gradients [steps, batch, gates]."""
     exists = torch.ones(1, gradients.shape[2], dtype=torch.bool) if exists is None else exists
-    state = DualAveraging.begin(gradients.shape[1], exists, gradients.dtype, start)
-    state.step_size = step_size
+    state = DualAveraging.begin(gradients.shape[1], exists, gradients.dtype, start, smooth)
     for gradient in gradients:
         state.update(gradient)
     return state.parameter
@@ -29,9 +31,9 @@ def _gradients(seed, steps=6, batch=3, gates=4):
 @settings(max_examples=25, deadline=None, derandomize=True)
 def test_it_is_the_loop_in_plain_python(seed, steps, gates, start):
     gradients = _gradients(seed, steps, 2, gates)
-    parameters = _run(gradients, start=start, step_size=0.7)
+    parameters = _run(gradients, start=start)
     for row in range(2):
-        expected = dual_averaging(gradients[:, row].tolist(), start, 0.7)
+        expected = dual_averaging(gradients[:, row].tolist(), start)
         assert parameters[row].tolist() == pytest.approx(expected, rel=1e-12)
 
 
@@ -67,3 +69,12 @@ def test_without_a_gradient_the_gates_stay_where_they_start():
 
 def test_the_parameter_moves_against_the_gradient():
     assert _run(torch.tensor([[[1.0, -1.0]]])).tolist() == [[-1.0, 1.0]]
+
+
+def test_a_row_taken_out_goes_on_as_it_would_have():
+    gradients = _gradients(3)
+    state = DualAveraging.begin(3, torch.ones(3, 4, dtype=torch.bool), torch.float64, 0.0, ALONE)
+    for step, gradient in enumerate(gradients):
+        state = state.rows(torch.tensor([2])) if step == 3 else state
+        state.update(gradient[2:] if step >= 3 else gradient)
+    assert torch.equal(state.parameter[0], _run(gradients)[2])

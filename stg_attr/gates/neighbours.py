@@ -1,0 +1,60 @@
+"""Neighbours: which gates of an image lie side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["image_neighbours"]
+
+_MOST_NEIGHBOURS = 8  # of one gate; of more, those with the longest common borders are kept
+
+
+def image_neighbours(index: Sequence[Tensor], n_gates: int) -> Tensor:
+    """The gates that share a border with each gate.
+
+    Inputs with at least four dimensions, [batch, channels, height, width] or [batch, channels, depth,
+    height, width], count as images; elements one step apart in space are side by side.
+
+    Args:
+        index: column of each element's gate, -1 where never gated, one [1 or batch, ...] per input.
+        n_gates: number of columns.
+
+    Returns:
+        Columns, longest common border first, long [1 or batch, gates, degree] with degree at most 8; -1
+        where a gate has fewer.
+
+    Example:
+        >>> image_neighbours([torch.tensor([[[[0, 0, 1], [2, 2, 2]]]])], 3).tolist()
+        [[[2, 1], [0, 2], [0, 1]]]
+    """
+    n_rows = max(part.shape[0] for part in index)
+    borders = [_borders(part.expand(n_rows, *part.shape[1:])) for part in index if part.dim() >= 4]
+    if not borders:
+        return torch.empty(1, n_gates, 0, dtype=torch.long, device=index[0].device)
+    row, one, other = torch.cat([*borders, *[part[[0, 2, 1]] for part in borders]], dim=1)
+    key, length = torch.unique((row * n_gates + one) * n_gates + other, return_counts=True)
+    key = key[length.argsort(descending=True, stable=True)]
+    key = key[(key // n_gates).argsort(stable=True)]  # by gate, the longest border first
+    gate = key // n_gates
+    size = torch.bincount(gate, minlength=n_rows * n_gates)
+    place = torch.arange(len(gate), device=gate.device) - (size.cumsum(0) - size)[gate]
+    kept = place < _MOST_NEIGHBOURS
+    degree = min(_MOST_NEIGHBOURS, int(size.max()))
+    found = torch.full((n_rows * n_gates, degree), -1, device=gate.device)
+    found[gate[kept], place[kept]] = key[kept] % n_gates
+    return found.reshape(n_rows, n_gates, degree)
+
+
+def _borders(index: Tensor) -> Tensor:
+    """Row, and the two columns on either side of every border between elements, long [3, borders]."""
+    row = torch.arange(len(index), device=index.device).reshape(-1, *[1] * (index.dim() - 1)).expand_as(index)
+    pairs = []
+    for dim in range(2, index.dim()):
+        n = index.shape[dim] - 1
+        one, other = index.narrow(dim, 0, n).flatten(), index.narrow(dim, 1, n).flatten()
+        apart = (one != other) & (one >= 0) & (other >= 0)
+        pairs.append(torch.stack([row.narrow(dim, 0, n).flatten(), one, other])[:, apart])
+    return torch.cat(pairs, dim=1)

@@ -1,0 +1,83 @@
+"""Neighbours of image gates: equal to a naive walk over all pixels."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stg_attr.gates import FeatureGroups, grid_mask
+
+
+def _naive(mask):
+    """Sets of columns that share a border, by looking at every pixel and its four neighbours."""
+    height, width = mask.shape
+    found = {}
+    for i in range(height):
+        for j in range(width):
+            for a, b in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
+                if 0 <= a < height and 0 <= b < width and -1 < mask[i, j] != mask[a, b] > -1:
+                    found.setdefault(int(mask[i, j]), set()).add(int(mask[a, b]))
+    return found
+
+
+def _neighbours(mask, x):
+    return FeatureGroups.from_mask(mask, (x,)).neighbours()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 6))
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_they_are_the_gates_on_the_other_side_of_a_border(seed, height, width):
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.randint(-1, 6, (height, width), generator=generator)
+    mask[0, 0] = 0
+    ids = mask[mask >= 0].unique()
+    compact = torch.where(mask >= 0, torch.searchsorted(ids, mask), -1)
+    found = _neighbours(mask.reshape(1, 1, height, width), torch.zeros(2, 3, height, width))
+    expected = _naive(compact)
+    assert found.shape[:2] == (1, len(ids))
+    for column in range(len(ids)):
+        listed = [n for n in found[0, column].tolist() if n >= 0]
+        assert sorted(listed) == sorted(expected.get(column, set()))
+
+
+def test_the_longest_borders_come_first_and_at_most_eight_are_kept():
+    mask = torch.zeros(11, 40, dtype=torch.long)
+    for i in range(10):
+        mask[i, : 3 * i + 3] = i + 1  # a staircase beside one large region
+    found = _neighbours(mask.reshape(1, 1, 11, 40), torch.zeros(1, 1, 11, 40))
+    assert found.shape == (1, 11, 8)
+    lengths = {}
+    for dim in (0, 1):
+        n = mask.shape[dim] - 1
+        borders = torch.stack([mask.narrow(dim, 0, n).flatten(), mask.narrow(dim, 1, n).flatten()], 1)
+        for a, b in borders.tolist():
+            if a != b and 0 in (a, b):
+                lengths[a + b] = lengths.get(a + b, 0) + 1
+    kept = [lengths[n] for n in found[0, 0].tolist()]
+    assert kept == sorted(lengths.values(), reverse=True)[:8]
+
+
+def test_every_example_has_the_neighbours_of_its_own_mask():
+    masks = torch.tensor([[[[0, 1, 2]]], [[[0, 2, 1]]]])
+    found = _neighbours(masks, torch.zeros(2, 1, 1, 3))
+    assert [[sorted(n for n in gate if n >= 0) for gate in row] for row in found.tolist()] == [
+        [[1], [0, 2], [1]],
+        [[2], [2], [0, 1]],
+    ]
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (2, 4, 5)])
+def test_tables_and_series_have_none(shape):
+    assert _neighbours(None, torch.zeros(shape)).shape[2] == 0
+
+
+def test_channels_of_one_pixel_are_not_neighbours_and_volumes_have_six():
+    planes = _neighbours(None, torch.zeros(1, 2, 3, 3))
+    assert sorted(planes[0, 4].tolist()) == [1, 3, 5, 7]  # the middle of the first channel
+    volume = _neighbours(None, torch.zeros(1, 1, 3, 3, 3))
+    assert sorted(volume[0, 13].tolist()) == [4, 10, 12, 14, 16, 22]
+
+
+def test_cells_of_a_grid_have_those_around_them():
+    x = torch.zeros(1, 3, 6, 6)
+    assert sorted(_neighbours(grid_mask(x, 2), x)[0, 4].tolist()) == [1, 3, 5, 7]
