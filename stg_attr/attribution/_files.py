@@ -15,7 +15,7 @@ from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
 
 from .explanation import Curve, Explanation, Scores, Status
 
-_VERSION = 1
+_VERSION = 2
 _GATES = {gate.__name__: gate for gate in (Bernoulli, BinaryConcrete, Gaussian)}
 _TUPLES = ("attributions", "feature_mask", "inputs", "baselines")
 _RECORDS: dict[str, type[Scores] | type[Curve]] = {"scores": Scores, "curve": Curve}

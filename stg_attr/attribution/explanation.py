@@ -85,6 +85,8 @@ class Explanation:
         selected: the features reported as needed, bool [batch, gates].
         influence: root mean square slope of the loss in each gate, [batch, gates]: the feature matters
             somewhere, in either direction.
+        effect: mean fall of the loss per unit that a gate opens, [batch, gates]: positive for features that
+            speak for what is explained.
         feature_ids: id of each gate in the `feature_mask` as given, long [batch, gates]; -1 for none.
         feature_mask: column of each element's gate, -1 where never gated, one [1 or batch, ...] per input.
         target: position of the explained score in a row of outputs, long [batch, dims]; None where a row
@@ -105,6 +107,7 @@ class Explanation:
     active_probabilities: Tensor
     selected: Tensor
     influence: Tensor
+    effect: Tensor
     feature_ids: Tensor
     feature_mask: tuple[Tensor, ...]
     target: Tensor | None
@@ -167,6 +170,20 @@ class Explanation:
     def converged(self) -> Tensor:
         """Whether each example's status is free of doubt, bool [batch]."""
         return torch.tensor([status is Status.CONVERGED for status in self.status])
+
+    @property
+    def signed(self) -> Tensor | tuple[Tensor, ...]:
+        """For or against: the effect of each element's feature over the largest of its example, in [-1, 1].
+
+            effect_g = -E[dloss / dz_g],  signed_g = effect_g / max_h |effect_h|
+
+        With the default objective the effect is how much more of the score is kept, and how much less remains
+        after a removal, per unit that the gate opens, averaged over what else is shown: a sampled
+        Aumann-Shapley value (Sundararajan, Najmi, 2020), https://arxiv.org/abs/1908.08474. Shaped like the
+        attributions; 0 where nothing is gated.
+        """
+        largest = self.effect.abs().amax(1, keepdim=True)
+        return self._laid_out(self.effect / torch.where(largest > 0, largest, 1.0))
 
     def to(self, device: torch.device, *, single: bool | None = None) -> Explanation:
         """The same explanation on another device.
@@ -246,7 +263,7 @@ class Explanation:
         return laid_out if isinstance(self.attributions, tuple) else laid_out[0]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per example and feature: id, active probability, log_alpha, influence, selected.
+        """One row per example and feature: id, active probability, log_alpha, influence, effect, selected.
 
         Needs pandas.
         """
@@ -254,7 +271,7 @@ class Explanation:
 
         example, column = (self.feature_ids >= 0).nonzero(as_tuple=True)
         names = {"feature": "feature_ids", "active_probability": "active_probabilities"}
-        columns = ("feature", "active_probability", "log_alpha", "influence", "selected")
+        columns = ("feature", "active_probability", "log_alpha", "influence", "effect", "selected")
         values = {name: getattr(self, names.get(name, name))[example, column].cpu() for name in columns}
         return pd.DataFrame({"example": example.cpu(), **values})
 

@@ -37,6 +37,8 @@ def read(case: Case, solution: Solution, solver: Solver, with_curve: bool) -> Ex
     count = torch.where(visible.any(1), solver.sparsity.n_open(family), 0)
     ranking = family.ranking
     selected = ranking.top(count.unsqueeze(1))[0]
+    if case.objective.fidelity.either_direction:
+        ranking = ranking.promoted(selected, _use(solution, solver.gates))
     log_alpha = _reported(ranking, selected, solver.gates)
     log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
     probabilities = solver.gates.active_probability(log_alpha)
@@ -48,6 +50,7 @@ def read(case: Case, solution: Solution, solver: Solver, with_curve: bool) -> Ex
         active_probabilities=probabilities,
         selected=selected,
         influence=solution.influence,
+        effect=solution.effect.masked_fill(~visible, 0.0),
         feature_ids=groups.feature_ids.expand_as(exists),
         feature_mask=groups.index,
         target=case.target,
@@ -61,6 +64,12 @@ def read(case: Case, solution: Solution, solver: Solver, with_curve: bool) -> Ex
         inputs=case.blend.inputs,
         baselines=case.blend.references,
     )
+
+
+def _use(solution: Solution, gates: GateDistribution) -> Tensor:
+    """Log of influence times the odds of being active, [batch, gates]: use in either direction."""
+    odds = torch.logit(gates.active_probability(solution.parameter), eps=1e-6)
+    return solution.influence.log() + odds
 
 
 def _reported(ranking: Ranking, selected: Tensor, gates: GateDistribution) -> Tensor:

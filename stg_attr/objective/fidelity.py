@@ -55,6 +55,10 @@ def _nonzero(x: Tensor) -> Tensor:
 class Fidelity(ABC):
     """What "kept" and "removed" mean for a score. Subclass it to ask another question of a model."""
 
+    #: Whether a feature counts that moves the score in either direction. The features that are not selected
+    #: are then ordered by their influence times the odds of being active, else by their log-alphas.
+    either_direction: ClassVar[bool] = False
+
     @abstractmethod
     def retained(self, scores: Tensor, anchors: Anchors) -> Tensor:
         """How much of the output is still there; 1 when all of it is.
@@ -103,6 +107,8 @@ class OutputMatch(Fidelity):
     Asks which features the model *uses*, of either sign: leaving the score in either direction is an
     error. The loss is log(1 + error), which is not pulled about by the few samples that go far wrong.
     """
+
+    either_direction = True
 
     def retained(self, scores: Tensor, anchors: Anchors) -> Tensor:
         return 1 - (scores - anchors.full).abs() / _nonzero(anchors.spread)

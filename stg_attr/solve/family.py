@@ -15,7 +15,7 @@ __all__ = ["Ranking", "SelectionFamily", "shift_to_budget"]
 _LARGEST_PRUNED = 12  # gates of a set whose members are tried for removal; larger sets would cost too much
 _MOST_TOGETHER = 4  # gates that are tried for removal together
 _TRADED = 12  # counts measured in one round of the search for the best trade of openness for output
-_POINTS = 4  # counts measured in one round of the search for the smallest sufficient set
+_POINTS = 3  # counts measured in one round of the search for the smallest sufficient set
 _PARTS, _ROUNDS = (
     10,
     2,
@@ -86,14 +86,17 @@ class Ranking:
         """The hard selections of the first gates: counts [batch, k] -> bool [k, batch, gates]."""
         return (self.rank < counts.T.unsqueeze(2)) & self.visible
 
-    def promoted(self, selected: Tensor) -> Ranking:
+    def promoted(self, selected: Tensor, worth: Tensor | None = None) -> Ranking:
         """The same parameters handed out anew, so that a selection comes first; orders within stay.
 
         Args:
             selected: visible gates, bool [batch, gates].
+            worth: orders the other gates by this, largest first, [batch, gates].
         """
+        rest = self.rank if worth is None else worth.argsort(dim=1, descending=True, stable=True).argsort(1)
         last = self.rank.shape[1]
-        rank = (self.rank + last * (~selected) + last * (~self.visible)).argsort(1).argsort(1)
+        place = torch.where(selected, self.rank - last, rest) + last * ~self.visible
+        rank = place.argsort(1).argsort(1)
         ordered = self.parameter.gather(1, self.rank.argsort(1))
         return Ranking(ordered.gather(1, rank), self.visible, rank)
 

@@ -38,6 +38,7 @@ class Solution:
         parameter: gate parameters, [batch, gates]; -inf where no gate exists.
         earlier: the same when two thirds of the steps were done, to judge convergence.
         influence: root mean square slope of the loss in each gate, [batch, gates].
+        effect: mean of how much the loss falls per unit that a gate opens, [batch, gates].
         loss_trace: mean fidelity loss of each step, [steps, batch]; NaN after an example's last step.
         n_steps: updates that each example took, long [batch].
         interrupted: the solve was stopped by the user before its last step.
@@ -46,6 +47,7 @@ class Solution:
     parameter: Tensor
     earlier: Tensor
     influence: Tensor
+    effect: Tensor
     loss_trace: Tensor
     n_steps: Tensor
     interrupted: bool
@@ -116,7 +118,7 @@ class Solver:
     def _advance(self, step: int, record: _Record, loss_of: DrawnLoss, reference_order: Tensor) -> None:
         """One update of the examples that have not settled."""
         state, active = record.state, record.active
-        gradient, slope, loss = self._step(
+        gradient, slopes, loss = self._step(
             step,
             state.parameter,
             record.groups,
@@ -124,7 +126,7 @@ class Solver:
             reference_order,
         )
         state.update(gradient)
-        record.take(slope, loss, early=3 * (step + 1) <= 2 * self.n_steps)
+        record.take(slopes, loss, early=3 * (step + 1) <= 2 * self.n_steps)
         if _FIRST_STOP <= step + 1 < self.n_steps:
             record.release_settled()
 
@@ -136,7 +138,7 @@ class Solver:
         loss_of: Callable[[Tensor, Tensor], Tensor],
         reference_order: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradient [batch, gates], summed squared slopes [batch, gates] and mean loss [batch] of one step."""
+        """Gradient [batch, gates], slopes and their squares, summed, [2, batch, gates], and loss [batch]."""
         noise, device = Noise(self.seed), parameter.device
         budgets = self.sparsity.budgets(step * self.n_samples, self.n_samples, noise.start())
         swept = budgets.isfinite()  # stays on the CPU, so that asking it never waits for the device
@@ -157,7 +159,8 @@ class Solver:
         if self.sparsity.reg_weight > 0 and not bool(swept.all()):
             share = (~swept).double().mean().item()
             gradient = gradient + self.sparsity.reg_weight * share * self._openness(parameter)
-        return gradient * groups.exists, estimate.slope.square().sum(0), estimate.loss.mean(0)
+        slopes = torch.stack([estimate.slope.sum(0), estimate.slope.square().sum(0)])
+        return gradient * groups.exists, slopes, estimate.loss.mean(0)
 
     def _levels(self, parameter: Tensor, exists: Tensor, budgets: Tensor, swept: Tensor) -> Tensor:
         """Parameters of each sample, at their own level or at its budget, [samples, batch, gates].
@@ -190,7 +193,8 @@ class _Record:
         active: the examples that have not settled, long [examples] on the CPU.
         direction: unit vectors of the centred parameters of the active examples one step ago.
         error: standard error of that direction, [examples].
-        parameter, earlier, slopes, n_steps: of all examples, as in `Solution`; slopes are summed squares.
+        parameter, earlier, n_steps: of all examples, as in `Solution`.
+        slopes: sums of slopes and of their squares of all examples, [2, batch, gates].
         exists: which gates there are, bool [1 or batch, gates].
         trace: the loss of each step, [batch] with NaN for the settled.
     """
@@ -219,20 +223,20 @@ class _Record:
             state.total.new_full((batch,), torch.inf),
             state.parameter,
             state.parameter,
-            torch.zeros_like(state.total),
+            state.total.new_zeros(2, *state.total.shape),
             torch.zeros(batch, dtype=torch.long, device=groups.exists.device),
             groups.exists,
             [],
         )
 
-    def take(self, slope: Tensor, loss: Tensor, early: bool) -> None:
+    def take(self, slopes: Tensor, loss: Tensor, early: bool) -> None:
         """Enter the results of one step of the active examples."""
         where = self.active.to(loss.device)
         parameter = self.state.parameter
         self.parameter = self.parameter.index_copy(0, where, parameter)
         if early:
             self.earlier = self.earlier.index_copy(0, where, parameter)
-        self.slopes = self.slopes.index_add(0, where, slope)
+        self.slopes = self.slopes.index_add(1, where, slopes)
         self.n_steps[where] += 1
         self.trace.append(loss.new_full((len(self.n_steps),), torch.nan).index_copy(0, where, loss))
 
@@ -261,7 +265,8 @@ class _Record:
         return Solution(
             self.parameter.masked_fill(~self.exists, -torch.inf),
             earlier.masked_fill(~self.exists, -torch.inf),
-            (self.slopes / n).sqrt(),
+            (self.slopes[1] / n).sqrt(),
+            -self.slopes[0] / n,
             torch.stack(self.trace),
             self.n_steps,
             interrupted,

@@ -56,6 +56,7 @@ def explain():
             active_probabilities=probabilities,
             selected=chosen,
             influence=torch.ones_like(log_alpha),
+            effect=torch.zeros_like(log_alpha),
             feature_ids=ids,
             feature_mask=groups.index,
             target=None,

@@ -1,0 +1,51 @@
+"""The signed reading, and the order of what is not selected, where the answer is known."""
+
+import torch
+
+from stg_attr import Hybrid, OutputMatch, Preserve, StochasticGates
+
+WORTH = torch.tensor([4.0, -3.0, 2.0, -1.0, 0.0])
+
+
+def _linear(x):
+    return (x * WORTH).sum(1)
+
+
+def test_features_for_and_against_a_linear_score_have_their_sign_and_their_size():
+    """The retained score of a linear model has the slopes worth / sum(worth), whatever else is shown."""
+    explanation = StochasticGates(_linear).explain(torch.ones(2, 5))
+    expected = (WORTH / 4).expand(2, 5)
+    torch.testing.assert_close(explanation.signed, expected, rtol=0, atol=1e-5)
+    effect = 2 * WORTH / WORTH.sum()  # of both views
+    torch.testing.assert_close(explanation.effect, effect.expand(2, 5), rtol=0, atol=1e-5)
+
+
+def test_signed_has_the_structure_of_the_inputs_and_the_features_of_the_mask():
+    masks = (torch.tensor([[0, 0, 1]]), torch.tensor([[-1, 1]]))
+    inputs = (torch.ones(3, 3), torch.ones(3, 2))
+    stg = StochasticGates(lambda a, b: a.sum(1) - 5 * (a[:, 2] + b[:, 1]) + b[:, 0])
+    first, second = stg.explain(inputs, feature_mask=masks).signed
+    assert first.shape == (3, 3)
+    assert second[:, 0].eq(0).all()
+    assert torch.equal(first[:, 2], second[:, 1])
+    assert first[:, 2].abs().eq(1).all()
+    assert (first[:, 0] * first[:, 2] < 0).all()
+
+
+def test_without_anything_to_explain_nothing_has_a_sign():
+    assert StochasticGates(lambda x: x.sum(1) * 0).explain(torch.ones(2, 4)).signed.eq(0).all()
+
+
+def test_what_cancels_out_comes_before_what_does_nothing_when_the_output_is_matched():
+    """Features 1 and 2 cancel: no set needs them, but the model uses them; feature 3 it hardly uses."""
+    worth = torch.tensor([1.0, 0.5, -0.5, 0.001])
+    stg = StochasticGates(lambda x: (x * worth).sum(1), objective=Preserve(OutputMatch()))
+    explanation = stg.explain(torch.ones(1, 4))
+    assert explanation.attributions[0].argsort(descending=True)[-1] == 3
+
+
+def test_in_a_score_the_rest_stays_in_the_order_of_the_solve():
+    """Evidence against a class comes last, however much it matters."""
+    worth = torch.tensor([4.0, 2.0, -3.0, 0.01])
+    stg = StochasticGates(lambda x: (x * worth).sum(1), objective=Hybrid())
+    assert stg.attribute(torch.ones(1, 4))[0].argmin() == 2
