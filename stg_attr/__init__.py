@@ -10,6 +10,7 @@ from .gates import (
     grid_mask,
     pixel_mask,
     position_mask,
+    references,
     superpixel_mask,
 )
 from .objective import Budget, Delete, FixedWeight, Hybrid, OutputMatch, Preserve, RetainedScore, Sweep
@@ -36,6 +37,7 @@ __all__ = [
     "grid_mask",
     "pixel_mask",
     "position_mask",
+    "references",
     "superpixel_mask",
 ]
 

@@ -13,7 +13,14 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from stg_attr.errors import ArgumentError
-from stg_attr.gates import BinaryConcrete, Blend, FeatureGroups, GateDistribution, as_references
+from stg_attr.gates import (
+    BinaryConcrete,
+    Blend,
+    FeatureGroups,
+    GateDistribution,
+    as_references,
+    default_masks,
+)
 from stg_attr.objective import Hybrid, Objective, Sparsity, Sweep
 from stg_attr.solve import Estimator, Reparameterized, Solver
 
@@ -105,7 +112,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 each example's own predicted class.
             additional_forward_args: passed on to the model; tensors with `batch` rows are repeated with them.
             feature_mask: integers, broadcastable to the inputs: elements with one id share one gate, over
-                all inputs; -1 for elements that are never gated. None gives each element its own gate.
+                all inputs; -1 for elements that are never gated. None gives each element its own gate, and
+                images of more than 4096 elements square cells, about 14 by 14 of them.
             n_steps: updates of the gates, at most; an example stops when its gates have settled.
             n_samples: gate samples per update; each costs one model evaluation, two with `Hybrid`. None for
                 as many as cost 32.
@@ -188,7 +196,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         with undisturbed(self.forward_func, device, effort.seed):
             moved = tuple(x.detach().to(device).clone() for x in given)
             arguments = tuple(a.to(device) if isinstance(a, Tensor) else a for a in arguments)
-            groups = FeatureGroups.from_mask(feature_mask, moved)
+            masks = default_masks(moved) if feature_mask is None else feature_mask
+            groups = FeatureGroups.from_mask(masks, moved)
             whole = Blend(moved, as_references(baselines, moved), groups)
             batch = len(given[0])
             size = min(effort.internal_batch_size or batch, batch)

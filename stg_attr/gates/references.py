@@ -1,0 +1,203 @@
+"""References: what closed gates can show, each in one line.
+
+A number is a baseline by itself: `baselines=0` for a dark background. Every helper here returns something
+that `baselines` takes. Rows of the data find interactions that a fixed baseline misses; where a row of the
+data would itself carry evidence (tokens, patterns that may stand anywhere), take a constant, a blur or noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from stg_attr.errors import ArgumentError
+
+from .blending import ReferenceSet
+
+__all__ = ["blur", "mean", "noise", "opposite", "permuted", "sample", "token"]
+
+
+def mean(data: Tensor) -> Tensor:
+    """The mean of the data, [1, ...].
+
+    Args:
+        data: rows, [rows, ...].
+
+    Example:
+        >>> mean(torch.tensor([[0.0, 2.0], [1.0, 4.0]]))
+        tensor([[0.5000, 3.0000]])
+    """
+    _check_rows(data)
+    return data.mean(0, keepdim=True)
+
+
+def blur(sigma: float) -> Callable[[Tensor], Tensor]:
+    """A Gaussian blur of the image itself, for inputs [batch, ..., height, width].
+
+    Interpretable Explanations of Black Boxes by Meaningful Perturbation (Fong, Vedaldi, 2017),
+    https://arxiv.org/abs/1704.03296.
+
+    Args:
+        sigma: standard deviation in pixels; about a twentieth of the image hides its details. Borders are
+            repeated.
+
+    Raises:
+        ArgumentError: sigma is not above 0; when used: the input is no image.
+
+    Example:
+        >>> spot = torch.zeros(1, 1, 1, 5).index_fill(3, torch.tensor([2]), 1.0)
+        >>> blur(0.5)(spot).round(decimals=2)
+        tensor([[[[0.0000, 0.1100, 0.7900, 0.1100, 0.0000]]]])
+    """
+    if not 0 < sigma < float("inf"):
+        raise ArgumentError(
+            "sigma", expected="pixels above 0", found=repr(sigma), mend="10 suits photographs."
+        )
+    radius = max(1, round(4 * sigma))
+    weights = torch.exp(-torch.arange(-radius, radius + 1).double().square() / (2 * sigma**2))
+    weights = weights / weights.sum()
+
+    def blurred(x: Tensor) -> Tensor:
+        if x.dim() < 3:
+            raise ArgumentError(
+                "baselines",
+                expected="images [batch, ..., height, width] to blur",
+                found=f"shape {tuple(x.shape)}",
+                mend="Use another reference, such as references.mean(data).",
+            )
+        kernel, images = weights.to(x.device, x.dtype), x.reshape(-1, 1, *x.shape[-2:])
+        for pad, shape in (((0, 0, radius, radius), (-1, 1)), ((radius, radius, 0, 0), (1, -1))):
+            padded = functional.pad(images, pad, mode="replicate")
+            images = functional.conv2d(padded, kernel.reshape(1, 1, *shape))
+        return images.reshape(x.shape)
+
+    return blurred
+
+
+def noise(std: float, n: int = 16, seed: int = 0) -> Callable[[Tensor], Tensor]:
+    """The input under Gaussian noise, n draws of it, of which every sample of the gates shows one.
+
+    Args:
+        std: standard deviation, in units of the input.
+        n: number of draws.
+        seed: of the draws; all examples get the same.
+
+    Example:
+        >>> noise(1.0, n=4)(torch.zeros(2, 3)).shape
+        torch.Size([4, 2, 3])
+    """
+
+    def noisy(x: Tensor) -> Tensor:
+        draws = torch.randn(n, 1, *x.shape[1:], generator=torch.Generator().manual_seed(seed))
+        return x + std * draws.to(x.device, x.dtype)
+
+    return noisy
+
+
+def sample(data: Tensor, n: int = 256, seed: int = 0) -> ReferenceSet:
+    """Rows of the data, drawn without replacement.
+
+    Args:
+        data: [rows, ...].
+        n: how many rows, at most.
+        seed: of the draw.
+
+    Example:
+        >>> sample(torch.randn(1000, 3), n=100).rows.shape
+        torch.Size([100, 3])
+    """
+    _check_rows(data)
+    return ReferenceSet(data[_shuffle(len(data), seed)[:n].to(data.device)])
+
+
+def permuted(data: Tensor, n: int = 256, seed: int = 0) -> ReferenceSet:
+    """Rows whose columns are drawn independently of each other, each from the data.
+
+    What permutation importance shows: the columns keep their distributions and lose their dependence. Random
+    Forests (Breiman, 2001), https://doi.org/10.1023/A:1010933404324.
+
+    Args:
+        data: [rows, columns], or [rows, ...] with every element a column.
+        n: how many rows, at most as many as the data has.
+        seed: of the draw.
+
+    Example:
+        >>> permuted(torch.tensor([[1, 10], [2, 20], [3, 30]]), n=3).rows.sum(0).tolist()
+        [6, 60]
+    """
+    _check_rows(data)
+    flat, generator = data.flatten(1), torch.Generator().manual_seed(seed)
+    rows = torch.rand(flat.shape, generator=generator).argsort(0)[:n].to(data.device)
+    return ReferenceSet(flat.gather(0, rows).reshape(-1, *data.shape[1:]))
+
+
+def opposite(data: Tensor, classify: Callable[[Tensor], Tensor], n: int = 16) -> Callable[[Tensor], Tensor]:
+    """The nearest rows of the data that the model puts in another class: which features keep it from there.
+
+    Nearest unlike neighbours, as counterfactual explanations use them: Keane, Smyth (2020),
+    https://arxiv.org/abs/2005.13997.
+
+    Args:
+        data: [rows, ...].
+        classify: the model: rows -> scores [rows, classes], or one score per row, whose sign is the class.
+        n: how many rows for each example.
+
+    Raises:
+        ArgumentError: when used: fewer than n rows are in another class than an example.
+
+    Example:
+        >>> rows = torch.tensor([[-3.0], [-1.0], [2.0]])
+        >>> opposite(rows, lambda x: x[:, 0], n=1)(torch.tensor([[1.5], [-1.0]])).tolist()
+        [[[-1.0], [2.0]]]
+    """
+    _check_rows(data)
+
+    def nearest(x: Tensor) -> Tensor:
+        rows = data.to(x.device, x.dtype)
+        with torch.no_grad():
+            own, others = _classes(classify(x)), _classes(classify(rows))
+        same = own.unsqueeze(1) == others
+        if int((~same).sum(1).min()) < n:
+            raise ArgumentError(
+                "baselines",
+                expected=f"{n} rows of another class for every example",
+                found=f"{int((~same).sum(1).min())}",
+                mend="Pass more data, or a smaller n.",
+            )
+        distance = torch.cdist(x.flatten(1), rows.flatten(1)).masked_fill(same, torch.inf)
+        return rows[distance.topk(n, dim=1, largest=False).indices.T]
+
+    return nearest
+
+
+def token(embedding: torch.nn.Embedding, index: int) -> Callable[[Tensor], Tensor]:
+    """A padding, mask or unknown token at every position, for embedded inputs [batch, positions, width].
+
+    Args:
+        embedding: the model's embedding layer.
+        index: id of the token.
+
+    Example:
+        >>> token(torch.nn.Embedding(10, 4), 0)(torch.ones(2, 3, 4)).shape
+        torch.Size([2, 3, 4])
+    """
+    return lambda x: embedding.weight[index].detach().to(x.device, x.dtype).expand(x.shape)
+
+
+def _classes(scores: Tensor) -> Tensor:
+    return scores.argmax(1) if scores.dim() == 2 and scores.shape[1] > 1 else scores.flatten() > 0
+
+
+def _shuffle(n: int, seed: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
+def _check_rows(data: Tensor) -> None:
+    if not isinstance(data, Tensor) or data.dim() < 1 or len(data) == 0:
+        found = tuple(data.shape) if isinstance(data, Tensor) else type(data).__name__
+        raise ArgumentError(
+            "data", expected="rows [rows, ...]", found=str(found), mend="Convert it with torch.as_tensor."
+        )

@@ -1,0 +1,108 @@
+"""References: equal to their definitions, and taken by `attribute` as they come."""
+
+import pytest
+import torch
+from scipy import ndimage
+
+from stg_attr import ArgumentError, StochasticGates, references
+
+DATA = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+
+
+def _image(*shape):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("sigma", [0.7, 2.0, 5.0])
+def test_a_blur_is_that_of_scipy(sigma):
+    x = _image(2, 3, 20, 31).double()
+    expected = ndimage.gaussian_filter(
+        x.numpy(), (0, 0, sigma, sigma), mode="nearest", radius=round(4 * sigma)
+    )
+    torch.testing.assert_close(references.blur(sigma)(x), torch.from_numpy(expected), rtol=0, atol=1e-12)
+
+
+def test_a_blur_wider_than_the_image_is_flat():
+    assert references.blur(60.0)(_image(1, 1, 8, 8)).std() < 0.02
+
+
+def test_permuted_columns_keep_their_values_and_lose_their_pairs():
+    data = torch.arange(40.0).reshape(-1, 1) * torch.tensor([1.0, 100.0])
+    rows = references.permuted(data, n=40).rows
+    assert torch.equal(rows.sort(0).values, data)
+    assert (rows[:, 0] * 100 != rows[:, 1]).float().mean() > 0.8
+
+
+def test_a_sample_has_distinct_rows_of_the_data_and_follows_its_seed():
+    rows = references.sample(DATA, n=20, seed=3).rows
+    matches = (rows.unsqueeze(1) == DATA).all(2)
+    assert matches.sum(1).tolist() == [1] * 20
+    assert int(matches.any(0).sum()) == 20
+    assert torch.equal(rows, references.sample(DATA, n=20, seed=3).rows)
+    assert not torch.equal(rows, references.sample(DATA, n=20, seed=4).rows)
+
+
+@pytest.mark.parametrize("outputs", ["score", "classes"])
+def test_opposites_are_the_nearest_rows_of_another_class(outputs):
+    def model(x):
+        return x[:, 0] if outputs == "score" else torch.stack([-x[:, 0], x[:, 0]], 1)
+
+    x = DATA[:4]
+    shown = references.opposite(DATA, model, n=2)(x)
+    assert shown.shape == (2, 4, 3)
+    for i in range(4):
+        unlike = [row for row in DATA if (row[0] > 0) != (x[i, 0] > 0)]
+        unlike.sort(key=lambda row, i=i: float((row - x[i]).norm()))
+        assert torch.equal(shown[:, i], torch.stack(unlike[:2]))
+
+
+def test_opposites_say_when_there_are_too_few():
+    with pytest.raises(ArgumentError, match="rows of another class"):
+        references.opposite(DATA, lambda x: x[:, 0] * 0 + 1)(DATA)
+
+
+def test_noise_is_the_same_for_every_example_and_call():
+    x = torch.zeros(2, 3)
+    shown = references.noise(0.5, n=200)(x)
+    assert torch.equal(shown[:, 0], shown[:, 1])
+    assert torch.equal(shown, references.noise(0.5, n=200)(x))
+    assert abs(float(shown.std()) - 0.5) < 0.1
+
+
+IMAGES = _image(2, 1, 4, 4)
+EVERY = {
+    "mean": (DATA[:2], references.mean(DATA)),
+    "blur": (IMAGES, references.blur(1.0)),
+    "noise": (DATA[:2], references.noise(0.3)),
+    "sample": (DATA[:2], references.sample(DATA)),
+    "permuted": (DATA[:2], references.permuted(DATA)),
+    "opposite": (DATA[:2], references.opposite(DATA, lambda x: x[:, 0])),
+    "token": (_image(2, 5, 4), references.token(torch.nn.Embedding(3, 4), 1)),
+}
+
+
+def test_every_reference_is_tried():
+    assert set(EVERY) == set(references.__all__)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_attribute_takes_them(name):
+    x, baselines = EVERY[name]
+    attributions = StochasticGates(lambda x: x.flatten(1)[:, 0] * 3).attribute(
+        x, baselines=baselines, n_steps=3
+    )
+    assert attributions.shape == x.shape
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda: references.blur(0), "sigma"),
+        (lambda: references.blur(1.0)(torch.zeros(2, 3)), "images"),
+        (lambda: references.mean([1, 2]), "rows"),
+        (lambda: references.sample(torch.empty(0, 3)), "rows"),
+    ],
+)
+def test_what_cannot_be_a_reference_is_refused(make, what):
+    with pytest.raises(ArgumentError, match=what):
+        make()
