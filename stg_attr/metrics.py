@@ -117,7 +117,7 @@ def budget_curves(
     ranking = Ranking.of(*_ranked(attributions, given, groups, seed))
     share = torch.linspace(0, 1, min(n_points, groups.n_gates + 1), device=given[0].device)
     counts = (share * ranking.n_visible.unsqueeze(1)).round().long()
-    kept, _ = case.measure(ranking.top(counts))
+    kept = case.measure(ranking.top(counts)).score
     removed = case.measure_other(ranking.top(counts))
     return BudgetCurves(counts, kept.T, removed.T, case.anchors.full, case.anchors.baseline)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,6 +19,24 @@ __all__ = ["Case"]
 
 _MOST_ELEMENTS = 2**22  # input elements in one call of the model, unless the user says how many samples
 _MOST_REFERENCES = 5  # references on which the scale of an example and its selections are measured
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What hard selections achieve, all [k, examples].
+
+    A share is what a selection keeps of the output, or, where the objective only removes, what its removal
+    takes away.
+
+    Attributes:
+        score: mean over references.
+        share: mean over references.
+        worst_share: that with the reference with which the selection achieves least.
+    """
+
+    score: Tensor
+    share: Tensor
+    worst_share: Tensor
 
 
 class Case:
@@ -108,24 +127,18 @@ class Case:
         return self.objective.loss(scores, self.anchors.rows(examples.to(scores.device)))
 
     @torch.no_grad()
-    def measure(self, selections: Tensor, examples: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Scores of hard selections, averaged over references, and the shares they achieve.
-
-        A share is what the selection keeps of the output, or, where the objective only removes, what its
-        removal takes away.
+    def measure(self, selections: Tensor, examples: Tensor | None = None) -> Measured:
+        """What hard selections achieve, by real forwards.
 
         Args:
             selections: open gates, bool [k, examples, gates].
             examples: the examples they are of, long [examples] on the CPU; None for all.
-
-        Returns:
-            Mean scores and mean achieved shares, both [k, examples].
         """
         keeps, fidelity = self.objective.keeps, self.objective.fidelity
         scores = self._selected_scores(selections if keeps else ~selections, examples)
         anchors = self.anchors if examples is None else self.anchors.rows(examples.to(scores.device))
         share = fidelity.retained(scores, anchors) if keeps else 1 - fidelity.remaining(scores, anchors)
-        return scores.mean(1), share.mean(1)
+        return Measured(scores.mean(1), share.mean(1), share.amin(1))
 
     @torch.no_grad()
     def measure_other(self, selections: Tensor) -> Tensor:

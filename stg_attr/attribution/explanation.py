@@ -34,6 +34,10 @@ class Status(enum.Enum):
         "Read with care: the baseline scores higher than the input, so the features shown are those that "
         "lower the score."
     )
+    REFERENCE_DEPENDENT = (
+        "Read with care: the selected features keep the score on average, but nothing of it with some "
+        "reference; a fixed baseline, or Preserve(OutputMatch()), asks a clearer question."
+    )
     NOT_FINITE = "The model returned NaN or inf for some blended inputs; those samples were left out."
     INTERRUPTED = "Interrupted before the last step; this is what was learned until then."
 

@@ -33,7 +33,7 @@ def read(case: Case, solution: Solution, solver: Solver, with_curve: bool) -> Ex
     exists = case.blend.groups.exists.expand_as(solution.parameter)
     visible = (solution.influence > 0) & exists & explainable
     ranking = Ranking.of(solution.parameter, visible)
-    family = SelectionFamily(ranking, lambda *which: case.measure(*which)[1])
+    family = SelectionFamily(ranking, lambda *which: case.measure(*which).share)
     count = torch.where(visible.any(1), solver.sparsity.n_open(family), 0)
     ranking = family.ranking
     selected = ranking.top(count.unsqueeze(1))[0]
@@ -42,7 +42,7 @@ def read(case: Case, solution: Solution, solver: Solver, with_curve: bool) -> Ex
     log_alpha = _reported(ranking, selected, solver.gates)
     log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
     probabilities = solver.gates.active_probability(log_alpha)
-    scores, curve = _evidence(case, ranking, count, with_curve)
+    scores, curve, fragile = _evidence(case, ranking, count, with_curve)
     groups = case.blend.groups
     return Explanation(
         attributions=lay_out(probabilities, groups, case.blend.inputs),
@@ -57,7 +57,7 @@ def read(case: Case, solution: Solution, solver: Solver, with_curve: bool) -> Ex
         scores=scores,
         curve=curve,
         loss_trace=solution.loss_trace,
-        status=_statuses(case, solution, visible, count, scores),
+        status=_statuses(case, solution, visible, count, scores, fragile),
         n_evaluations=case.evaluations,
         seed=solver.seed,
         gates=solver.gates,
@@ -77,7 +77,8 @@ def _reported(ranking: Ranking, selected: Tensor, gates: GateDistribution) -> Te
     return ranking.at(selected, half.to(ranking.parameter.device))
 
 
-def _evidence(case: Case, ranking: Ranking, count: Tensor, with_curve: bool) -> tuple[Scores, Curve]:
+def _evidence(case: Case, ranking: Ranking, count: Tensor, with_curve: bool) -> tuple[Scores, Curve, Tensor]:
+    """Measured scores and curve, and whether the selection achieves nothing with some reference, [batch]."""
     anchors = case.anchors
     if not with_curve:
         unknown = torch.full_like(anchors.full, torch.nan)
@@ -85,16 +86,23 @@ def _evidence(case: Case, ranking: Ranking, count: Tensor, with_curve: bool) -> 
         return (
             Scores(anchors.full, anchors.baseline, unknown, unknown),
             Curve(nothing.long(), nothing, nothing, nothing),
+            torch.zeros_like(case.anchors.explainable),
         )
     counts = torch.cat([_curve_counts(ranking.n_visible), count.unsqueeze(1)], 1).sort(1).values
     top = ranking.top(counts)
-    one, achieved = case.measure(top)
+    measured = case.measure(top)
+    one = measured.score
     other = case.measure_other(top)
     kept, removed = (one, other) if case.objective.keeps else (other, one)
-    curve = Curve(counts, kept.T, removed.T, achieved.T)
+    curve = Curve(counts, kept.T, removed.T, measured.share.T)
     chosen = (counts == count.unsqueeze(1)).long().argmax(1, keepdim=True)
     here = replace(curve, **{name: value.gather(1, chosen) for name, value in vars(curve).items()})
-    return Scores(anchors.full, anchors.baseline, here.kept.squeeze(1), here.removed.squeeze(1)), curve
+    fragile = (measured.worst_share.T.gather(1, chosen) <= 0).squeeze(1) & (count > 0)
+    return (
+        Scores(anchors.full, anchors.baseline, here.kept.squeeze(1), here.removed.squeeze(1)),
+        curve,
+        fragile,
+    )
 
 
 def _curve_counts(n: Tensor) -> Tensor:
@@ -105,7 +113,7 @@ def _curve_counts(n: Tensor) -> Tensor:
 
 
 def _statuses(
-    case: Case, solution: Solution, visible: Tensor, count: Tensor, scores: Scores
+    case: Case, solution: Solution, visible: Tensor, count: Tensor, scores: Scores, fragile: Tensor
 ) -> tuple[Status, ...]:
     before, after = (
         Ranking.of(parameter, visible).top(count.unsqueeze(1))[0]
@@ -118,6 +126,7 @@ def _statuses(
         (torch.full_like(count, solution.interrupted, dtype=torch.bool), Status.INTERRUPTED),
         (overlap < _ALIKE, Status.NOT_CONVERGED),
         (_lowers(case, scores), Status.BASELINE_HIGHER),
+        (fragile, Status.REFERENCE_DEPENDENT),
     )
     return tuple(
         next((status for applies, status in verdicts if bool(applies[i])), Status.CONVERGED)

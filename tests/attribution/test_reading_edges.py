@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from stg_attr import Status, StochasticGates
+from stg_attr import ReferenceSet, Status, StochasticGates
 
 
 def test_a_score_that_only_rounding_hides_reads_as_nothing_at_every_share():
@@ -31,3 +31,29 @@ def test_large_inputs_go_to_the_model_in_pieces_that_change_nothing():
     assert max(sizes) == 16  # of 2 ** 22 elements
     whole = stg.attribute(x, feature_mask=mask, n_steps=2, n_samples=6, perturbations_per_eval=100)
     torch.testing.assert_close(found, whole, rtol=0, atol=1e-4)
+
+
+def test_a_choice_that_hangs_on_the_reference_says_so():
+    """Feature 0 alone keeps the score on average, but is outweighed where feature 1 is hidden by -2."""
+    x = torch.tensor([[1.0, 0.0]])
+    hidden = torch.tensor([0.5, 0.5, 0.5, 0.5, -2.0])
+    rows = torch.stack([torch.zeros(5), hidden], 1)
+    explanation = StochasticGates(lambda x: x.sum(1)).explain(x, baselines=ReferenceSet(rows))
+    assert explanation.selected.tolist() == [[True, False]]
+    assert explanation.status == (Status.REFERENCE_DEPENDENT,)
+    mild = ReferenceSet(torch.stack([torch.zeros(5), hidden / 10], 1))
+    assert StochasticGates(lambda x: x.sum(1)).explain(x, baselines=mild).status == (Status.CONVERGED,)
+
+
+def test_a_baseline_with_a_higher_score_says_so():
+    explanation = StochasticGates(lambda x: -x.sum(1)).explain(torch.ones(1, 3))
+    assert explanation.status == (Status.BASELINE_HIGHER,)
+
+
+def test_photographs_are_divided_into_cells_unless_a_mask_is_given():
+    image = torch.rand(1, 3, 64, 80, generator=torch.Generator().manual_seed(0))
+    stg = StochasticGates(lambda x: x[:, :, 10:30, 10:30].sum((1, 2, 3)))
+    explanation = stg.explain(image, n_steps=3)
+    assert explanation.log_alpha.shape[1] == 11 * 14  # cells of 6 pixels: ceil(sqrt(64 * 80) / 14)
+    assert explanation.attributions.shape == image.shape
+    assert torch.equal(explanation.attributions[:, 0], explanation.attributions[:, 2])
