@@ -207,8 +207,7 @@ class Blend:
         b = references[draws] if references.shape[0] > 1 else references  # [samples or 1, 1 or batch, ...]
         z = self.groups.expand(gates, which)  # [samples, batch, ...]
         if x.is_floating_point() or x.is_complex():
-            z = z.to(x.dtype)
-            blended = z * x + (1 - z) * b  # exact at z = 0 and z = 1
+            blended = torch.lerp(b, x, z.to(x.dtype))  # exact at z = 0 and z = 1
         else:
             blended = torch.where(z > 0.5, x, b)
         return blended.expand(gates.shape[0], *x.shape).flatten(0, 1)

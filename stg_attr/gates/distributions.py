@@ -40,6 +40,24 @@ class GateDistribution(ABC):
             Gate values, [samples, batch, gates].
         """
 
+    def sample_with_slope(self, parameter: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        """Gate values as `sample` gives them, and their derivatives dz/da; shapes as for `sample`.
+
+        Differentiates `sample`; override it where a formula is at hand.
+        """
+        with torch.enable_grad():
+            leaf = (parameter.detach() + torch.zeros_like(uniform)).requires_grad_()
+            z = self.sample(leaf, uniform)
+            (slope,) = torch.autograd.grad(z.sum(), leaf)
+        return z.detach(), slope
+
+    def openness(self, parameter: Tensor) -> Tensor:
+        """The derivative of the active probability, in the shape of `parameter`; override it as above."""
+        with torch.enable_grad():
+            leaf = parameter.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self.active_probability(leaf).sum(), leaf)
+        return slope
+
     @abstractmethod
     def active_probability(self, parameter: Tensor) -> Tensor:
         """P(z > 0), the probability that the gate is open, in the shape of `parameter`."""
@@ -115,6 +133,17 @@ class BinaryConcrete(GateDistribution):
         s = torch.sigmoid((torch.logit(uniform) + parameter) / self.temperature)
         return self._stretch(s).clamp(0, 1)
 
+    def sample_with_slope(self, parameter: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        s = torch.sigmoid((torch.logit(uniform) + parameter) / self.temperature)
+        stretched = self._stretch(s)
+        z = stretched.clamp(0, 1)
+        width = (self.upper_bound - self.lower_bound) / self.temperature
+        return z, width * s * (1 - s) * (z == stretched)
+
+    def openness(self, parameter: Tensor) -> Tensor:
+        p = self.active_probability(parameter)
+        return p * (1 - p)
+
     def active_probability(self, parameter: Tensor) -> Tensor:
         return torch.sigmoid(parameter - self._offset)
 
@@ -158,6 +187,11 @@ class Gaussian(GateDistribution):
     def sample(self, parameter: Tensor, uniform: Tensor) -> Tensor:
         z: Tensor = parameter + self.std * torch.special.ndtri(uniform)
         return z.clamp(0, 1)
+
+    def sample_with_slope(self, parameter: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        free = parameter + self.std * torch.special.ndtri(uniform)
+        z = free.clamp(0, 1)
+        return z, (z == free).to(z.dtype)
 
     def active_probability(self, parameter: Tensor) -> Tensor:
         # erfc, since 1 + erf, which ndtr computes too, cancels to exactly 0 at mu = -3 in single precision

@@ -76,11 +76,10 @@ class Reparameterized(Estimator):
         loss_of: LossFunction,
         samples_per_call: int,
     ) -> Estimate:
-        parameter = parameter.detach().requires_grad_()
-        z = gates.sample(parameter, uniform)
+        z, dz = gates.sample_with_slope(parameter, uniform)
         losses, slopes = [], []
         for first in range(0, len(z), samples_per_call):
-            leaf = z.detach()[first : first + samples_per_call].requires_grad_()
+            leaf = z[first : first + samples_per_call].detach().requires_grad_()
             loss = loss_of(leaf, first)
             if not loss.requires_grad:
                 raise _no_gradient()
@@ -89,11 +88,14 @@ class Reparameterized(Estimator):
                 raise _no_gradient()
             slopes.append(slope)
             losses.append(loss.detach())
-        slope, loss = torch.cat(slopes), torch.cat(losses)
+        slope, loss = _joined(slopes), _joined(losses)
         valid = loss.isfinite().unsqueeze(2) & slope.isfinite()
-        slope = torch.where(valid, slope, 0.0)  # a sample on which the model fails says nothing
-        (gradient,) = torch.autograd.grad(z, parameter, slope)
-        return Estimate(gradient, slope, loss)
+        slope = slope.masked_fill(~valid, 0.0)  # a sample on which the model fails says nothing
+        return Estimate(slope * dz, slope, loss)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _no_gradient() -> ArgumentError:

@@ -158,7 +158,7 @@ class Solver:
         gradient = gradient.mean(0)
         if self.sparsity.reg_weight > 0 and not bool(swept.all()):
             share = (~swept).double().mean().item()
-            gradient = gradient + self.sparsity.reg_weight * share * self._openness(parameter)
+            gradient = gradient + self.sparsity.reg_weight * share * self.gates.openness(parameter)
         slopes = torch.stack([estimate.slope.sum(0), estimate.slope.square().sum(0)])
         return gradient * groups.exists, slopes, estimate.loss.mean(0)
 
@@ -174,13 +174,6 @@ class Solver:
             wanted = budgets[swept].to(parameter.dtype).to(parameter.device)
             shifts[swept.to(parameter.device)] = shift_to_budget(self.gates, parameter, exists, wanted)
         return parameter + shifts
-
-    def _openness(self, parameter: Tensor) -> Tensor:
-        """Derivative of the active probability, [batch, gates]."""
-        with torch.enable_grad():
-            leaf = parameter.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(self.gates.active_probability(leaf).sum(), leaf)
-        return slope
 
 
 @dataclass

@@ -73,7 +73,7 @@ def test_blend_is_the_formula_at_every_element(case):
         b = b.reshape(*b.shape, *[1] * (x.dim() + 1 - b.dim())).to(x.dtype)
         b = b.expand(len(b), b.shape[1], *x.shape[1:])
         twin = reference.blend(x, b, ids, gates, draws, which)
-        torch.testing.assert_close(blended, twin, rtol=1e-14, atol=0)  # the same two products
+        torch.testing.assert_close(blended, twin, rtol=1e-14, atol=1e-15)  # equal but for rounding
 
 
 @pytest.mark.parametrize("kind", KINDS)

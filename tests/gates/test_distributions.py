@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
+from stg_attr.gates import Bernoulli, BinaryConcrete, GateDistribution, Gaussian
 
 RELAXED = [
     BinaryConcrete(),
@@ -157,3 +157,36 @@ def test_small_probabilities_of_gaussian_gates_do_not_cancel_to_zero():
 def test_a_solve_starts_where_samples_differ(gates):
     start = torch.tensor(gates.start, dtype=torch.float64)
     assert float(gates.sample(start, uniform(1000)).std()) > 0.1
+
+
+class Plain(GateDistribution):
+    """A gate that someone wrote without formulas for its derivatives."""
+
+    def sample(self, parameter, uniform):
+        return (uniform + parameter).clamp(0, 1)
+
+    def active_probability(self, parameter):
+        return (1 + parameter).clamp(0, 1) ** 2
+
+    def value(self, parameter, clamp=True):
+        return parameter
+
+    def parameter_at(self, probability):
+        return probability.sqrt() - 1
+
+
+@pytest.mark.parametrize(
+    "gate", [BinaryConcrete(), BinaryConcrete(1.3, -0.3, 1.2), Gaussian(), Plain()], ids=repr
+)
+def test_derivatives_are_those_of_autograd(gate):
+    generator = torch.Generator().manual_seed(0)
+    parameter = torch.randn(5, 1, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    uniform = torch.rand(5, 3, 4, generator=generator, dtype=torch.float64).clamp(0.01, 0.99)
+    expanded = parameter.expand(5, 3, 4)
+    z = gate.sample(expanded, uniform)
+    (expected,) = torch.autograd.grad(z.sum(), expanded)
+    found, slope = gate.sample_with_slope(parameter.detach(), uniform)
+    assert torch.equal(found, z.detach())
+    torch.testing.assert_close(slope, expected, rtol=1e-12, atol=1e-14)
+    (expected,) = torch.autograd.grad(gate.active_probability(parameter).sum(), parameter)
+    torch.testing.assert_close(gate.openness(parameter.detach()), expected, rtol=1e-12, atol=1e-14)
