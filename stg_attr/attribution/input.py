@@ -51,8 +51,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         sparsity: at which budgets gates are learned and read.
         gates: distribution of the gates.
         estimator: of the gradient.
-        smoothness: how strongly gates that lie side by side in an image, [batch, channels, height, width],
-            are drawn together; 0 for not at all.
+        smoothness: how strongly regions (cells, superpixels) that lie side by side in an image, [batch,
+            channels, height, width], are drawn together; 0 for not at all. Single pixels are left alone.
         device: where the solve runs; the device of the model's parameters, else of the inputs, by default.
 
     Raises:

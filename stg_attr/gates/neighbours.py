@@ -1,4 +1,4 @@
-"""Neighbours: which gates of an image lie side by side."""
+"""Neighbours: which regions of an image lie side by side."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _MOST_NEIGHBOURS = 8  # of one gate; of more, those with the longest common bord
 
 
 def image_neighbours(index: Sequence[Tensor], n_gates: int) -> Tensor:
-    """The gates that share a border with each gate.
+    """The gates whose regions share a border with the region of each gate.
 
     Inputs with at least four dimensions, [batch, channels, height, width] or [batch, channels, depth,
-    height, width], count as images; elements one step apart in space are side by side.
+    height, width], count as images; elements one step apart in space are side by side. A gate of a single
+    pixel has no region, and no neighbours: what single pixels mean may change from one to the next.
 
     Args:
         index: column of each element's gate, -1 where never gated, one [1 or batch, ...] per input.
@@ -27,14 +28,16 @@ def image_neighbours(index: Sequence[Tensor], n_gates: int) -> Tensor:
         where a gate has fewer.
 
     Example:
-        >>> image_neighbours([torch.tensor([[[[0, 0, 1], [2, 2, 2]]]])], 3).tolist()
-        [[[2, 1], [0, 2], [0, 1]]]
+        >>> image_neighbours([torch.tensor([[[[0, 0, 1], [0, 0, 1], [2, 2, 2]]]])], 3).tolist()
+        [[[1, 2], [0, 2], [0, 1]]]
     """
     n_rows = max(part.shape[0] for part in index)
     borders = [_borders(part.expand(n_rows, *part.shape[1:])) for part in index if part.dim() >= 4]
     if not borders:
         return torch.empty(1, n_gates, 0, dtype=torch.long, device=index[0].device)
     row, one, other = torch.cat([*borders, *[part[[0, 2, 1]] for part in borders]], dim=1)
+    wide = torch.stack([_is_region(part, n_rows, n_gates) for part in index if part.dim() >= 4]).any(0)
+    row, one, other = torch.stack([row, one, other])[:, wide[row, one] & wide[row, other]]
     key, length = torch.unique((row * n_gates + one) * n_gates + other, return_counts=True)
     key = key[length.argsort(descending=True, stable=True)]
     key = key[(key // n_gates).argsort(stable=True)]  # by gate, the longest border first
@@ -42,10 +45,20 @@ def image_neighbours(index: Sequence[Tensor], n_gates: int) -> Tensor:
     size = torch.bincount(gate, minlength=n_rows * n_gates)
     place = torch.arange(len(gate), device=gate.device) - (size.cumsum(0) - size)[gate]
     kept = place < _MOST_NEIGHBOURS
-    degree = min(_MOST_NEIGHBOURS, int(size.max()))
+    degree = min(_MOST_NEIGHBOURS, int(size.max()) if len(size) else 0)
     found = torch.full((n_rows * n_gates, degree), -1, device=gate.device)
     found[gate[kept], place[kept]] = key[kept] % n_gates
     return found.reshape(n_rows, n_gates, degree)
+
+
+def _is_region(index: Tensor, n_rows: int, n_gates: int) -> Tensor:
+    """Whether a gate covers more than one place of a channel, bool [rows, gates]."""
+    channels = index.shape[1]
+    plane = torch.arange(n_rows * channels, device=index.device).reshape(n_rows, channels, 1)
+    column = index.expand(n_rows, *index.shape[1:]).flatten(2)
+    inside = column >= 0
+    size = torch.bincount((plane * n_gates + column)[inside], minlength=n_rows * channels * n_gates)
+    return (size.reshape(n_rows, channels, n_gates) > 1).any(1)
 
 
 def _borders(index: Tensor) -> Tensor:

@@ -7,8 +7,14 @@ from stg_attr.gates import FeatureGroups
 from stg_attr.solve.smoothing import Smoothing
 
 
-def _smoothing(mask, shape, strength):
-    return Smoothing(FeatureGroups.from_mask(mask, (torch.zeros(shape),)).neighbours(), strength)
+def _smoothing(mask, strength):
+    """Of gates that each cover two pixels, one below the other."""
+    doubled = mask.repeat_interleave(2, 2)
+    return Smoothing(FeatureGroups.from_mask(doubled, (torch.zeros(doubled.shape),)).neighbours(), strength)
+
+
+def _grid(height, width):
+    return torch.arange(height * width).reshape(1, 1, height, width)
 
 
 def _dense(neighbours, strength):
@@ -25,7 +31,7 @@ def _dense(neighbours, strength):
 
 @pytest.mark.parametrize("strength", [0.3, 1.5, 3.0])
 def test_it_solves_the_linear_system(strength):
-    smooth = _smoothing(None, (1, 1, 5, 7), strength)
+    smooth = _smoothing(_grid(5, 7), strength)
     values = torch.randn(4, 35, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = torch.linalg.solve(_dense(smooth.neighbours[0], strength), values.T).T
     # what twelve sweeps leave of the error: (strength / (1 + strength)) ** 12 of the largest value
@@ -34,28 +40,28 @@ def test_it_solves_the_linear_system(strength):
 
 
 def test_what_is_equal_everywhere_stays():
-    smooth = _smoothing(None, (1, 1, 4, 4), 1.5)
+    smooth = _smoothing(_grid(4, 4), 1.5)
     torch.testing.assert_close(smooth(torch.full((2, 16), 3.0)), torch.full((2, 16), 3.0))
 
 
 def test_a_gate_without_neighbours_keeps_its_value():
     mask = torch.tensor([[[[0, 1, -1, 2]]]])
     values = torch.tensor([[1.0, 5.0, -7.0]])
-    smooth = _smoothing(mask, (1, 1, 1, 4), 1.5)(values)
+    smooth = _smoothing(mask, 1.5)(values)
     assert smooth[0, 2] == -7
     assert 1 < smooth[0, 0] < smooth[0, 1] < 5
 
 
 def test_a_strength_of_zero_changes_nothing():
     values = torch.randn(2, 16)
-    assert _smoothing(None, (1, 1, 4, 4), 0.0)(values) is values
+    assert _smoothing(_grid(4, 4), 0.0)(values) is values
 
 
 def test_every_example_is_smoothed_by_its_own_mask():
     masks = torch.tensor([[[[0, 1, 2]]], [[[0, 2, 1]]]])
     values = torch.tensor([[6.0, 0.0, 0.0]]).repeat(2, 1)
-    both = _smoothing(masks, (2, 1, 1, 3), 1.5)
+    both = _smoothing(masks, 1.5)
     for row in range(2):
-        alone = _smoothing(masks[row : row + 1], (1, 1, 1, 3), 1.5)
+        alone = _smoothing(masks[row : row + 1], 1.5)
         assert torch.equal(both(values)[row], alone(values[row : row + 1])[0])
         assert torch.equal(both.rows(torch.tensor([row]))(values[row : row + 1]), both(values)[row : row + 1])
