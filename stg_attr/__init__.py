@@ -1,6 +1,6 @@
 """Sparse, checkable attributions for any PyTorch model, by stochastic gates over its input."""
 
-from .attribution import Explanation, Status, StochasticGates
+from .attribution import Explanation, LayerStochasticGates, Status, StochasticGates
 from .errors import ArgumentError
 from .gates import (
     BinaryConcrete,
@@ -25,6 +25,7 @@ __all__ = [
     "FixedWeight",
     "Gaussian",
     "Hybrid",
+    "LayerStochasticGates",
     "OutputMatch",
     "Preserve",
     "ReferenceSet",

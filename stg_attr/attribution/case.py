@@ -69,7 +69,8 @@ class Case:
         self._scorer = scorer
         self._last: tuple[Tensor, Blend] | None = None
         with torch.no_grad():
-            full = scorer.observe(blend.inputs, index).to(blend.dtype)
+            shown = tuple(x.clone() for x in blend.inputs)  # a model may work in place
+            full = scorer.observe(shown, index).to(blend.dtype)
             self.samples_per_call = self._settled(samples_per_call)
             references = self._shown()
             empty = self._scores(self._closed().expand(len(references), -1, -1), references)

@@ -189,7 +189,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         with_curve: bool,
     ) -> Explanation:
         given = checked_inputs(inputs)
-        home, device = given[0].device, self._solve_device(given[0])
+        home, device = given[0].device, self.solve_device(given[0])
         self._check_estimator(given)
         index = as_index(target, len(given[0]))
         arguments = arguments if isinstance(arguments, tuple) else () if arguments is None else (arguments,)
@@ -296,7 +296,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 "the estimator that needs no gradient, ScoreFunction, is released.",
             )
 
-    def _solve_device(self, x: Tensor) -> torch.device:
+    def solve_device(self, x: Tensor) -> torch.device:
+        """Where inputs such as `x` are explained."""
         if self.device is not None:
             return self.device
         module = module_of(self.forward_func)

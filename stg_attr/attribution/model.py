@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,6 +15,8 @@ __all__ = ["module_of", "undisturbed"]
 
 
 def module_of(forward: Callable[..., Any]) -> nn.Module | None:
+    """The module that a forward function is, or is a method of, or wraps (as `functools.wraps` says)."""
+    forward = inspect.unwrap(forward)
     owner = getattr(forward, "__self__", forward)
     return owner if isinstance(owner, nn.Module) else None
 

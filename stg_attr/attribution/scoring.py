@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 
-__all__ = ["Scorer", "Target", "as_index", "resolve_target"]
+__all__ = ["Scorer", "Target", "as_index", "goes_along", "resolve_target"]
 
 #: What to explain, as captum takes it: a class, a position in an output of several dimensions, or one of
 #: these per example; None for the predicted class.
@@ -37,7 +37,7 @@ class Scorer:
     ) -> None:
         rows = slice(None) if rows is None else rows
         self._forward = forward
-        self._go_along = [_per_example(argument, batch) for argument in arguments]
+        self._go_along = [goes_along(argument, batch) for argument in arguments]
         self._arguments = [
             _differentiable(argument[rows] if go_along else argument)
             for argument, go_along in zip(arguments, self._go_along, strict=True)
@@ -100,7 +100,8 @@ def _repeated(argument: Tensor, repeats: int) -> Tensor:
     return argument.repeat(repeats, *([1] * (argument.dim() - 1)))
 
 
-def _per_example(argument: Any, batch: int) -> bool:
+def goes_along(argument: Any, batch: int) -> bool:
+    """Whether an additional argument has a row for each example."""
     return isinstance(argument, Tensor) and argument.dim() > 0 and argument.shape[0] == batch
 
 

@@ -1,0 +1,339 @@
+"""LayerStochasticGates: explain the predictions of any model by gates over an inner activation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import torch
+from captum.attr import LayerAttribution, PerturbationAttribution
+from captum.log import log_usage
+from torch import Tensor, nn
+
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import GateDistribution, as_references
+from stg_attr.objective import Objective, Sparsity
+from stg_attr.solve import Estimator
+
+from .arguments import Baselines, Inputs, checked_inputs
+from .explanation import Explanation
+from .input import StochasticGates
+from .model import undisturbed
+from .scoring import Target, goes_along
+from .site import LayerForward, Site
+
+__all__ = ["LayerStochasticGates"]
+
+
+class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: ignore[misc]  # captum ships no types
+    r"""Attribution by stochastic gates over what a layer returns, or what it is given.
+
+        h_z = z h + (1 - z) b,   score(x) computed with h_z in the place of h
+
+    So token ids, categorical columns and other inputs that cannot be blended are explained through their
+    embeddings, and an image through its convolutional maps. Everything else is as for `StochasticGates`:
+    activations take the place of the inputs.
+
+    Of [batch, positions, width] each position has one gate, which its width shares; of maps
+    [batch, channels, height, width] (or more dimensions) each place has one, which the channels share; of
+    [batch, units] each unit has its own.
+
+    Args:
+        forward_func: the model, or any function of the inputs that runs `layer` once and returns one row of
+            outputs per input row.
+        layer: a module of the model. Where it returns (or is given) several tensors, those with a row per
+            example and as many dimensions as the first are gated.
+        objective: what the kept and the removed features must do.
+        sparsity: at which budgets gates are learned and read.
+        gates: distribution of the gates.
+        estimator: of the gradient.
+        device: where the solve runs; the device of the model's parameters, else of the inputs, by default.
+
+    Raises:
+        ArgumentError: the model is not callable, the layer is no module, or a part is not of its kind.
+
+    Example:
+        >>> embedding = torch.nn.Embedding.from_pretrained(torch.eye(4))
+        >>> model = lambda ids: embedding(ids).sum(1) @ torch.tensor([0.0, 1.0, 0.0, 5.0])
+        >>> stg = LayerStochasticGates(model, embedding)
+        >>> stg.explain(torch.tensor([[2, 3, 0]])).selected
+        tensor([[False,  True, False]])
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: nn.Module,
+        *,
+        objective: Objective | None = None,
+        sparsity: Sparsity | None = None,
+        gates: GateDistribution | None = None,
+        estimator: Estimator | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(forward_func, layer)
+        self._settings: dict[str, Any] = {
+            "objective": objective,
+            "sparsity": sparsity,
+            "gates": gates,
+            "estimator": estimator,
+            "device": device,
+        }
+        self._method(forward_func)  # which checks them
+        _check_layer(layer)
+
+    @log_usage()  # type: ignore[untyped-decorator]  # captum's NoiseTunnel looks for the __wrapped__ it sets
+    def attribute(
+        self,
+        inputs: Inputs,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        feature_mask: Inputs | None = None,
+        n_steps: int = 12,
+        n_samples: int | None = None,
+        perturbations_per_eval: int | None = None,
+        internal_batch_size: int | None = None,
+        seed: int = 0,
+        return_input_shape: bool = True,
+        show_progress: bool = False,
+        layer_baselines: Baselines = None,
+        attribute_to_layer_input: bool = False,
+    ) -> Inputs:
+        """Active probability of every element's gate, in [0, 1].
+
+        Args:
+            inputs: what to explain, [batch, ...], or a tuple of such tensors.
+            baselines: inputs on which the activation is what closed gates show: pad, mask or unknown tokens,
+                for example; a number, a tensor [1 or batch, ...], reference rows or a function of the input;
+                of several inputs a tuple of these, in which None keeps an input as it is.
+            target: the output to explain, as for `StochasticGates`.
+            additional_forward_args: passed on to the model; tensors with `batch` rows are repeated with them.
+            feature_mask: integers over the activation, as for `StochasticGates`; dimensions at its end may be
+                left out: [batch, positions] fits [batch, positions, width]. None for one gate per position.
+            n_steps: updates of the gates.
+            n_samples: gate samples per update.
+            perturbations_per_eval: gate samples in one call of the model.
+            internal_batch_size: examples solved together; None for all.
+            seed: of the noise.
+            return_input_shape: if False, one value per feature is returned.
+            show_progress: show a progress bar.
+            layer_baselines: what closed gates show, in terms of the activation: what `baselines` is for
+                `StochasticGates`. Without either of the two, 0.
+            attribute_to_layer_input: gate what the layer is given instead of what it returns.
+
+        Returns:
+            Attributions in the structure and shape of the activation, or [batch, features].
+
+        Raises:
+            ArgumentError: an argument, the layer, or the model's output cannot be used.
+        """
+        question = self._question(
+            inputs, baselines, layer_baselines, feature_mask, additional_forward_args,
+            attribute_to_layer_input, internal_batch_size, seed,
+        )  # fmt: skip
+        attributions: Inputs = question.method.attribute(
+            question.activations, question.baselines, target, question.arguments, question.feature_mask,
+            n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed, return_input_shape,
+            show_progress,
+        )  # fmt: skip
+        return attributions
+
+    def explain(
+        self,
+        inputs: Inputs,
+        baselines: Baselines = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        feature_mask: Inputs | None = None,
+        n_steps: int = 12,
+        n_samples: int | None = None,
+        perturbations_per_eval: int | None = None,
+        internal_batch_size: int | None = None,
+        seed: int = 0,
+        show_progress: bool = False,
+        layer_baselines: Baselines = None,
+        attribute_to_layer_input: bool = False,
+    ) -> Explanation:
+        """The same attributions with the evidence for them: see `attribute` for the arguments.
+
+        Returns:
+            As `StochasticGates.explain`; its `inputs` and `baselines` are activations, on their device.
+
+        Raises:
+            ArgumentError: an argument, the layer, or the model's output cannot be used.
+        """
+        question = self._question(
+            inputs, baselines, layer_baselines, feature_mask, additional_forward_args,
+            attribute_to_layer_input, internal_batch_size, seed,
+        )  # fmt: skip
+        explanation = question.method.explain(
+            question.activations, question.baselines, target, question.arguments, question.feature_mask,
+            n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed, show_progress,
+        )  # fmt: skip
+        return replace(explanation, n_evaluations=explanation.n_evaluations + question.n_evaluations)
+
+    def attribute_future(self, *args: Any, **kwargs: Any) -> None:
+        """Not offered: a solve is many calls of the model, one after the other."""
+        raise NotImplementedError("LayerStochasticGates has no attribute_future; call attribute.")
+
+    @property
+    def multiplies_by_inputs(self) -> bool:
+        """True: a gate switches between the baseline and the activation."""
+        return True
+
+    def _method(self, forward: Callable[..., Any]) -> _ActivationGates:
+        return _ActivationGates(forward, **self._settings)
+
+    def _question(
+        self,
+        inputs: Inputs,
+        baselines: Baselines,
+        layer_baselines: Baselines,
+        feature_mask: Inputs | None,
+        arguments: Any,
+        at_input: bool,
+        internal_batch_size: int | None,
+        seed: int,
+    ) -> _Question:
+        given = checked_inputs(inputs)
+        references = _checked_baselines(baselines, layer_baselines, given)
+        arguments = arguments if isinstance(arguments, tuple) else () if arguments is None else (arguments,)
+        site = Site(self.layer, at_input)
+        device = self._method(self.forward_func).solve_device(given[0])
+        reader = _Reader(self.forward_func, site, arguments, device, internal_batch_size or len(given[0]))
+        with undisturbed(reader, device, seed):
+            activations = reader(given)
+            shown = [reader(values) for values in references]
+        if shown:
+            stacked = [torch.stack(columns) for columns in zip(*shown, strict=True)]
+            layer_baselines = tuple(_constant(rows) for rows in stacked)
+        masks = _positions(activations) if feature_mask is None else _widened(feature_mask, activations)
+        return _Question(
+            self._method(LayerForward(self.forward_func, site, len(activations))),
+            activations[0] if len(activations) == 1 else activations,
+            layer_baselines,
+            (*given, *arguments),
+            masks,
+            1 + len(shown),
+        )
+
+
+@dataclass(frozen=True)
+class _Question:
+    """A question about inputs as one about activations: the arguments of `StochasticGates`."""
+
+    method: StochasticGates
+    activations: Inputs
+    baselines: Baselines
+    arguments: tuple[Any, ...]
+    feature_mask: tuple[Tensor, ...]
+    n_evaluations: int  # what it took to ask it
+
+
+class _ActivationGates(StochasticGates):
+    """Gates over the arguments of a `LayerForward`."""
+
+    def get_name(self) -> str:
+        """What a progress bar says."""
+        return "Layer Stochastic Gates"
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads activations of inputs, some rows at a time."""
+
+    forward: Callable[..., Any]
+    site: Site
+    arguments: tuple[Any, ...]
+    device: torch.device
+    rows: int
+
+    def __call__(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The activations of inputs [batch, ...], each [batch, ...]."""
+        batch = len(inputs[0])
+        parts = []
+        for start in range(0, batch, self.rows):
+            rows = slice(start, start + self.rows)
+            cut = [a[rows] if goes_along(a, batch) else a for a in self.arguments]
+            moved = [_moved(value, self.device) for value in (*(x[rows] for x in inputs), *cut)]
+            parts.append(self.site.read(self.forward, moved, len(moved[0])))
+        return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return (
+        value.detach().to(device).clone() if isinstance(value, Tensor) else value
+    )  # models may work in place
+
+
+def _checked_baselines(
+    baselines: Baselines, layer_baselines: Baselines, inputs: tuple[Tensor, ...]
+) -> list[tuple[Tensor, ...]]:
+    """Every set of baseline inputs, in full; none where closed gates show something else."""
+    if baselines is None:
+        return []
+    if layer_baselines is not None:
+        raise ArgumentError(
+            "baselines",
+            expected="either baselines, which are inputs, or layer_baselines, which are activations",
+            found="both",
+            mend="Leave one of them out.",
+        )
+    if len(inputs) > 1 and not isinstance(baselines, tuple):
+        raise ArgumentError(
+            "baselines",
+            expected=f"a tuple with an entry for each of {len(inputs)} inputs",
+            found="a single one",
+            mend="Say None for the inputs that stay as they are.",
+        )
+    given = baselines if isinstance(baselines, tuple) else (baselines,)
+    kept = tuple(x if b is None else b for b, x in zip(given, inputs, strict=False)) + given[len(inputs) :]
+    references = as_references(kept, inputs)
+    n = max(len(reference) for reference in references)
+    return [
+        tuple(r[i % len(r)].expand(x.shape) for r, x in zip(references, inputs, strict=True))
+        for i in range(n)
+    ]
+
+
+def _constant(rows: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda _: rows
+
+
+def _positions(activations: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """One gate per position or place, shared by width or channels; per unit where there are no positions."""
+    masks, start = [], 0
+    for x in activations:
+        shape = (1, *((1, *x.shape[2:]) if x.dim() > 3 else (x.shape[1], 1)[: x.dim() - 1]))
+        masks.append(torch.arange(start, start + prod(shape)).reshape(shape))
+        start += prod(shape)
+    return tuple(masks)
+
+
+def _widened(feature_mask: Inputs, activations: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Masks [batch, positions] as masks [batch, positions, 1]; other things as they are."""
+    given = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
+    missing = [
+        x.dim() - m.dim() if isinstance(m, Tensor) else 0 for m, x in zip(given, activations, strict=False)
+    ]
+    return (
+        tuple(
+            m.reshape(*m.shape, *[1] * n) if n > 0 and m.dim() > 1 else m
+            for m, n in zip(given, missing, strict=False)
+        )
+        + given[len(activations) :]
+    )
+
+
+def _check_layer(layer: Any) -> None:
+    if not isinstance(layer, nn.Module) or isinstance(layer, torch.jit.ScriptModule):
+        raise ArgumentError(
+            "layer",
+            expected="a module of the model, not a scripted one",
+            found=type(layer).__name__,
+            mend="Pass one such as model.embedding, of the model before torch.jit; several layers take "
+            "several calls.",
+        )
