@@ -1,6 +1,6 @@
 """Sparse, checkable attributions for any PyTorch model, by stochastic gates over its input."""
 
-from .attribution import Explanation, LayerStochasticGates, Status, StochasticGates
+from .attribution import Explanation, LayerStochasticGates, NamedInputs, Status, StochasticGates
 from .errors import ArgumentError
 from .gates import (
     BinaryConcrete,
@@ -26,6 +26,7 @@ __all__ = [
     "Gaussian",
     "Hybrid",
     "LayerStochasticGates",
+    "NamedInputs",
     "OutputMatch",
     "Preserve",
     "ReferenceSet",

@@ -3,5 +3,14 @@
 from .explanation import Curve, Explanation, Scores, Status
 from .input import StochasticGates
 from .layer import LayerStochasticGates
+from .named import NamedInputs
 
-__all__ = ["Curve", "Explanation", "LayerStochasticGates", "Scores", "Status", "StochasticGates"]
+__all__ = [
+    "Curve",
+    "Explanation",
+    "LayerStochasticGates",
+    "NamedInputs",
+    "Scores",
+    "Status",
+    "StochasticGates",
+]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Baseline
 
-__all__ = ["Baselines", "Effort", "Inputs", "checked_inputs"]
+__all__ = ["Baselines", "Effort", "Gaps", "Given", "Inputs", "checked_inputs"]
 
 Inputs: TypeAlias = Tensor | tuple[Tensor, ...]
+
+#: The same as users may give them: the model is given a None as it is.
+Given: TypeAlias = Tensor | tuple[Tensor | None, ...]
 
 Baselines: TypeAlias = Baseline | tuple[Baseline | None, ...] | None
 
@@ -46,6 +50,47 @@ class Effort:
     def samples(self, n_views: int) -> int:
         """Gate samples of an update, at `n_views` model evaluations a sample."""
         return self.n_samples or _EVALUATIONS // n_views
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Where a tuple of inputs holds None: solves leave these places out, the model is given them."""
+
+    present: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, inputs: Any) -> Gaps:
+        """From inputs as the user gave them."""
+        return cls(tuple(x is not None for x in inputs) if isinstance(inputs, tuple) else (True,))
+
+    def without(self, values: Any) -> Any:
+        """A tuple with one entry per input, less those at gaps; other things as they are."""
+        if not isinstance(values, tuple) or len(values) != len(self.present):
+            return values
+        return tuple(value for value, is_there in zip(values, self.present, strict=True) if is_there)
+
+    def restored(self, attributions: Inputs) -> Inputs:
+        """A tuple with None at the gaps again."""
+        if not isinstance(attributions, tuple):
+            return attributions
+        parts = iter(attributions)
+        restored: tuple[Any, ...] = tuple(next(parts) if is_there else None for is_there in self.present)
+        return restored
+
+    def filled(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """The model as a function of the inputs that are there."""
+        return forward if all(self.present) else _Filled(forward, self.present)
+
+
+class _Filled:
+    def __init__(self, forward: Callable[..., Any], present: tuple[bool, ...]) -> None:
+        self.__wrapped__ = forward  # where functools.wraps would say it
+        self._present = present
+
+    def __call__(self, *values: Any) -> Any:
+        given = iter(values)
+        inputs = [next(given) if is_there else None for is_there in self._present]
+        return self.__wrapped__(*inputs, *given)
 
 
 def checked_inputs(inputs: Inputs) -> tuple[Tensor, ...]:

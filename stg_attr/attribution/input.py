@@ -24,7 +24,7 @@ from stg_attr.gates import (
 from stg_attr.objective import Hybrid, Objective, Sparsity, Sweep
 from stg_attr.solve import Estimator, Reparameterized, Solver
 
-from .arguments import Baselines, Effort, Inputs, checked_inputs
+from .arguments import Baselines, Effort, Gaps, Given, Inputs, checked_inputs
 from .case import Case
 from .explanation import Explanation, Status, join
 from .model import module_of, undisturbed
@@ -88,11 +88,11 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
     @log_usage()  # type: ignore[untyped-decorator]  # captum's NoiseTunnel looks for the __wrapped__ it sets
     def attribute(
         self,
-        inputs: Inputs,
+        inputs: Given,
         baselines: Baselines = None,
         target: Target = None,
         additional_forward_args: Any = None,
-        feature_mask: Inputs | None = None,
+        feature_mask: Given | None = None,
         n_steps: int = 12,
         n_samples: int | None = None,
         perturbations_per_eval: int | None = None,
@@ -104,7 +104,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         """Active probability of every input element's gate, in [0, 1].
 
         Args:
-            inputs: what to explain, [batch, ...], or a tuple of such tensors.
+            inputs: what to explain, [batch, ...], or a tuple of such tensors; a None in it is passed on.
             baselines: what closed gates show: a number, a tensor [1 or batch, ...], reference rows
                 [references, ...] of which each sample shows one, or a function of the input; or a tuple of
                 these, one per input. None for 0.
@@ -135,16 +135,17 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed), show_progress,
             with_curve=False,
         )  # fmt: skip
-        attributions: Inputs = case.attributions if return_input_shape else case.active_probabilities
-        return attributions
+        if not return_input_shape:
+            return case.active_probabilities
+        return Gaps.of(inputs).restored(case.attributions)
 
     def explain(
         self,
-        inputs: Inputs,
+        inputs: Given,
         baselines: Baselines = None,
         target: Target = None,
         additional_forward_args: Any = None,
-        feature_mask: Inputs | None = None,
+        feature_mask: Given | None = None,
         n_steps: int = 12,
         n_samples: int | None = None,
         perturbations_per_eval: int | None = None,
@@ -157,7 +158,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         The budget curve, and the removal of the selected features, are measured by some more evaluations.
 
         Returns:
-            Attributions, gates, measured scores, curve, status and counts.
+            Attributions, gates, measured scores, curve, status and counts; without the inputs that are None.
 
         Raises:
             ArgumentError: an argument, or the model's output, cannot be used.
@@ -179,26 +180,28 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
 
     def _solve(
         self,
-        inputs: Inputs,
+        inputs: Given,
         baselines: Baselines,
         target: Target,
         arguments: Any,
-        feature_mask: Inputs | None,
+        feature_mask: Given | None,
         effort: Effort,
         show_progress: bool,
         with_curve: bool,
     ) -> Explanation:
-        given = checked_inputs(inputs)
+        gaps = Gaps.of(inputs)
+        given = checked_inputs(gaps.without(inputs))
         home, device = given[0].device, self.solve_device(given[0])
-        self._check_estimator(given)
         index = as_index(target, len(given[0]))
         arguments = arguments if isinstance(arguments, tuple) else () if arguments is None else (arguments,)
         with undisturbed(self.forward_func, device, effort.seed):
             moved = tuple(x.detach().to(device).clone() for x in given)
             arguments = tuple(a.to(device) if isinstance(a, Tensor) else a for a in arguments)
-            masks = default_masks(moved) if feature_mask is None else feature_mask
+            masks = default_masks(moved) if feature_mask is None else gaps.without(feature_mask)
             groups = FeatureGroups.from_mask(masks, moved)
-            whole = Blend(moved, as_references(baselines, moved), groups)
+            self._check_estimator(moved, groups)
+            whole = Blend(moved, as_references(gaps.without(baselines), moved), groups)
+            forward = gaps.filled(self.forward_func)
             batch = len(given[0])
             size = min(effort.internal_batch_size or batch, batch)
             starts = range(0, batch, size)
@@ -207,7 +210,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 parts: list[Explanation] = []
                 for i in starts:
                     rows = slice(i, i + size)
-                    part = self._solve_rows(whole, rows, index, arguments, effort, with_curve, bar)
+                    part = self._solve_rows(forward, whole, rows, index, arguments, effort, with_curve, bar)
                     if parts and Status.INTERRUPTED in parts[-1].status:
                         part = replace(part, status=(Status.INTERRUPTED,) * len(part))
                     if Status.INTERRUPTED in part.status:  # the rest gets one step, and says so
@@ -217,12 +220,13 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 join(parts),
                 inputs=moved,
                 feature_mask=groups.index,
-                baselines=tuple(reference.mean(0) for reference in whole.references),
+                baselines=tuple(_mean(reference) for reference in whole.references),
             )
             return explanation.to(home, single=isinstance(inputs, Tensor))
 
     def _solve_rows(
         self,
+        forward: Callable[..., Any],
         whole: Blend,
         rows: slice,
         index: Tensor | None,
@@ -232,7 +236,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         bar: tqdm[Any],
     ) -> Explanation:
         blend = whole.rows(rows)
-        scorer = Scorer(self.forward_func, arguments, len(whole.inputs[0]), rows)
+        scorer = Scorer(forward, arguments, len(whole.inputs[0]), rows)
         case = Case(
             blend,
             scorer,
@@ -286,13 +290,15 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                     mend="Pass an object such as Preserve() or FixedWeight(0.01), not a class or a name.",
                 )
 
-    def _check_estimator(self, inputs: tuple[Tensor, ...]) -> None:
-        if isinstance(self.estimator, Reparameterized) and not all(x.is_floating_point() for x in inputs):
+    def _check_estimator(self, inputs: tuple[Tensor, ...], groups: FeatureGroups) -> None:
+        gated = [x for x, index in zip(inputs, groups.index, strict=True) if bool((index >= 0).any())]
+        if isinstance(self.estimator, Reparameterized) and not all(x.is_floating_point() for x in gated):
             raise ArgumentError(
                 "inputs",
                 expected="floating-point inputs, since the default estimator differentiates through them",
-                found=str([str(x.dtype) for x in inputs]),
-                mend="Convert them with .float(), explain their embeddings, or use captum's KernelShap until "
+                found=str([str(x.dtype) for x in gated]),
+                mend="Convert them with .float(), explain their embeddings with LayerStochasticGates, keep "
+                "them by a feature_mask of -1, or use captum's KernelShap until "
                 "the estimator that needs no gradient, ScoreFunction, is released.",
             )
 
@@ -303,6 +309,14 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         module = module_of(self.forward_func)
         parameter = None if module is None else next(module.parameters(), None)
         return x.device if parameter is None else parameter.device
+
+
+def _mean(references: Tensor) -> Tensor:
+    """The mean of references [references, ...]; of a single one, itself, in whatever dtype it has."""
+    if len(references) == 1:
+        return references[0]
+    real = references.is_floating_point() or references.is_complex()
+    return references.mean(0, dtype=None if real else torch.float64)
 
 
 def _progress(description: str, total: int, show: bool) -> tqdm[Any]:

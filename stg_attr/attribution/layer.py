@@ -17,7 +17,7 @@ from stg_attr.gates import GateDistribution, as_references
 from stg_attr.objective import Objective, Sparsity
 from stg_attr.solve import Estimator
 
-from .arguments import Baselines, Inputs, checked_inputs
+from .arguments import Baselines, Gaps, Given, Inputs, checked_inputs
 from .explanation import Explanation
 from .input import StochasticGates
 from .model import undisturbed
@@ -55,6 +55,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         ArgumentError: the model is not callable, the layer is no module, or a part is not of its kind.
 
     Example:
+        >>> import torch
         >>> embedding = torch.nn.Embedding.from_pretrained(torch.eye(4))
         >>> model = lambda ids: embedding(ids).sum(1) @ torch.tensor([0.0, 1.0, 0.0, 5.0])
         >>> stg = LayerStochasticGates(model, embedding)
@@ -87,7 +88,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
     @log_usage()  # type: ignore[untyped-decorator]  # captum's NoiseTunnel looks for the __wrapped__ it sets
     def attribute(
         self,
-        inputs: Inputs,
+        inputs: Given,
         baselines: Baselines = None,
         target: Target = None,
         additional_forward_args: Any = None,
@@ -105,7 +106,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         """Active probability of every element's gate, in [0, 1].
 
         Args:
-            inputs: what to explain, [batch, ...], or a tuple of such tensors.
+            inputs: what to explain, [batch, ...], or a tuple of such tensors; a None in it is passed on.
             baselines: inputs on which the activation is what closed gates show: pad, mask or unknown tokens,
                 for example; a number, a tensor [1 or batch, ...], reference rows or a function of the input;
                 of several inputs a tuple of these, in which None keeps an input as it is.
@@ -143,7 +144,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
 
     def explain(
         self,
-        inputs: Inputs,
+        inputs: Given,
         baselines: Baselines = None,
         target: Target = None,
         additional_forward_args: Any = None,
@@ -189,7 +190,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
 
     def _question(
         self,
-        inputs: Inputs,
+        inputs: Given,
         baselines: Baselines,
         layer_baselines: Baselines,
         feature_mask: Inputs | None,
@@ -198,12 +199,14 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         internal_batch_size: int | None,
         seed: int,
     ) -> _Question:
-        given = checked_inputs(inputs)
-        references = _checked_baselines(baselines, layer_baselines, given)
+        gaps = Gaps.of(inputs)
+        given = checked_inputs(gaps.without(inputs))
+        forward = gaps.filled(self.forward_func)
+        references = _checked_baselines(gaps.without(baselines), layer_baselines, given)
         arguments = arguments if isinstance(arguments, tuple) else () if arguments is None else (arguments,)
         site = Site(self.layer, at_input)
         device = self._method(self.forward_func).solve_device(given[0])
-        reader = _Reader(self.forward_func, site, arguments, device, internal_batch_size or len(given[0]))
+        reader = _Reader(forward, site, arguments, device, internal_batch_size or len(given[0]))
         with undisturbed(reader, device, seed):
             activations = reader(given)
             shown = [reader(values) for values in references]
@@ -212,7 +215,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
             layer_baselines = tuple(_constant(rows) for rows in stacked)
         masks = _positions(activations) if feature_mask is None else _widened(feature_mask, activations)
         return _Question(
-            self._method(LayerForward(self.forward_func, site, len(activations))),
+            self._method(LayerForward(forward, site, len(activations))),
             activations[0] if len(activations) == 1 else activations,
             layer_baselines,
             (*given, *arguments),
@@ -313,19 +316,17 @@ def _positions(activations: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(masks)
 
 
-def _widened(feature_mask: Inputs, activations: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Masks [batch, positions] as masks [batch, positions, 1]; other things as they are."""
+def _widened(feature_mask: Any, activations: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Masks [batch, positions] as masks [batch, positions, 1]; the count of masks is checked elsewhere."""
     given = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
-    missing = [
-        x.dim() - m.dim() if isinstance(m, Tensor) else 0 for m, x in zip(given, activations, strict=False)
-    ]
-    return (
-        tuple(
-            m.reshape(*m.shape, *[1] * n) if n > 0 and m.dim() > 1 else m
-            for m, n in zip(given, missing, strict=False)
-        )
-        + given[len(activations) :]
-    )
+    fitted = tuple(_with_width(mask, x) for mask, x in zip(given, activations, strict=False))
+    return fitted + given[len(activations) :]
+
+
+def _with_width(mask: Any, x: Tensor) -> Any:
+    if not isinstance(mask, Tensor) or mask.dim() < 2:
+        return mask
+    return mask.reshape(*mask.shape, *[1] * (x.dim() - mask.dim()))
 
 
 def _check_layer(layer: Any) -> None:

@@ -138,7 +138,7 @@ class FeatureGroups:
         if first is not None:
             return gates[..., first : first + index.numel()].reshape(shape)
         padded = torch.nn.functional.pad(gates, (0, 1), value=ungated)  # the last column
-        flat = index.flatten(1).remainder(n_gates + 1)  # -1 becomes the last column
+        flat = _rows_of(index).remainder(n_gates + 1)  # -1 becomes the last column
         if index.shape[0] == 1:
             return padded.index_select(2, flat[0]).reshape(shape)
         return padded.gather(2, flat.expand(samples, *flat.shape)).reshape(shape)
@@ -149,8 +149,8 @@ class FeatureGroups:
         total = torch.zeros(batch, n_gates + 1, dtype=torch.float64, device=values[0].device)
         count = torch.zeros_like(total)
         for value, index in zip(values, self.index, strict=True):
-            column = index.expand(value.shape).flatten(1).remainder(n_gates + 1)  # the last column is ungated
-            total.scatter_add_(1, column, value.flatten(1).to(total.dtype))
+            column = _rows_of(index.expand(value.shape)).remainder(n_gates + 1)  # the last column is ungated
+            total.scatter_add_(1, column, _rows_of(value).to(total.dtype))
             count.scatter_add_(1, column, torch.ones_like(column, dtype=total.dtype))
         return (total / count.clamp_min(1))[:, :n_gates]
 
@@ -226,6 +226,11 @@ def _with_batch_dim(mask: Tensor, x: Tensor, what: str) -> Tensor:
             mend="Give every dimension its full length or 1." + (hint if repeats else ""),
         )
     return full
+
+
+def _rows_of(x: Tensor) -> Tensor:
+    """[rows, ...] as [rows, elements]; an input may be one number per example."""
+    return x.reshape(x.shape[0], -1)
 
 
 def _row(mask: Tensor, i: int) -> Tensor:
