@@ -1,0 +1,150 @@
+"""Models and inputs of every precision: gates stay in float32 or float64, and the answer stays the same."""
+
+import contextlib
+
+import pytest
+import torch
+from torch import nn
+
+from stg_attr import Budget, LayerStochasticGates, OutputMatch, Preserve, StochasticGates
+
+HALVES = [torch.bfloat16, torch.float16]
+DTYPES = [torch.float64, torch.float32, *HALVES]
+X = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Net(nn.Module):
+    """Uses the first three columns; the first decides most."""
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 2)
+        with torch.no_grad():
+            self.first.weight[:, 3:] = 0
+            self.first.weight[:, 0] *= 4
+        self.eval()
+
+    def forward(self, x):
+        return self.second(torch.tanh(self.first(x)))
+
+
+class Convolutional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.net = nn.Sequential(
+                nn.Conv1d(1, 4, 3, padding=1), nn.BatchNorm1d(4), nn.GELU(), nn.Flatten()
+            )
+            self.head = nn.Sequential(nn.LayerNorm(32), nn.Linear(32, 2), nn.Softmax(1))
+        self.eval()
+
+    def forward(self, x):
+        return self.head(self.net(x[:, None]))
+
+
+OBJECTIVES = [None, Preserve(OutputMatch())]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=["by score", "by match"])
+def test_models_and_inputs_of_one_precision(dtype, objective, untouched):
+    net, x = Net().to(dtype), X.to(dtype)
+    with untouched(net, x):
+        found = StochasticGates(net, objective=objective).explain(x)
+    gates = torch.float64 if dtype == torch.float64 else torch.float32
+    assert found.attributions.dtype == found.log_alpha.dtype == found.scores.full.dtype == gates
+    assert found.inputs[0].dtype == found.baselines[0].dtype == dtype
+    assert not bool(found.selected[:, 3:].any())
+    assert bool(found.selected.any(1).all())
+    scores = net(x).detach().to(gates).gather(1, found.target).squeeze(1)
+    torch.testing.assert_close(found.scores.full, scores, rtol=0, atol=4 * torch.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, *HALVES], ids=str)
+def test_the_selection_is_that_of_single_precision(dtype):
+    mostly = {torch.float64: 1.0, torch.float16: 0.95, torch.bfloat16: 0.9}[dtype]
+    for net in (Net(), Convolutional()):
+        stg = {"sparsity": Budget(0.25)}
+        expected = StochasticGates(net, **stg).explain(X).selected
+        found = StochasticGates(net.to(dtype), **stg).explain(X.to(dtype)).selected
+        assert (found == expected).float().mean() >= mostly
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_half_models_may_be_given_single_inputs_that_they_convert(dtype):
+    net = Net().to(dtype)
+    found = StochasticGates(lambda x: net(x.to(dtype))).explain(X)
+    assert found.attributions.dtype == torch.float32
+    assert not bool(found.selected[:, 3:].any())
+
+
+def test_single_models_may_be_given_double_inputs_that_they_convert():
+    net = Net()
+    found = StochasticGates(lambda x: net(x.float())).explain(X.double())
+    expected = StochasticGates(net).explain(X)
+    assert found.log_alpha.dtype == torch.float64
+    assert torch.equal(found.selected, expected.selected)
+    torch.testing.assert_close(found.attributions.float(), expected.attributions, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("where", ["around the call", "in the forward"])
+def test_autocast(dtype, where, untouched):
+    net = Net()
+    inside = where == "in the forward"
+
+    def forward(x):
+        with torch.autocast("cpu", dtype) if inside else contextlib.nullcontext():
+            return net(x)
+
+    with untouched(net, X), contextlib.nullcontext() if inside else torch.autocast("cpu", dtype):
+        found = StochasticGates(forward).explain(X)
+    assert found.log_alpha.dtype == torch.float32
+    assert not bool(found.selected[:, 3:].any())
+    with torch.autocast("cpu", dtype):
+        scores = net(X).detach().float()
+    torch.testing.assert_close(found.scores.full, scores.gather(1, found.target).squeeze(1))
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_autocast_and_layers(dtype):
+    net = Net()
+    with torch.autocast("cpu", dtype):
+        found = LayerStochasticGates(net, net.first).explain(X)
+    assert found.inputs[0].dtype == dtype
+    assert found.log_alpha.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_gradients_of_small_and_large_scores_survive_half_precision(dtype, scale):
+    expected = StochasticGates(Net()).explain(X)
+    net = Net().to(dtype)
+    found = StochasticGates(lambda x: scale * net(x)).explain(X.to(dtype))
+    assert bool(found.loss_trace.isfinite().all())
+    torch.testing.assert_close(found.influence, expected.influence, rtol=0.1, atol=0.02)
+    assert (found.selected == expected.selected).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("dtype", HALVES, ids=str)
+def test_baselines_and_reference_rows_are_converted(dtype):
+    net, x = Net().to(dtype), X.to(dtype)
+    for baseline in (0.25, X[:1], X[1:5].double(), lambda x: x * 0):
+        found = StochasticGates(net).explain(x, baselines=baseline)
+        assert found.baselines[0].dtype == dtype
+        assert not bool(found.selected[:, 3:].any())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_precisions_on_cuda(dtype):
+    net = Net().to("cuda", dtype)
+    found = StochasticGates(net).explain(X.to("cuda", dtype))
+    assert not bool(found.selected[:, 3:].any())
+    if dtype != torch.float64:
+        with torch.autocast("cuda", torch.float16):
+            cast = StochasticGates(Net().cuda()).explain(X.cuda())
+        assert not bool(cast.selected[:, 3:].any())
