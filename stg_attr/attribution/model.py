@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["module_of", "undisturbed"]
+__all__ = ["differentiable_recurrence", "module_of", "undisturbed"]
 
 
 def module_of(forward: Callable[..., Any]) -> nn.Module | None:
@@ -26,11 +26,27 @@ def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) ->
     """Gradients on, whatever the caller's mode is, and the caller's random state put back afterwards."""
     _warn_about_training_mode(forward)
     devices = [device] if device.type == "cuda" else []
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.random.fork_rng(devices),
+        differentiable_recurrence(module_of(forward), device),
+    ):
         torch.default_generator.manual_seed(seed % 2**63)  # for models that draw noise of their own
         if devices:
             torch.cuda.manual_seed(seed % 2**63)
         yield
+
+
+def differentiable_recurrence(
+    module: nn.Module | None, device: torch.device
+) -> contextlib.AbstractContextManager[Any]:
+    """CuDNN refuses the backward pass of recurrent layers in eval mode; torch's own kernels do not."""
+    layers = () if module is None or device.type != "cuda" else module.modules()
+    if any(isinstance(layer, nn.RNNBase) and not layer.training for layer in layers):
+        flags: contextlib.AbstractContextManager[Any] = torch.backends.cudnn.flags(enabled=False)
+        return flags
+    return contextlib.nullcontext()
 
 
 def _warn_about_training_mode(forward: Callable[..., Any]) -> None:
