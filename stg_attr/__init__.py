@@ -1,6 +1,15 @@
 """Sparse, checkable attributions for any PyTorch model, by stochastic gates over its input."""
 
-from .attribution import Explanation, LayerStochasticGates, NamedInputs, Status, StochasticGates
+from .attribution import (
+    Explanation,
+    LayerStochasticGates,
+    NamedInputs,
+    Status,
+    StochasticGates,
+    sentence_mask,
+    token_mask,
+    word_mask,
+)
 from .errors import ArgumentError
 from .gates import (
     BinaryConcrete,
@@ -40,7 +49,10 @@ __all__ = [
     "pixel_mask",
     "position_mask",
     "references",
+    "sentence_mask",
     "superpixel_mask",
+    "token_mask",
+    "word_mask",
 ]
 
 __version__ = "0.1.0"

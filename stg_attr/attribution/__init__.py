@@ -4,6 +4,7 @@ from .explanation import Curve, Explanation, Scores, Status
 from .input import StochasticGates
 from .layer import LayerStochasticGates
 from .named import NamedInputs
+from .text import sentence_mask, token_mask, word_mask
 
 __all__ = [
     "Curve",
@@ -13,4 +14,7 @@ __all__ = [
     "Scores",
     "Status",
     "StochasticGates",
+    "sentence_mask",
+    "token_mask",
+    "word_mask",
 ]

@@ -1,0 +1,126 @@
+"""Feature masks for text: which tokens of a tokenizer's output share one gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+
+__all__ = ["sentence_mask", "token_mask", "word_mask"]
+
+_SPACES = ("Ġ", "▁", "Ċ", " ")  # how tokens write that white space stands before them
+_CLOSING = set("\"'»”’)]")  # noqa: RUF001  # may stand between the end of a sentence and the white space after it
+_ENDS = tuple(".!?…")
+_UNSPACED_ENDS = tuple("。！？")  # noqa: RUF001  # no white space follows these
+
+
+class _Encoding(Protocol):
+    """One text, as `tokenizers.Encoding` says it."""
+
+    tokens: list[str]
+    word_ids: list[int | None]
+    sequence_ids: list[int | None]
+    attention_mask: list[int]
+    offsets: list[tuple[int, int]]
+
+
+#: Whether token i begins a new unit after token i - 1.
+_Begins = Callable[[_Encoding, int], bool]
+
+
+def token_mask(encoding: Any, special: bool = False) -> Tensor:
+    """One gate for each token.
+
+    Args:
+        encoding: what a fast tokenizer of transformers returns, with `return_tensors` and `padding`.
+        special: gate tokens that the tokenizer added, such as [CLS], too. Padding is never gated.
+
+    Returns:
+        Ids from 0 in every text, -1 for tokens that are not gated, long [batch, positions].
+
+    Raises:
+        ArgumentError: the tokenizer does not say which word a token is of.
+    """
+    return _units(encoding, lambda one, i: True, special)
+
+
+def word_mask(encoding: Any, special: bool = False) -> Tensor:
+    """One gate for each word, shared by its tokens; arguments, result and errors as for `token_mask`.
+
+    Words are those of the tokenizer (`word_ids`), where punctuation usually is a word of its own.
+
+    Example:
+        >>> from types import SimpleNamespace as Encoding
+        >>> tokens = Encoding(
+        ...     ids=[101, 17, 18, 19, 102],
+        ...     tokens=["[CLS]", "play", "##ing", "chess", "[SEP]"],
+        ...     word_ids=[None, 0, 0, 1, None],
+        ...     sequence_ids=[None, 0, 0, 0, None],
+        ...     attention_mask=[1, 1, 1, 1, 1],
+        ... )
+        >>> word_mask(Encoding(encodings=[tokens]))
+        tensor([[-1,  0,  0,  1, -1]])
+    """
+    return _units(encoding, _begins_word, special)
+
+
+def sentence_mask(encoding: Any, special: bool = False) -> Tensor:
+    """One gate for each sentence; arguments, result and errors as for `token_mask`.
+
+    A sentence ends at a full stop, question or exclamation mark that white space follows, and where a text
+    of a pair ends.
+    """
+    return _units(encoding, _begins_sentence, special)
+
+
+def _units(encoding: Any, begins: _Begins, special: bool) -> Tensor:
+    encodings = getattr(encoding, "encodings", None)
+    if not encodings:
+        raise ArgumentError(
+            "encoding",
+            expected="the output of a fast tokenizer, which says which word a token is of",
+            found=type(encoding).__name__,
+            mend="Use transformers.AutoTokenizer, and pass what calling it returned as it is.",
+        )
+    rows = [_row(one, begins, special) for one in encodings]
+    if len({len(row) for row in rows}) > 1:
+        raise ArgumentError(
+            "encoding",
+            expected="texts of one length",
+            found=f"lengths {sorted({len(row) for row in rows})}",
+            mend="Call the tokenizer with padding=True.",
+        )
+    return torch.tensor(rows)
+
+
+def _row(one: _Encoding, begins: _Begins, special: bool) -> list[int]:
+    row, unit, within = [], -1, False  # within: the token before is of the unit that could go on
+    for i, word in enumerate(one.word_ids):
+        if not one.attention_mask[i] or (word is None and not special):
+            row.append(-1)
+            within = within and bool(one.attention_mask[i])
+            continue
+        if word is None or not within or begins(one, i):
+            unit += 1
+        within = word is not None
+        row.append(unit)
+    return row
+
+
+def _begins_word(one: _Encoding, i: int) -> bool:
+    apart = one.word_ids[i] != one.word_ids[i - 1] or one.sequence_ids[i] != one.sequence_ids[i - 1]
+    return apart or one.tokens[i].startswith(_SPACES)  # some tokenizers take a whole text for one word
+
+
+def _begins_sentence(one: _Encoding, i: int) -> bool:
+    if one.sequence_ids[i] != one.sequence_ids[i - 1]:
+        return True
+    spaced = one.offsets[i][0] > one.offsets[i - 1][1] or one.tokens[i].startswith(_SPACES)
+    last = i - 1
+    while last > 0 and set(one.tokens[last]) <= _CLOSING:
+        last -= 1
+    return one.tokens[last].endswith(_UNSPACED_ENDS) or (spaced and one.tokens[last].endswith(_ENDS))
