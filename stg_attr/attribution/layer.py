@@ -49,6 +49,8 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         sparsity: at which budgets gates are learned and read.
         gates: distribution of the gates.
         estimator: of the gradient.
+        smoothness: how strongly gates that lie side by side in a map, [batch, channels, height, width], are
+            drawn together; 0 for not at all.
         device: where the solve runs; the device of the model's parameters, else of the inputs, by default.
 
     Raises:
@@ -72,6 +74,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         sparsity: Sparsity | None = None,
         gates: GateDistribution | None = None,
         estimator: Estimator | None = None,
+        smoothness: float = 1.5,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__(forward_func, layer)
@@ -80,6 +83,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
             "sparsity": sparsity,
             "gates": gates,
             "estimator": estimator,
+            "smoothness": smoothness,
             "device": device,
         }
         self._method(forward_func)  # which checks them

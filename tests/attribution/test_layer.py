@@ -118,6 +118,17 @@ def test_one_gate_per_token_and_the_width_shares_it(explain, untouched):
     assert stg.attribute(IDS, return_input_shape=False).shape == (3, LENGTH)
 
 
+def test_gates_of_maps_are_smoothed_as_those_of_images_are():
+    torch.manual_seed(0)
+    first = nn.Identity()
+    net = nn.Sequential(first, nn.Flatten(), nn.Linear(36, 2)).eval()
+    images = torch.rand(2, 1, 6, 6)
+    found = [LayerStochasticGates(net, first, smoothness=s).attribute(images) for s in (0, 3)]
+    check_same(found[0], StochasticGates(net, smoothness=0).attribute(images))
+    check_same(found[1], StochasticGates(net, smoothness=3).attribute(images))
+    assert not torch.equal(*found)
+
+
 def test_maps_share_a_gate_over_channels_and_units_have_their_own():
     torch.manual_seed(0)
     convolution, relu = nn.Conv2d(1, 4, 3, padding=1), nn.ReLU()
