@@ -115,9 +115,9 @@ def _padded(ids: Tensor, seed: int) -> Tensor:
     return ids.masked_fill(torch.rand(ids.shape, generator=generator) < share, PAD)
 
 
-def text_task(length: int, copies: int, n: int, evaluations: int, seed: int) -> Task:
-    """Sequences, and a transformer that was trained on 50 000 others."""
-    recipe = (length, copies, "400 steps of 128, max rate 3e-3, padded")
+def text_task(length: int, copies: int, n: int, evaluations: int, seed: int, steps: int = 400) -> Task:
+    """Sequences, and a transformer that was trained on others, 128 a step."""
+    recipe = (length, copies, f"{steps} steps of 128, max rate 3e-3, padded")
 
     def train(net: nn.Module) -> None:
         def loss(step: int) -> Tensor:
@@ -125,7 +125,7 @@ def text_task(length: int, copies: int, n: int, evaluations: int, seed: int) -> 
             ids, _, labels = sequences(128, length, copies, number)
             return nn.functional.cross_entropy(net(_padded(ids, number)), labels)
 
-        nets.fit(net, loss, 400, lr=3e-3, schedule=nets.one_cycle)
+        nets.fit(net, loss, steps, lr=3e-3, schedule=nets.one_cycle)
 
     net = nets.trained(f"tokens{length}", seed, recipe, lambda: Transformer(length), train)
     ids, truth, labels = sequences(4 * n, length, copies, seed)

@@ -3,6 +3,7 @@
 from .attribution import (
     Explanation,
     LayerStochasticGates,
+    LLMStochasticGates,
     NamedInputs,
     Status,
     StochasticGates,
@@ -34,6 +35,7 @@ __all__ = [
     "FixedWeight",
     "Gaussian",
     "Hybrid",
+    "LLMStochasticGates",
     "LayerStochasticGates",
     "NamedInputs",
     "OutputMatch",

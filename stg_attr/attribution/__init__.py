@@ -3,12 +3,14 @@
 from .explanation import Curve, Explanation, Scores, Status
 from .input import StochasticGates
 from .layer import LayerStochasticGates
+from .llm import LLMStochasticGates
 from .named import NamedInputs
 from .text import sentence_mask, token_mask, word_mask
 
 __all__ = [
     "Curve",
     "Explanation",
+    "LLMStochasticGates",
     "LayerStochasticGates",
     "NamedInputs",
     "Scores",

@@ -1,0 +1,159 @@
+"""LLMStochasticGates: which parts of a prompt an answer needs, through Captum's LLMAttribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+import torch
+from captum.attr import LLMAttribution
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+
+from .input import StochasticGates
+from .layer import LayerStochasticGates
+
+__all__ = ["LLMStochasticGates"]
+
+
+class LLMStochasticGates(LLMAttribution):  # type: ignore[misc]  # captum ships no types
+    """Captum's `LLMAttribution`, driven by stochastic gates.
+
+    Two ways, chosen by what `attr_method` is:
+
+    - `StochasticGates(model, estimator=ScoreFunction())` shows the model prompts in which parts are there or
+      replaced; it takes `TextTokenInput` and `TextTemplateInput`, and needs no gradient. A prompt that was
+      shown before is not shown again.
+    - `LayerStochasticGates(model, model.get_input_embeddings())` differentiates through the embedding of an
+      open model; it takes `TextTokenInput`, and works on all tokens of the answer at once.
+
+    Either gives one solve for the whole answer and one for each of its tokens. Attributions are active
+    probabilities: `seq_attr` of the parts that the whole answer needs, `token_attr` of those that each token
+    does.
+
+    Args:
+        attr_method: the gates, made with a causal language model of transformers.
+        tokenizer: of the model.
+        attr_target: "log_prob" or "prob" of the answer, as in captum.
+        per_token: whether to explain every token of the answer too.
+
+    Raises:
+        AssertionError: the method is none of the two (captum's own check).
+    """
+
+    SUPPORTED_METHODS = (StochasticGates, LayerStochasticGates)
+
+    def __init__(
+        self,
+        attr_method: StochasticGates | LayerStochasticGates,
+        tokenizer: Any,
+        attr_target: str = "log_prob",
+        per_token: bool = True,
+    ) -> None:
+        super().__init__(attr_method, tokenizer, attr_target)
+        self.include_per_token_attr = per_token
+        solve = _in_ids if isinstance(attr_method, LayerStochasticGates) else _in_parts
+        connected: Any = self.attr_method  # captum's copy, whose forward_func is the method below
+        self.attr_method: Any = _EveryTarget(connected, solve, self)
+
+    def _forward_func(
+        self, perturbed_tensor: Tensor, inp: Any, target_tokens: Tensor, *settings: Any
+    ) -> Tensor:
+        """Scores of the answer to every row of a perturbed prompt, [rows, 1 or 1 + tokens]."""
+        shape = (1, 1 + len(target_tokens) if self.include_per_token_attr else 1)
+        call = super()._forward_func
+        rows = torch.split(perturbed_tensor, 1)
+        return torch.cat([call(row, inp, target_tokens, *settings).reshape(shape) for row in rows])
+
+
+class _EveryTarget:
+    """What captum's `LLMAttribution` takes for its method: explains the answer, then each of its tokens."""
+
+    def __init__(
+        self,
+        method: StochasticGates | LayerStochasticGates,
+        solve: Callable[..., Tensor],
+        owner: LLMStochasticGates,
+    ) -> None:
+        self._method, self._solve, self._owner = method, solve, owner
+
+    def attribute(self, inputs: Tensor, additional_forward_args: tuple[Any, ...], **kwargs: Any) -> Tensor:
+        """Active probabilities, [1 or 1 + tokens, features]."""
+        return self._solve(self._method, self._owner, inputs, additional_forward_args, kwargs)
+
+
+def _in_parts(
+    method: StochasticGates,
+    owner: LLMStochasticGates,
+    parts: Tensor,
+    arguments: tuple[Any, ...],
+    settings: dict[str, Any],
+) -> Tensor:
+    """Gates on the parts of a prompt: present or replaced."""
+    forward = method.forward_func
+    known: dict[tuple[int, ...], Tensor] = {}
+
+    def remembered(shown: Tensor) -> Tensor:
+        keys = [tuple(row) for row in shown.long().tolist()]
+        for key, row in zip(keys, torch.split(shown, 1), strict=True):
+            if key not in known:
+                known[key] = forward(row, *arguments)
+        return torch.cat([known[key] for key in keys])
+
+    solver = copy(method)
+    solver.forward_func = remembered
+    n_targets = remembered(parts).shape[1]
+    found = [solver.attribute(parts, target=i, **settings) for i in range(n_targets)]
+    return torch.cat([row for row in found if isinstance(row, Tensor)])
+
+
+def _in_ids(
+    method: LayerStochasticGates,
+    owner: LLMStochasticGates,
+    parts: Tensor,
+    arguments: tuple[Any, ...],
+    settings: dict[str, Any],
+) -> Tensor:
+    """Gates on the embedding of the prompt's tokens; the answer's tokens stay as they are."""
+    inp, answer = arguments[0], arguments[1].to(parts.device)
+    prompt = inp.to_model_input()
+    if not isinstance(prompt, Tensor):
+        raise ArgumentError(
+            "inp",
+            expected="TextTokenInput, whose parts are tokens",
+            found=type(inp).__name__,
+            mend="Explain a template with StochasticGates(model, estimator=ScoreFunction()).",
+        )
+    prompt = prompt.to(parts.device)
+    gated = (
+        torch.ones_like(prompt, dtype=torch.bool) if inp.itp_mask is None else inp.itp_mask.to(prompt.device)
+    )
+    column = torch.where(gated, gated.long().cumsum(1) - 1, -1)
+    mask = torch.nn.functional.pad(column, (0, len(answer)), value=-1)
+    n_targets = 1 + len(answer) if owner.include_per_token_attr else 1
+    solver = copy(method)
+    solver.forward_func = _AnswerScores(owner.model, prompt.shape[1], owner.attr_target)
+    ids = torch.cat([prompt[0], answer]).expand(n_targets, -1)
+    found = solver.attribute(
+        ids, target=list(range(n_targets)), feature_mask=mask, return_input_shape=False, **settings
+    )
+    assert isinstance(found, Tensor)
+    return found
+
+
+class _AnswerScores:
+    """Log-probability (or probability) of an answer and of each of its tokens, given all before."""
+
+    def __init__(self, model: Callable[..., Any], prompt_length: int, attr_target: str) -> None:
+        self.__wrapped__ = model  # where functools.wraps would say it
+        self._start = prompt_length
+        self._as_log = attr_target == "log_prob"
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """[rows, 1 + tokens]."""
+        logits = self.__wrapped__(ids).logits[:, self._start - 1 : -1].log_softmax(2)
+        tokens = logits.gather(2, ids[:, self._start :].unsqueeze(2)).squeeze(2)
+        scores = torch.cat([tokens.sum(1, keepdim=True), tokens], 1)
+        return scores if self._as_log else scores.exp()

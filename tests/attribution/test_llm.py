@@ -1,0 +1,192 @@
+"""Answers of a causal language model, through captum's LLMAttribution: the parts of a prompt they need."""
+
+import pytest
+import torch
+from captum.attr import FeatureAblation, LLMAttribution, TextTemplateInput, TextTokenInput
+
+import stg_attr
+from stg_attr import ArgumentError, LayerStochasticGates, LLMStochasticGates, StochasticGates
+
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
+
+COLOURS = {"red": "apple", "yellow": "banana", "green": "pear"}
+ANIMALS = {"cat": "milk", "dog": "bone", "horse": "hay"}
+FILLERS = ["the", "a", "one", "saw", "and", "was", "very", "near", "house", "street"]
+
+
+ScoreFunction = getattr(stg_attr, "ScoreFunction", None)
+
+
+def word_tokenizer():
+    words = ["<pad>", "<eos>", ":", *FILLERS, *COLOURS, *COLOURS.values(), *ANIMALS, *ANIMALS.values()]
+    raw = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<pad>"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", unk_token="<pad>", eos_token="<eos>"
+    )
+
+
+def written(n, generator, padded=False):
+    """Prompts of eight words and a colon, and answers: the fruit of the colour, the food of the animal."""
+    draw = lambda words: list(words)[int(torch.randint(len(words), (), generator=generator))]  # noqa: E731
+    texts, places = [], []
+    for _ in range(n):
+        words, colour, animal = [draw(FILLERS) for _ in range(8)], draw(COLOURS), draw(ANIMALS)
+        first, second = torch.randperm(8, generator=generator)[:2].tolist()
+        words[first], words[second] = colour, animal
+        for i in range(8):
+            if padded and float(torch.rand((), generator=generator)) < 0.3:
+                words[i] = "<pad>"
+        texts.append((" ".join([*words, ":"]), f"{COLOURS[colour]} {ANIMALS[animal]}"))
+        places.append((first, second))
+    return texts, places
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small Llama that has learned to answer, also where words of the prompt are missing."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        tokenizer = word_tokenizer()
+        model = transformers.LlamaForCausalLM(
+            transformers.LlamaConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=48,
+                intermediate_size=96,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=4,
+                max_position_embeddings=32,
+                pad_token_id=0,
+                bos_token_id=None,
+                eos_token_id=1,
+            )
+        )
+        generator = torch.Generator().manual_seed(0)
+        texts, _ = written(1500, generator, padded=True)
+        ids = tokenizer([f"{prompt} {answer}" for prompt, answer in texts], return_tensors="pt")["input_ids"]
+        optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+        for _ in range(250):
+            rows = ids[torch.randint(len(ids), (64,), generator=generator)]
+            logits = model(rows, attention_mask=torch.ones_like(rows)).logits[:, -3:-1]
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, -2:].flatten()).backward()
+            optimizer.step()
+    model.zero_grad()
+    return model.eval(), tokenizer
+
+
+def by_gradient(model, tokenizer, **kwargs):
+    return LLMStochasticGates(LayerStochasticGates(model, model.get_input_embeddings()), tokenizer, **kwargs)
+
+
+def by_score(model, tokenizer, **kwargs):
+    if ScoreFunction is None:
+        pytest.skip("no score function yet")
+    return LLMStochasticGates(StochasticGates(model, estimator=ScoreFunction()), tokenizer, **kwargs)
+
+
+def kept(attributions):
+    return (attributions > 0.5).nonzero().flatten().tolist()
+
+
+@pytest.mark.parametrize("make", [by_gradient, by_score])
+def test_the_words_that_an_answer_and_each_of_its_tokens_need(make, trained, untouched):
+    model, tokenizer = trained
+    llm = make(model, tokenizer)
+    texts, places = written(4, torch.Generator().manual_seed(1))
+    right = 0
+    for (prompt, answer), (colour, animal) in zip(texts, places, strict=True):
+        inp = TextTokenInput(prompt, tokenizer, skip_tokens=[tokenizer.convert_tokens_to_ids(":")])
+        with untouched(model):
+            result = llm.attribute(inp, target=answer)
+        assert result.seq_attr.shape == (8,)
+        assert result.token_attr.shape == (2, 8)
+        assert result.input_tokens == prompt.split()[:8]
+        assert result.output_tokens == answer.split()
+        assert bool(((result.token_attr >= 0) & (result.token_attr <= 1)).all())
+        right += kept(result.seq_attr) == sorted((colour, animal))
+        right += kept(result.token_attr[0]) == [colour]
+        right += kept(result.token_attr[1]) == [animal]
+    assert right >= 11
+
+
+def test_templates_whose_parts_are_words_or_groups(trained):
+    model, tokenizer = trained
+    inp = TextTemplateInput(
+        "the {} was {} and {} saw {} :",
+        values=["cat", "very", "red", "one"],
+        baselines=["house", "near", "near", "a"],
+    )
+    result = by_score(model, tokenizer).attribute(inp, target="apple milk")
+    assert kept(result.seq_attr) == [0, 2]
+    assert kept(result.token_attr[0]) == [2]
+    assert kept(result.token_attr[1]) == [0]
+    grouped = TextTemplateInput(
+        "the {} was {} and {} saw {} :",
+        values=["cat", "very", "red", "one"],
+        baselines=["house", "near", "near", "a"],
+        mask=[0, 1, 0, 1],
+    )
+    found = by_score(model, tokenizer).attribute(grouped, target="apple milk").seq_attr
+    assert kept(found) == [0, 2]
+    assert found[0] == found[2]
+
+
+def test_the_gradient_route_takes_tokens_only(trained):
+    inp = TextTemplateInput("the {} :", values=["cat"])
+    with pytest.raises(
+        ArgumentError, match=r"inp: expected TextTokenInput.*TextTemplateInput.*ScoreFunction\(\)"
+    ):
+        by_gradient(*trained).attribute(inp, target="apple")
+
+
+@pytest.mark.parametrize("make", [by_gradient, by_score])
+@pytest.mark.parametrize("attr_target", ["log_prob", "prob"])
+def test_the_whole_answer_alone(make, attr_target, trained):
+    model, tokenizer = trained
+    inp = TextTokenInput("the very red house was near one cat :", tokenizer)
+    whole = make(model, tokenizer, attr_target=attr_target, per_token=False).attribute(
+        inp, target="apple milk"
+    )
+    assert whole.token_attr is None
+    both = make(model, tokenizer, attr_target=attr_target).attribute(inp, target="apple milk")
+    torch.testing.assert_close(whole.seq_attr, both.seq_attr, rtol=0, atol=1e-4)
+    assert {2, 7} <= set(kept(whole.seq_attr))
+
+
+def test_the_answer_may_be_generated_and_its_scores_read_in_one_pass(trained):
+    model, tokenizer = trained
+    inp = TextTokenInput("the very red house was near one cat :", tokenizer)
+    llm = by_score(model, tokenizer)
+    given = llm.attribute(inp, target="apple milk", seed=3)
+    generated = llm.attribute(inp, gen_args={"max_new_tokens": 2, "do_sample": False}, seed=3)
+    assert generated.output_tokens == ["apple", "milk"]
+    torch.testing.assert_close(given.seq_attr, generated.seq_attr)
+    at_once = llm.attribute(inp, target="apple milk", forward_in_tokens=False, seed=3)
+    torch.testing.assert_close(given.seq_attr, at_once.seq_attr, rtol=0, atol=0.05)
+
+
+def test_a_prompt_is_shown_once(trained):
+    model, tokenizer = trained
+    inp = TextTemplateInput("the {} was {} :", values=["cat", "red"], baselines=["house", "near"])
+    seen = []
+    by_score(model, tokenizer).attribute(
+        inp, target="apple milk", _inspect_forward=lambda *call: seen.append(call[0])
+    )
+    assert len(seen) == len(set(seen)) <= 4
+
+
+def test_captums_own_wrapper_agrees_on_the_words(trained):
+    model, tokenizer = trained
+    inp = TextTokenInput("the very red house was near one cat :", tokenizer)
+    theirs = LLMAttribution(FeatureAblation(model), tokenizer).attribute(inp, target="apple milk")
+    ours = by_score(model, tokenizer).attribute(inp, target="apple milk")
+    assert set(ours.seq_attr.topk(2).indices.tolist()) == set(theirs.seq_attr.topk(2).indices.tolist())
+    assert ours.seq_attr_dict.keys() == theirs.seq_attr_dict.keys()
+
+
+def test_methods_of_other_kinds_are_refused(trained):
+    with pytest.raises(AssertionError, match="does not support"):
+        LLMStochasticGates(FeatureAblation(trained[0]), trained[1])
