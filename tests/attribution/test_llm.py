@@ -52,11 +52,11 @@ def trained():
         model = transformers.LlamaForCausalLM(
             transformers.LlamaConfig(
                 vocab_size=len(tokenizer),
-                hidden_size=48,
-                intermediate_size=96,
+                hidden_size=32,
+                intermediate_size=64,
                 num_hidden_layers=2,
-                num_attention_heads=4,
-                num_key_value_heads=4,
+                num_attention_heads=2,
+                num_key_value_heads=2,
                 max_position_embeddings=32,
                 pad_token_id=0,
                 bos_token_id=None,
@@ -66,8 +66,8 @@ def trained():
         generator = torch.Generator().manual_seed(0)
         texts, _ = written(1500, generator, padded=True)
         ids = tokenizer([f"{prompt} {answer}" for prompt, answer in texts], return_tensors="pt")["input_ids"]
-        optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-        for _ in range(250):
+        optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
+        for _ in range(120):
             rows = ids[torch.randint(len(ids), (64,), generator=generator)]
             logits = model(rows, attention_mask=torch.ones_like(rows)).logits[:, -3:-1]
             optimizer.zero_grad()

@@ -215,9 +215,10 @@ def reviews():
         texts, labels, _ = written(400)
         batch = encoded(tokenizer, texts)
         optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-        for _ in range(60):
+        for rows in torch.randint(len(labels), (60, 64)):
+            part = {name: values[rows] for name, values in batch.items()}
             optimizer.zero_grad()
-            model(**batch, labels=labels).loss.backward()
+            model(**part, labels=labels[rows]).loss.backward()
             optimizer.step()
     model.zero_grad()
     return model.eval(), tokenizer
@@ -498,7 +499,10 @@ def test_a_pretrained_encoder_with_a_small_head(minilm):
     mask = word_mask(encoding)
     stg = LayerStochasticGates(NamedInputs(encoder, encoding, score=topics), encoder.get_input_embeddings())
     found = stg.explain(
-        tuple(encoding.values()), additional_forward_args=encoding["attention_mask"], feature_mask=mask
+        tuple(encoding.values()),
+        additional_forward_args=encoding["attention_mask"],
+        feature_mask=mask,
+        n_steps=6,
     )
     assert found.target.flatten().tolist() == [0, 1]
     for row, expected in enumerate([{"goalkeeper", "penalty"}, {"recipe", "soup"}]):
