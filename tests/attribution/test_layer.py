@@ -18,6 +18,7 @@ from stg_attr import (
     ReferenceSet,
     StochasticGates,
     column_mask,
+    grid_mask,
     position_mask,
 )
 
@@ -123,9 +124,12 @@ def test_gates_of_maps_are_smoothed_as_those_of_images_are():
     first = nn.Identity()
     net = nn.Sequential(first, nn.Flatten(), nn.Linear(36, 2)).eval()
     images = torch.rand(2, 1, 6, 6)
-    found = [LayerStochasticGates(net, first, smoothness=s).attribute(images) for s in (0, 3)]
-    check_same(found[0], StochasticGates(net, smoothness=0).attribute(images))
-    check_same(found[1], StochasticGates(net, smoothness=3).attribute(images))
+    mask = grid_mask(images, 2)
+    found = [
+        LayerStochasticGates(net, first, smoothness=s).attribute(images, feature_mask=mask) for s in (0, 3)
+    ]
+    check_same(found[0], StochasticGates(net, smoothness=0).attribute(images, feature_mask=mask))
+    check_same(found[1], StochasticGates(net, smoothness=3).attribute(images, feature_mask=mask))
     assert not torch.equal(*found)
 
 

@@ -64,7 +64,7 @@ def trained():
             )
         )
         generator = torch.Generator().manual_seed(0)
-        texts, _ = written(1500, generator, padded=True)
+        texts, _ = written(600, generator, padded=True)
         ids = tokenizer([f"{prompt} {answer}" for prompt, answer in texts], return_tensors="pt")["input_ids"]
         optimizer = torch.optim.AdamW(model.parameters(), 5e-3)
         for _ in range(120):

@@ -1,5 +1,8 @@
 """Text: masks from tokenizers of every kind, and transformers of every task, without a network."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -439,6 +442,20 @@ def test_the_next_token_of_a_causal_model(name):
         target=(-1, 300),
     )
     torch.testing.assert_close(found.scores.full, model(**encoding).logits[:, -1, 300].detach())
+
+
+def test_the_page_on_text_runs(reviews):
+    model, tokenizer = reviews
+    page = (Path(__file__).parents[2] / "docs" / "text.md").read_text(encoding="utf-8")
+    texts, labels, _ = written(2, seed=5)
+    causal = random_model("LlamaForCausalLM", transformers.LlamaConfig, num_key_value_heads=1)
+    names = {"model": model, "tokenizer": tokenizer, "texts": texts, "labels": labels, "causal": causal}
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(block, names)
+    assert names["result"].token_attr.shape[0] == 2
+    for explanation in (names["explanation"], names["masked"]):
+        scores = model(**names["encoding"]).logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
+        torch.testing.assert_close(explanation.scores.full, scores.detach())
 
 
 # ---------------------------------------------------------------- a real pretrained encoder
