@@ -140,10 +140,16 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
             attribute_to_layer_input, internal_batch_size, seed,
         )  # fmt: skip
         attributions: Inputs = question.method.attribute(
-            question.activations, question.baselines, target, question.arguments, question.feature_mask,
-            n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed, return_input_shape,
-            show_progress,
-        )  # fmt: skip
+            **question.asked,
+            target=target,
+            n_steps=n_steps,
+            n_samples=n_samples,
+            perturbations_per_eval=perturbations_per_eval,
+            internal_batch_size=internal_batch_size,
+            seed=seed,
+            return_input_shape=return_input_shape,
+            show_progress=show_progress,
+        )
         return attributions
 
     def explain(
@@ -175,9 +181,15 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
             attribute_to_layer_input, internal_batch_size, seed,
         )  # fmt: skip
         explanation = question.method.explain(
-            question.activations, question.baselines, target, question.arguments, question.feature_mask,
-            n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed, show_progress,
-        )  # fmt: skip
+            **question.asked,
+            target=target,
+            n_steps=n_steps,
+            n_samples=n_samples,
+            perturbations_per_eval=perturbations_per_eval,
+            internal_batch_size=internal_batch_size,
+            seed=seed,
+            show_progress=show_progress,
+        )
         return replace(explanation, n_evaluations=explanation.n_evaluations + question.n_evaluations)
 
     def attribute_future(self, *args: Any, **kwargs: Any) -> None:
@@ -218,26 +230,29 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
             stacked = [torch.stack(columns) for columns in zip(*shown, strict=True)]
             layer_baselines = tuple(_constant(rows) for rows in stacked)
         masks = _positions(activations) if feature_mask is None else _widened(feature_mask, activations)
-        return _Question(
-            self._method(LayerForward(forward, site, len(activations))),
-            activations[0] if len(activations) == 1 else activations,
-            layer_baselines,
-            (*given, *arguments),
-            masks,
-            1 + len(shown),
-        )
+        asked = {
+            "inputs": activations[0] if len(activations) == 1 else activations,
+            "baselines": layer_baselines,
+            "additional_forward_args": (*given, *arguments),
+            "feature_mask": masks,
+        }
+        method = self._method(LayerForward(forward, site, len(activations)))
+        return _Question(method, asked, 1 + len(shown))
 
 
 @dataclass(frozen=True)
 class _Question:
-    """A question about inputs as one about activations: the arguments of `StochasticGates`."""
+    """A question about inputs as one about activations.
+
+    Attributes:
+        method: the gates over activations.
+        asked: what they are asked: arguments of `StochasticGates.attribute`.
+        n_evaluations: model rows for each example that it took to put the question.
+    """
 
     method: StochasticGates
-    activations: Inputs
-    baselines: Baselines
-    arguments: tuple[Any, ...]
-    feature_mask: tuple[Tensor, ...]
-    n_evaluations: int  # what it took to ask it
+    asked: dict[str, Any]
+    n_evaluations: int
 
 
 class _ActivationGates(StochasticGates):
