@@ -49,8 +49,8 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         sparsity: at which budgets gates are learned and read.
         gates: distribution of the gates.
         estimator: of the gradient.
-        smoothness: how strongly gates that lie side by side in a map, [batch, channels, height, width], are
-            drawn together; 0 for not at all.
+        smoothness: how strongly regions that lie side by side in a map, [batch, channels, height, width],
+            are drawn together; 0 for not at all. Single places are left alone.
         device: where the solve runs; the device of the model's parameters, else of the inputs, by default.
 
     Raises:
