@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ __all__ = ["Cluster"]
 
 _SHARD = "stg_attr_shard"  # column that holds the shard of a row while Ray brings rows together
 _MOST_TRIES = 4  # of a shard whose worker dies; Ray alone would restart it for ever
+_PATIENCE = 30  # seconds in which other jobs must give back what the workers need
 _MOST_BLOCKS = 4096  # of the list of shards, so that Ray's bookkeeping stays small
 
 
@@ -35,13 +37,13 @@ class Cluster:
 
     Args:
         actors: the workers.
-        show_progress: leave Ray's own messages on.
+        reads: Ray reads and shuffles the data itself.
 
     Raises:
         ArgumentError: Ray is not installed, or the workers do not fit into the cluster.
     """
 
-    def __init__(self, actors: RayActors, show_progress: bool = False) -> None:
+    def __init__(self, actors: RayActors, reads: bool) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no reports about the user's cluster
         try:
             import ray
@@ -52,7 +54,7 @@ class Cluster:
             ) from error
         self._ray = ray
         self._actors = actors
-        self._show = show_progress
+        self._reads = reads
         self._started = False
 
     def __enter__(self) -> Cluster:
@@ -60,6 +62,11 @@ class Cluster:
         if not ray.is_initialized():
             ray.init(log_to_driver=False, logging_level=logging.ERROR)
             self._started = True
+        try:
+            self._n_workers = self._size()
+        except ArgumentError:
+            self._leave()
+            raise
         self._context = ray.data.DataContext.get_current()
         self._bars = self._context.enable_progress_bars
         self._context.enable_progress_bars = False  # there is one for rows
@@ -73,6 +80,9 @@ class Cluster:
     ) -> None:
         self._context.enable_progress_bars = self._bars
         self._logger.setLevel(self._level)
+        self._leave()
+
+    def _leave(self) -> None:
         if self._started:
             self._ray.shutdown()
 
@@ -123,13 +133,13 @@ class Cluster:
         """
         if not numbers:
             return
-        size = self._size(reserved=0, most=len(numbers))
+        self._await_room()
         job.output.forget_tries()
         blocks = min(len(numbers), _MOST_BLOCKS)
         shards = self._ray.data.from_items(list(numbers), override_num_blocks=blocks)
         held = self._ray.put(job)
         done = shards.map_batches(
-            _ShardActor, fn_constructor_args=((held,), self._threads), batch_size=1, **self._options(size)
+            _ShardActor, fn_constructor_args=((held,), self._threads), batch_size=1, **self._options()
         )
         yield from self._finished(done)
 
@@ -141,7 +151,7 @@ class Cluster:
         Raises:
             ArgumentError: from a worker, or workers keep dying.
         """
-        size = self._size(reserved=1, most=None)
+        self._await_room()
         job.output.forget_tries()
         kept = self._ray.put(np.array(sorted(finished), dtype=np.int64))
         numbered = dataset.map_batches(
@@ -154,7 +164,7 @@ class Cluster:
             _GroupActor,
             fn_constructor_args=((held,), self._threads, columns),
             batch_format="numpy",
-            **self._options(size),
+            **self._options(),
         )
         yield from self._finished(done)
 
@@ -162,27 +172,74 @@ class Cluster:
     def _threads(self) -> int:
         return max(1, int(self._actors.num_cpus))
 
-    def _size(self, reserved: int, most: int | None) -> int:
-        """Number of actors, which must leave `reserved` CPUs, or Ray would wait for ever without a word."""
-        actors, there = self._actors, self._ray.available_resources()
-        cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
-        fitting = [int(gpus / actors.num_gpus)] if actors.num_gpus else []
-        fitting += [int((cpus - reserved) / actors.num_cpus)] if actors.num_cpus else []
-        wanted = actors.count
+    def _size(self) -> int:
+        """Number of workers.
+
+        Raises:
+            ArgumentError: there is no room for them, or they would leave none for Ray, which would then wait
+                for ever without a word.
+        """
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        room, wanted = self._room(nodes), self._actors.count
         if wanted is None:
-            wanted = max(1, min([*fitting, max(1, int(cpus))]) if not actors.num_gpus else min(fitting))
-        if any(wanted > fits for fits in fitting):
+            cpus = sum(int(node.get("CPU", 0)) for node in nodes)
+            wanted = max(1, room if self._actors.num_gpus else min(room, cpus))
+        if wanted > room:
             raise ArgumentError(
                 "engine",
-                expected=f"workers that leave {reserved} of {cpus:g} free CPUs to Ray, on {gpus:g} free GPUs",
-                found=f"{wanted} workers of {actors.num_cpus:g} CPUs and {actors.num_gpus:g} GPUs",
-                mend="Ask for fewer or smaller ones with RayActors(count, num_cpus, num_gpus).",
+                expected=f"at most {room} workers of {self._described()}{self._reason()}",
+                found=str(wanted),
+                mend="Take fewer or smaller ones, RayActors(count, num_cpus, num_gpus), or a larger cluster.",
             )
-        return wanted if most is None else min(wanted, most)
+        return wanted
 
-    def _options(self, size: int) -> dict[str, Any]:
+    def _described(self) -> str:
+        return f"{self._actors.num_cpus:g} CPUs and {self._actors.num_gpus:g} GPUs"
+
+    def _reason(self) -> str:
+        return ", so that one node keeps a CPU for Ray's own tasks" if self._reads else ""
+
+    def _room(self, nodes: Iterable[Mapping[str, float]]) -> int:
+        """How many workers fit into the nodes, wherever Ray puts them.
+
+        Ray's own tasks take a whole CPU of one node. Where workers can fill every node so far that none has
+        one left, one worker less is the most.
+        """
+        cpus, gpus = self._actors.num_cpus, self._actors.num_gpus
+        fitting, blocking, blockable = 0, 0, self._reads and cpus > 0
+        for node in nodes:
+            limits = [node.get("GPU", 0.0) / gpus] if gpus else []
+            limits += [node.get("CPU", 0.0) / cpus] if cpus else []
+            fits = int(min(limits, default=node.get("CPU", 0.0)) + 1e-6)
+            fitting += fits
+            if blockable and node.get("CPU", 0.0) >= 1:
+                needed = int((node["CPU"] - 1) / cpus + 1e-6) + 1
+                blocking, blockable = blocking + needed, needed <= fits
+        return max(0, blocking - 1) if blockable else fitting
+
+    def _await_room(self) -> None:
+        """Let what ended give its CPUs and GPUs back.
+
+        Raises:
+            ArgumentError: something else keeps them.
+        """
+        for _ in range(_PATIENCE):
+            there = self._ray.available_resources()
+            cpus, gpus = there.get("CPU", 0.0) - self._reads, there.get("GPU", 0.0)
+            size = self._n_workers - 1e-6
+            if cpus >= size * self._actors.num_cpus and gpus >= size * self._actors.num_gpus:
+                return
+            time.sleep(1)
+        raise ArgumentError(
+            "engine",
+            expected=f"room for {self._n_workers} workers of {self._described()}{self._reason()}",
+            found=f"{cpus + self._reads:g} CPUs and {gpus:g} GPUs that nobody else keeps",
+            mend="Take fewer, RayActors(count, num_cpus, num_gpus), or wait for the others.",
+        )
+
+    def _options(self) -> dict[str, Any]:
         return {
-            "compute": self._ray.data.ActorPoolStrategy(size=size),
+            "compute": self._ray.data.ActorPoolStrategy(size=self._n_workers),
             "num_cpus": self._actors.num_cpus,
             "num_gpus": self._actors.num_gpus,
         }

@@ -114,7 +114,7 @@ def explain_dataset(
         return run.here(source, _part(engine, overwrite), show_progress)
     from .on_ray import Cluster
 
-    with Cluster(actors, show_progress) as cluster:
+    with Cluster(actors, reads=is_ray(dataset)) as cluster:
         if is_ray(dataset):
             return run.on_rows(cluster, dataset, show_progress)
         return run.on_shards(cluster, as_source(dataset, given), show_progress)

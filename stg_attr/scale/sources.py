@@ -318,6 +318,6 @@ def _unreadable(path: Path, error: Exception) -> ArgumentError:
     return ArgumentError(
         "dataset",
         expected="Parquet files that can be read",
-        found=f"{path}: {error}",
+        found=f"{path}: {' '.join(str(error).split())}",
         mend="Mend or replace the file and run the same command again; finished shards are kept.",
     )
