@@ -1,10 +1,10 @@
-"""Command line of the benchmarks: `python run.py bench [digits | overhead | quality ...]`."""
+"""Command line of the benchmarks: `python run.py bench [digits | overhead | quality | scale ...]`."""
 
 from __future__ import annotations
 
 import sys
 
-from . import digits, overhead
+from . import digits, overhead, scale
 
 
 def main(arguments: list[str]) -> int:
@@ -16,10 +16,10 @@ def main(arguments: list[str]) -> int:
         from .quality.main import main as quality
 
         return quality(rest)
-    if name not in ("digits", "overhead"):
-        print(f"no benchmark {name!r}; there are digits, overhead and quality")
+    if name not in ("digits", "overhead", "scale"):
+        print(f"no benchmark {name!r}; there are digits, overhead, quality and scale")
         return 2
-    return {"digits": digits, "overhead": overhead}[name].main(rest)
+    return {"digits": digits, "overhead": overhead, "scale": scale}[name].main(rest)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from stg_attr.attribution import Status
 from stg_attr.errors import ArgumentError
 
 from .explaining import FAILED
-from .shards import Output
+from .shards import Output, check_arrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,12 +70,12 @@ def load_attributions(path: str | Path) -> DatasetAttributions:
     Raises:
         ArgumentError: there is none, or a shard is damaged.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     tables = list(_tables(path))
     if not tables:
         raise _nothing(path)
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     table = pa.concat_tables(tables)
     bad = pc.equal(table["status"], FAILED)
     failed, table = table.filter(bad), table.filter(pc.invert(bad))
@@ -229,6 +229,7 @@ class _Totals:
 
 
 def _tables(path: str | Path) -> Iterator[pa.Table]:
+    check_arrow()
     output = Output(Path(path))
     output.manifest()
     return (output.read(number) for number in output.finished())

@@ -19,7 +19,7 @@ from stg_attr.errors import ArgumentError
 from .explaining import ExplainArguments
 from .fingerprint import described
 from .rows import Columns, Name
-from .shards import Manifest, Output
+from .shards import Manifest, Output, check_arrow
 from .sources import DataSet, Source, as_source, is_ray
 from .worker import Done, Job, Make, RayActors, Worker, loaded, model_fingerprint
 
@@ -103,6 +103,7 @@ def explain_dataset(
         ArgumentError: an argument cannot be used, the folder holds another run, the data cannot be read, the
             disk is full, or workers keep dying. Finished shards stay.
     """
+    check_arrow()
     given = Columns(None if columns is None else tuple(columns), id_column, target_column)
     actors = _actors(engine, dataset)
     _check(arguments, batch_rows, shard_rows)
@@ -139,7 +140,10 @@ class _Run:
         worker = Worker(job, stg)
         numbers = self._missing(job, source.n_rows)
         mine = (number for number in numbers if number % part[1] == part[0])
-        return self._followed(_until_the_end(worker, mine), source.n_rows, show)
+        outcome = self._followed(_until_the_end(worker, mine), source.n_rows, show)
+        if part == (0, 1):
+            self.output.tidy()
+        return outcome
 
     def on_shards(self, cluster: Cluster, source: Source, show: bool) -> Outcome:
         """On Ray, where each worker reads the rows of its shards itself."""
@@ -152,14 +156,18 @@ class _Run:
             )
         job = self._begun(cluster.model_fingerprint(self.make), source.identity(), source)
         missing = list(self._missing(job, source.n_rows))
-        return self._followed(cluster.explain_shards(job, missing), source.n_rows, show)
+        outcome = self._followed(cluster.explain_shards(job, missing), source.n_rows, show)
+        self.output.tidy()
+        return outcome
 
     def on_rows(self, cluster: Cluster, dataset: ray.data.Dataset, show: bool) -> Outcome:
         """On Ray, where the rows of a Ray data set are brought together by their ids."""
         identity = cluster.identity(dataset, self.columns)
         job = self._begun(cluster.model_fingerprint(self.make), identity, None)
         done = cluster.explain_rows(job, dataset, self.columns, self.output.finished())
-        return self._followed(done, None, show)
+        outcome = self._followed(done, None, show)
+        self.output.tidy()
+        return outcome
 
     def _begun(self, model: dict[str, str], data: str, source: Source | None) -> Job:
         n_rows = None if source is None else source.n_rows
@@ -192,8 +200,6 @@ class _Run:
                 bar.update(done.rows)
                 if done.rows and not self.output.shard(done.shard).exists():
                     raise _not_shared(self.output)
-        if n_rows is not None and found + explained == n_rows:
-            self.output.tidy()
         return Outcome(self.output.folder, explained, found, failed)
 
 

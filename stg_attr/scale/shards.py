@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -17,10 +18,23 @@ from stg_attr.errors import ArgumentError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Manifest", "Output"]
+__all__ = ["Manifest", "Output", "check_arrow"]
 
 _VERSION = 1
 _NAME = re.compile(r"part-(\d+)\.parquet")
+
+
+def check_arrow() -> None:
+    """Raise an ArgumentError where PyArrow, which reads and writes the files, is not installed."""
+    try:
+        importlib.import_module("pyarrow")
+    except ModuleNotFoundError as error:
+        raise ArgumentError(
+            "stg_attr.scale",
+            expected="PyArrow",
+            found=str(error),
+            mend="Install it with: pip install stg_attr[scale]",
+        ) from error
 
 
 @dataclass(frozen=True)

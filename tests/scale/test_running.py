@@ -1,5 +1,7 @@
 """The laws of a run: what a row gets does not depend on how, where and in how many goes it is explained."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -343,3 +345,13 @@ def test_numbers_go_to_the_precision_of_the_model(explain, rows):
     found = load_attributions(explain(lambda: net, frame))
     assert not found.failures
     assert np.allclose(found.evidence["full"], net(rows.double() / 3).max(1).values.detach(), rtol=1e-12)
+
+
+def test_missing_packages_are_named(explain, rows, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ArgumentError, match=r"engine: expected Ray.*pip install stg_attr\[ray\]"):
+        explain(small_net, rows, engine="ray")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    for ask in (lambda: explain(small_net, rows), lambda: load_attributions(tmp_path)):
+        with pytest.raises(ArgumentError, match=r"stg_attr.scale: expected PyArrow.*stg_attr\[scale\]"):
+            ask()
