@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -190,21 +191,31 @@ def _checked(position: int, row_id: Any, target: Any, values: tuple[Tensor, ...]
 
 def arrow_columns(table: pa.Table | pa.RecordBatch) -> dict[str, NDArray[Any]]:
     """Columns of an Arrow table as arrays; gaps in numbers become NaN, lists become arrays in cells."""
+    return {field.name: _arrow_column(table.column(field.name), field) for field in table.schema}
+
+
+def _arrow_column(column: pa.Array | pa.ChunkedArray, field: pa.Field) -> NDArray[Any]:
     import pyarrow as pa
 
-    columns: dict[str, NDArray[Any]] = {}
-    for name in table.schema.names:
-        column = table.column(name)
-        if not _is_list(column.type):
-            columns[name] = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else (
-                column.to_numpy()
-            )  # fmt: skip
-            continue
-        cells = np.empty(len(column), dtype=object)
-        for i, cell in enumerate(column):
-            cells[i] = _nested(cell)
-        columns[name] = cells
-    return columns
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.cast(column.type.storage_type)
+    if not _is_list(column.type):
+        chunked = isinstance(column, pa.ChunkedArray)
+        array: NDArray[Any] = column.to_numpy() if chunked else column.to_numpy(zero_copy_only=False)
+        return array
+    cells, shape = np.empty(len(column), dtype=object), _tensor_shape(field)
+    for i, cell in enumerate(column):
+        values = _nested(cell)
+        cells[i] = values if shape is None or values is None else values.reshape(shape)
+    return cells
+
+
+def _tensor_shape(field: pa.Field) -> tuple[int, ...] | None:
+    """Shape of the cells of a tensor column, which is stored flat; Ray's is told by its metadata alone."""
+    shape = getattr(field.type, "shape", None)
+    if shape is None and (field.metadata or {}).get(b"ARROW:extension:name", b"").startswith(b"ray.data."):
+        shape = json.loads(field.metadata[b"ARROW:extension:metadata"])
+    return tuple(shape) if isinstance(shape, (list, tuple)) else None
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -149,6 +149,23 @@ def test_rows_of_different_shapes_are_explained_beside_each_other(explain):
         assert torch.allclose(found.attributions[i, : 2 + i % 3], alone[0], atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["arrow", "ray"])
+def test_columns_of_tensors_keep_their_shape(explain, kind, tmp_path):
+    x = torch.rand(6, 2, 3, generator=torch.Generator().manual_seed(0))
+    column = pa.FixedShapeTensorArray.from_numpy_ndarray(x.numpy())
+    if kind == "ray":  # as Ray writes them: flat, with the shape in the metadata
+        about = {"ARROW:extension:name": "ray.data.arrow_tensor_v2", "ARROW:extension:metadata": "[2, 3]"}
+        field = pa.field("x", pa.large_list(pa.float32()), metadata=about)
+        pq.write_table(
+            pa.table([column.storage.cast(field.type)], schema=pa.schema([field])), tmp_path / "in.parquet"
+        )
+    else:
+        pq.write_table(pa.table({"x": column}), tmp_path / "in.parquet")
+    model = StochasticGates(lambda x: x[:, 0, 2] * x[:, 1, 1])
+    found = load_attributions(explain(model, tmp_path / "in.parquet"))
+    assert torch.equal(found.attributions, model.explain(x, n_steps=2, n_samples=4).active_probabilities)
+
+
 def test_two_inputs_come_from_two_columns(explain):
     model = StochasticGates(lambda a, b: (a * b.mean((1, 2)).unsqueeze(1)).sum(1))
     a, b = torch.rand(6, 3) + 1, torch.rand(6, 2, 2) + 1
