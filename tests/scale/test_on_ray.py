@@ -49,6 +49,7 @@ def cluster():
     two = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": MEMORY})
     two.add_node(num_cpus=1, object_store_memory=MEMORY)
     ray.init(address=two.address, log_to_driver=False, logging_level=logging.ERROR)
+    ray.data.DataContext.get_current().default_hash_shuffle_parallelism = 4  # not 200 for 70 rows
     yield two
     ray.shutdown()
     two.shutdown()
