@@ -1,25 +1,34 @@
-"""Command line of the benchmarks: `python run.py bench [digits | overhead | tokens | quality ...]`."""
+"""Command line of the benchmarks: `python run.py bench [NAME ...]`; a NAME is a module beside this one."""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
+from pathlib import Path
 
-from . import digits, overhead, tokens
+QUICK = ("digits", "overhead")  # what runs where no name is given
 
 
 def main(arguments: list[str]) -> int:
-    """Run one benchmark with its own arguments; `digits` and `overhead` when none is named."""
-    if not arguments:
-        return max(digits.main([]), overhead.main([]))
-    name, *rest = arguments
-    if name == "quality":
-        from .quality.main import main as quality
-
-        return quality(rest)
-    if name not in ("digits", "overhead", "tokens"):
-        print(f"no benchmark {name!r}; there are digits, overhead, tokens and quality")
+    """Run one benchmark with its own arguments, or the quick ones."""
+    names = sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)]))
+    names.remove("__main__")
+    name, *rest = arguments or [""]
+    if not name:
+        return max(_run(quick, []) for quick in QUICK)
+    if name not in names:
+        print(f"no benchmark {name!r}; there are {', '.join(names)}")
         return 2
-    return {"digits": digits, "overhead": overhead, "tokens": tokens}[name].main(rest)
+    return _run(name, rest)
+
+
+def _run(name: str, arguments: list[str]) -> int:
+    module = importlib.import_module(f".{name}", __package__)
+    if hasattr(module, "__path__"):  # a package keeps its command line in its main
+        module = importlib.import_module(f".{name}.main", __package__)
+    code: int = module.main(arguments)
+    return code
 
 
 if __name__ == "__main__":

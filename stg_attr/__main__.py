@@ -1,8 +1,12 @@
-"""The demo, `python -m stg_attr`: real data, small nets trained in seconds, explained beside two peers."""
+"""The demo, `python -m stg_attr`: real data, small nets trained in seconds, explained beside two peers.
+
+`python -m stg_attr dataset` explains a whole data set instead; see `stg_attr.scale`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -182,6 +186,10 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["dataset"]:
+        from stg_attr.scale.command_line import main as dataset
+
+        sys.exit(dataset(sys.argv[2:]))
     try:
         main()
     except ModuleNotFoundError as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 __all__ = ["ArgumentError"]
 
 
@@ -18,3 +20,8 @@ class ArgumentError(ValueError, AssertionError):
 
     def __init__(self, what: str, *, expected: str, found: str, mend: str) -> None:
         super().__init__(f"{what}: expected {expected}; found {found}. {mend}")
+        self._parts = {"what": what, "expected": expected, "found": found, "mend": mend}
+
+    def __reduce__(self) -> tuple[functools.partial[ArgumentError], tuple[()]]:
+        """So that it can travel between processes, where an exception is made anew from its text alone."""
+        return functools.partial(type(self), **self._parts), ()

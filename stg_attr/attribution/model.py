@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["differentiable_recurrence", "module_of", "undisturbed"]
+__all__ = ["differentiable_recurrence", "disturbing_layers", "module_of", "undisturbed"]
 
 
 def module_of(forward: Callable[..., Any]) -> nn.Module | None:
@@ -49,10 +49,15 @@ def differentiable_recurrence(
     return contextlib.nullcontext()
 
 
-def _warn_about_training_mode(forward: Callable[..., Any]) -> None:
+def disturbing_layers(forward: Callable[..., Any]) -> bool:
+    """Whether layers in training mode make a row's score depend on chance or on the other rows."""
     module = module_of(forward)
     noisy = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
-    if module is not None and any(isinstance(m, noisy) and m.training for m in module.modules()):
+    return module is not None and any(isinstance(m, noisy) and m.training for m in module.modules())
+
+
+def _warn_about_training_mode(forward: Callable[..., Any]) -> None:
+    if disturbing_layers(forward):
         warnings.warn(
             "The model is in training mode: with dropout or batch normalisation, an example's score depends "
             "on chance or on the other rows. Call model.eval() before explaining it.",

@@ -1,0 +1,323 @@
+"""Sources: data sets of every kind, as rows that can be read from any place."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, TensorDataset
+
+from stg_attr.errors import ArgumentError
+
+from .fingerprint import digest
+from .rows import Columns, Row, arrow_columns, item_row, table_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import ray.data
+
+__all__ = ["DataSet", "Source", "as_source", "is_ray"]
+
+#: What can be explained: a torch data set or loader, a DataFrame, a Parquet file or folder, a Ray data set.
+DataSet: TypeAlias = "Dataset[Any] | DataLoader[Any] | pd.DataFrame | str | Path | ray.data.Dataset"
+
+_AT_ONCE = 1024  # rows of a table that are converted together
+_LOOKED_AT = 16  # rows of a torch data set that its fingerprint reads
+
+
+class Source(ABC):
+    """A data set in a fixed order."""
+
+    n_rows: int | None  # None where only reading to the end would tell
+
+    @abstractmethod
+    def rows(self, start: int, stop: int, dtype: torch.dtype) -> Iterator[Row]:
+        """The rows from `start` to before `stop`, or to the end.
+
+        Args:
+            start: position of the first row.
+            stop: position after the last.
+            dtype: of the numbers of a table; a torch data set keeps its own.
+        """
+
+    @abstractmethod
+    def identity(self) -> str:
+        """A fingerprint of the data."""
+
+
+@dataclass(frozen=True)
+class Table(Source):
+    """A table in memory.
+
+    Args:
+        table: columns of one length.
+        columns: which column is what.
+    """
+
+    table: Mapping[str, NDArray[Any]]
+    columns: Columns
+
+    @property
+    def n_rows(self) -> int:  # type: ignore[override]  # known from the columns
+        """Number of rows."""
+        return len(next(iter(self.table.values()), ()))
+
+    def rows(self, start: int, stop: int, dtype: torch.dtype) -> Iterator[Row]:
+        for first in range(start, min(stop, self.n_rows), _AT_ONCE):
+            last = min(first + _AT_ONCE, stop, self.n_rows)
+            part = {name: values[first:last] for name, values in self.table.items()}
+            yield from table_rows(part, self.columns, range(first, last), dtype)
+
+    def identity(self) -> str:
+        return f"table of {self.n_rows} rows, {digest(self.table)}"
+
+
+@dataclass(frozen=True)
+class ParquetFiles(Source):
+    """Parquet files one after the other, in the order of their names.
+
+    Args:
+        paths: of the files.
+        counts: rows of each.
+        footers: a fingerprint of each footer, which holds counts, sizes and value ranges of all columns.
+        columns: which column is what.
+    """
+
+    paths: tuple[Path, ...]
+    counts: tuple[int, ...]
+    footers: tuple[str, ...]
+    columns: Columns
+
+    @property
+    def n_rows(self) -> int:  # type: ignore[override]  # known from the footers
+        """Number of rows."""
+        return sum(self.counts)
+
+    def rows(self, start: int, stop: int, dtype: torch.dtype) -> Iterator[Row]:
+        first = 0
+        for path, count in zip(self.paths, self.counts, strict=True):
+            if start < first + count and stop > first:
+                yield from self._file_rows(path, first, max(start, first), min(stop, first + count), dtype)
+            first += count
+
+    def _file_rows(
+        self, path: Path, file_start: int, start: int, stop: int, dtype: torch.dtype
+    ) -> Iterator[Row]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(path) as file:
+                for at, batch in _batches(file, self.columns, start - file_start, stop - file_start):
+                    positions = range(file_start + at, file_start + at + len(batch))
+                    yield from table_rows(arrow_columns(batch), self.columns, positions, dtype)
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(path, error) from error
+
+    def identity(self) -> str:
+        return f"{len(self.paths)} Parquet files of {self.n_rows} rows, {digest(self.footers)}"
+
+
+def _batches(file: Any, columns: Columns, start: int, stop: int) -> Iterator[tuple[int, Any]]:
+    """Record batches that cover some rows of a file, cut to them, with the place of their first row."""
+    sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+    ends = list(itertools.accumulate(sizes))
+    groups = [i for i, end in enumerate(ends) if end > start and end - sizes[i] < stop]
+    at = ends[groups[0]] - sizes[groups[0]] if groups else 0
+    names = columns.wanted(file.schema_arrow.names)
+    for batch in file.iter_batches(_AT_ONCE, row_groups=groups, columns=names):
+        first, last = max(at, start), min(at + len(batch), stop)
+        if first < last:
+            yield first, batch.slice(first - at, last - first)
+        at += len(batch)
+        if at >= stop:
+            return
+
+
+@dataclass(frozen=True)
+class Indexed(Source):
+    """A torch data set with a length.
+
+    Args:
+        dataset: returns the row of each index.
+        columns: which part of a row is what.
+    """
+
+    dataset: Any
+    columns: Columns
+
+    @property
+    def n_rows(self) -> int:  # type: ignore[override]  # known from the data set
+        """Number of rows."""
+        return len(self.dataset)
+
+    def rows(self, start: int, stop: int, dtype: torch.dtype) -> Iterator[Row]:
+        for position in range(start, min(stop, self.n_rows)):
+            yield self._row(position)
+
+    def _row(self, position: int) -> Row:
+        try:
+            item = self.dataset[position]
+        except Exception as error:  # whatever a user's data set raises is about this row
+            return Row(position, position, error=f"{type(error).__name__}: {error}")
+        return item_row(item, self.columns, position)
+
+    def identity(self) -> str:
+        if isinstance(self.dataset, TensorDataset):
+            return f"tensors of {self.n_rows} rows, {digest(self.dataset.tensors)}"
+        places = sorted({round(i * (self.n_rows - 1) / _LOOKED_AT) for i in range(_LOOKED_AT + 1)})
+        looked_at = [self._row(place) for place in places if place >= 0]
+        return f"{type(self.dataset).__name__} of {self.n_rows} rows, {digest(looked_at)}"
+
+
+@dataclass
+class Stream(Source):
+    """A torch data set that can only be read from its beginning.
+
+    Args:
+        dataset: an iterable that gives the same rows each time.
+        columns: which part of a row is what.
+    """
+
+    dataset: Any
+    columns: Columns
+    n_rows: None = None
+    _items: Iterator[Any] = field(default_factory=lambda: iter(()), repr=False)
+    _next: int = -1
+
+    def rows(self, start: int, stop: int, dtype: torch.dtype) -> Iterator[Row]:
+        if self._next < 0 or start < self._next:
+            self._items, self._next = iter(self.dataset), 0
+        for item in itertools.islice(self._items, stop - self._next):
+            position, self._next = self._next, self._next + 1
+            if position >= start:
+                yield item_row(item, self.columns, position)
+
+    def identity(self) -> str:
+        looked_at = list(itertools.islice(iter(self.dataset), _LOOKED_AT))
+        return f"{type(self.dataset).__name__}, {digest(looked_at)}"
+
+
+def is_ray(dataset: object) -> bool:
+    """Whether it is a `ray.data.Dataset`, told without importing Ray."""
+    return type(dataset).__module__.split(".")[:2] == ["ray", "data"]
+
+
+def as_source(dataset: Any, columns: Columns) -> Source:
+    """The source for a data set of any kind but Ray's.
+
+    Raises:
+        ArgumentError: it is of no such kind, cannot be read, has no rows or fixed order, or lacks a column.
+    """
+    source = _source(dataset, columns)
+    if next(source.rows(0, 1, torch.get_default_dtype()), None) is None:
+        raise ArgumentError(
+            "dataset", expected="at least one row", found="none", mend="Check where it is read from."
+        )
+    return source
+
+
+def _source(dataset: Any, columns: Columns) -> Source:
+    if isinstance(dataset, DataLoader):
+        dataset = _behind(dataset)
+    if isinstance(dataset, (str, Path)):
+        return _parquet(Path(dataset), columns)
+    if isinstance(dataset, IterableDataset):
+        return Stream(dataset, columns)
+    if isinstance(dataset, Dataset):
+        return Indexed(dataset, columns)
+    table = _table(dataset)
+    columns.wanted(list(table))
+    return Table({str(name): values for name, values in table.items()}, columns)
+
+
+def _behind(loader: DataLoader[Any]) -> Dataset[Any]:
+    iterable = isinstance(loader.dataset, IterableDataset)
+    if not iterable and not isinstance(loader.sampler, SequentialSampler):
+        raise ArgumentError(
+            "dataset",
+            expected="a DataLoader that keeps the order of its data set",
+            found=f"a {type(loader.sampler).__name__}",
+            mend="Pass the data set itself, or a DataLoader with shuffle=False.",
+        )
+    return loader.dataset
+
+
+def _table(frame: Any) -> dict[str, NDArray[Any]]:
+    import pyarrow as pa
+
+    if type(frame).__module__.split(".")[0] == "pandas" and hasattr(frame, "columns"):
+        numbers = frame.select_dtypes("number")  # pandas has dtypes of its own, with a value for gaps
+        return {
+            str(name): frame[name].to_numpy(dtype=_numpy_dtype(frame[name]), na_value=np.nan)
+            if name in numbers
+            else frame[name].to_numpy()
+            for name in frame.columns
+        }
+    if hasattr(frame, "__arrow_c_stream__"):
+        return arrow_columns(pa.table(frame))
+    raise ArgumentError(
+        "dataset",
+        expected="a torch Dataset or DataLoader, a DataFrame, the path of a Parquet file or folder, or a "
+        "ray.data.Dataset",
+        found=type(frame).__name__,
+        mend="Wrap tensors in torch.utils.data.TensorDataset.",
+    )
+
+
+def _numpy_dtype(series: Any) -> Any:
+    exact = series.dtype if isinstance(series.dtype, np.dtype) else getattr(series.dtype, "numpy_dtype", None)
+    return "float64" if series.hasnans or exact is None else exact
+
+
+def _parquet(root: Path, columns: Columns) -> ParquetFiles:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    paths, counts, footers = _parquet_paths(root), [], []
+    for path in paths:
+        try:
+            with pq.ParquetFile(path) as file:
+                columns.wanted(file.schema_arrow.names)
+                counts.append(file.metadata.num_rows)
+            footers.append(f"{path.relative_to(root).as_posix()} {_footer(path)}")
+        except (OSError, pa.ArrowException) as error:
+            raise _unreadable(path, error) from error
+    return ParquetFiles(tuple(path.resolve() for path in paths), tuple(counts), tuple(footers), columns)
+
+
+def _parquet_paths(root: Path) -> list[Path]:
+    found = sorted(root.rglob("*.parquet")) if root.is_dir() else [root] if root.is_file() else []
+    shown = [p for p in found if not any(part[0] in "._" for part in p.relative_to(root).parts)]
+    if not shown:
+        raise ArgumentError(
+            "dataset",
+            expected="a Parquet file, or a folder of files whose names end in .parquet",
+            found=f"{'none in ' if root.is_dir() else 'nothing at '}{root}",
+            mend="Check the path.",
+        )
+    return shown
+
+
+def _footer(path: Path) -> str:
+    with path.open("rb") as file:
+        size = file.seek(-8, 2)
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(size - length)
+        return f"{size} {digest(file.read(length))}"
+
+
+def _unreadable(path: Path, error: Exception) -> ArgumentError:
+    return ArgumentError(
+        "dataset",
+        expected="Parquet files that can be read",
+        found=f"{path}: {' '.join(str(error).split())}",
+        mend="Mend or replace the file and run the same command again; finished shards are kept.",
+    )
