@@ -2,5 +2,6 @@
 
 from .explanation import Curve, Explanation, Scores, Status
 from .input import StochasticGates
+from .sets import SufficientSets
 
-__all__ = ["Curve", "Explanation", "Scores", "Status", "StochasticGates"]
+__all__ = ["Curve", "Explanation", "Scores", "Status", "StochasticGates", "SufficientSets"]

@@ -19,7 +19,7 @@ _VERSION = 2
 _GATES = {gate.__name__: gate for gate in (Bernoulli, BinaryConcrete, Gaussian)}
 _TUPLES = ("attributions", "feature_mask", "inputs", "baselines")
 _RECORDS: dict[str, type[Scores] | type[Curve]] = {"scores": Scores, "curve": Curve}
-_TEXT = ("status", "seed", "gates")
+_ELSEWHERE = ("status", "seed", "gates", "probe")  # text, or never written
 
 
 def save(explanation: Explanation, path: str | PathLike[str]) -> None:
@@ -85,7 +85,7 @@ def _assembled(text: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         "gates": _GATES[name](**settings),
     }
     for field in dataclasses.fields(Explanation):
-        if field.name in _TEXT:
+        if field.name in _ELSEWHERE:
             continue
         if field.name in _RECORDS:
             record = _RECORDS[field.name]

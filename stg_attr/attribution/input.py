@@ -28,8 +28,9 @@ from .arguments import Baselines, Effort, Inputs, checked_inputs
 from .case import Case
 from .explanation import Explanation, Status, join
 from .model import module_of, undisturbed
+from .probe import Probe
 from .reading import read
-from .scoring import Scorer, Target, as_index
+from .scoring import Target, as_index
 
 __all__ = ["StochasticGates"]
 
@@ -199,15 +200,22 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             masks = default_masks(moved) if feature_mask is None else feature_mask
             groups = FeatureGroups.from_mask(masks, moved)
             whole = Blend(moved, as_references(baselines, moved), groups)
-            batch = len(given[0])
-            size = min(effort.internal_batch_size or batch, batch)
-            starts = range(0, batch, size)
-            total = len(starts) * effort.n_steps
+            probe = Probe(
+                self.forward_func,
+                arguments,
+                self.objective,
+                whole,
+                index,
+                device,
+                effort.internal_batch_size or len(given[0]),
+                effort.perturbations_per_eval,
+                effort.seed,
+            )
+            total = len(list(probe.shards())) * effort.n_steps
             with _progress(f"{self.get_name()} attribution", total, show_progress) as bar:
                 parts: list[Explanation] = []
-                for i in starts:
-                    rows = slice(i, i + size)
-                    part = self._solve_rows(whole, rows, index, arguments, effort, with_curve, bar)
+                for rows in probe.shards():
+                    part = self._solve_rows(probe.case(rows), effort, with_curve, bar)
                     if parts and Status.INTERRUPTED in parts[-1].status:
                         part = replace(part, status=(Status.INTERRUPTED,) * len(part))
                     if Status.INTERRUPTED in part.status:  # the rest gets one step, and says so
@@ -218,28 +226,11 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 inputs=moved,
                 feature_mask=groups.index,
                 baselines=tuple(reference.mean(0) for reference in whole.references),
+                probe=replace(probe, blend=whole.to(home)),
             )
             return explanation.to(home, single=isinstance(inputs, Tensor))
 
-    def _solve_rows(
-        self,
-        whole: Blend,
-        rows: slice,
-        index: Tensor | None,
-        arguments: tuple[Any, ...],
-        effort: Effort,
-        with_curve: bool,
-        bar: tqdm[Any],
-    ) -> Explanation:
-        blend = whole.rows(rows)
-        scorer = Scorer(self.forward_func, arguments, len(whole.inputs[0]), rows)
-        case = Case(
-            blend,
-            scorer,
-            self.objective,
-            index[rows] if index is not None and len(index) > 1 else index,
-            effort.perturbations_per_eval,
-        )
+    def _solve_rows(self, case: Case, effort: Effort, with_curve: bool, bar: tqdm[Any]) -> Explanation:
         solver = Solver(
             self.gates,
             self.sparsity,
@@ -251,7 +242,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             effort.seed,
         )
         solution = solver.fit(
-            case.loss, blend.groups, case.batch, case.reference_order, blend.dtype, bar.update
+            case.loss, case.blend.groups, case.batch, case.reference_order, case.blend.dtype, bar.update
         )
         return read(case, solution, solver, with_curve)
 

@@ -25,7 +25,7 @@ class Scorer:
         forward: takes the inputs and the additional arguments, returns [rows, ...].
         arguments: additional arguments; tensors with `batch` rows go along with their examples.
         batch: number of examples.
-        rows: those of the examples that are scored; None for all.
+        rows: those of the examples that are scored, long if not a slice; None for all.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Scorer:
         forward: Callable[..., Any],
         arguments: tuple[Any, ...],
         batch: int,
-        rows: slice | None = None,
+        rows: slice | Tensor | None = None,
     ) -> None:
         rows = slice(None) if rows is None else rows
         self._forward = forward
@@ -42,7 +42,7 @@ class Scorer:
             _differentiable(argument[rows] if go_along else argument)
             for argument, go_along in zip(arguments, self._go_along, strict=True)
         ]
-        self._batch = len(range(batch)[rows])
+        self._batch = len(range(batch)[rows]) if isinstance(rows, slice) else len(rows)
         self.target: Tensor | None = None
         self.one_row_per_call = False
         self.evaluations = torch.zeros(self._batch, dtype=torch.long)

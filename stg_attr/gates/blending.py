@@ -190,6 +190,13 @@ class Blend:
             self.groups.rows(rows),
         )
 
+    def to(self, device: torch.device) -> Blend:
+        """The same blend on another device."""
+        inputs, references = (
+            tuple(part.to(device) for part in parts) for parts in (self.inputs, self.references)
+        )
+        return Blend(inputs, references, self.groups.to(device))
+
     def __call__(self, gates: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
         """The inputs as the model sees them, samples and batch folded into one dimension.
 
