@@ -2,6 +2,7 @@
 
 from .explanation import Curve, Explanation, Scores, Status
 from .input import StochasticGates
+from .records import Restarts
 from .sets import SufficientSets
 
-__all__ = ["Curve", "Explanation", "Scores", "Status", "StochasticGates", "SufficientSets"]
+__all__ = ["Curve", "Explanation", "Restarts", "Scores", "Status", "StochasticGates", "SufficientSets"]

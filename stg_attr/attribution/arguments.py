@@ -22,17 +22,18 @@ _EVALUATIONS = 32  # model evaluations of an update whose n_samples is not given
 
 @dataclass(frozen=True)
 class Effort:
-    """How long a solve works, how much it puts into one call, and the seed of its noise."""
+    """How long a solve works, how much it puts into one call, its seed, and how often it is run."""
 
     n_steps: int
     n_samples: int | None
     perturbations_per_eval: int | None
     internal_batch_size: int | None
     seed: int
+    n_restarts: int = 1
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value is None and name not in ("n_steps", "seed"):
+            if value is None and name not in ("n_steps", "seed", "n_restarts"):
                 continue
             whole = isinstance(value, int) and not isinstance(value, bool)
             if not whole or (value < 1 and name != "seed"):

@@ -15,7 +15,7 @@ from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups, GateDistribution
 from stg_attr.solve import Ranking
 
-from .records import Curve, Scores, Status, joined, moved
+from .records import Curve, Restarts, Scores, Status, first_rows, joined, moved
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -57,6 +57,7 @@ class Explanation:
         gates: distribution of the gates.
         inputs: what was explained, one tensor per input.
         baselines: what closed gates show, the mean over references, one [1 or batch, ...] per input.
+        restarts: what several solves selected; None where only one was asked for, and after another reading.
         probe: the model and its arguments, for `minimal` and `sufficient_sets`; None in what was loaded,
             unpickled or copied, which is data only.
     """
@@ -79,6 +80,7 @@ class Explanation:
     gates: GateDistribution
     inputs: tuple[Tensor, ...]
     baselines: tuple[Tensor, ...]
+    restarts: Restarts | None = None
     probe: Probe | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -224,6 +226,7 @@ class Explanation:
             active_probabilities=probabilities,
             selected=selected,
             scores=scores,
+            restarts=None,
         )
 
     def laid_out(self, values: Tensor) -> Tensor | tuple[Tensor, ...]:
@@ -265,6 +268,8 @@ class Explanation:
     def to_frame(self) -> pd.DataFrame:
         """One row per example and feature: id, active probability, log_alpha, influence, effect, selected.
 
+        After restarts also how often it was selected, with the 95 % interval.
+
         Needs pandas.
         """
         import pandas as pd
@@ -273,6 +278,10 @@ class Explanation:
         names = {"feature": "feature_ids", "active_probability": "active_probabilities"}
         columns = ("feature", "active_probability", "log_alpha", "influence", "effect", "selected")
         values = {name: getattr(self, names.get(name, name))[example, column].cpu() for name in columns}
+        if self.restarts is not None:
+            low, high = self.restarts.interval()
+            often = {"frequency": self.restarts.frequency, "frequency_low": low, "frequency_high": high}
+            values |= {name: value[example, column].cpu() for name, value in often.items()}
         return pd.DataFrame({"example": example.cpu(), **values})
 
     def __repr__(self) -> str:
@@ -295,12 +304,16 @@ class Explanation:
         n = int((self.feature_ids[example] >= 0).sum())
         again = " The rest suffices as well: see sufficient_sets." if bool(self.redundant[example]) else ""
         scores, kept, left = self.scores, float(self.retained[example]), float(self.remaining[example])
+        often = ""
+        if self.restarts is not None:
+            agreement = float(self.restarts.agreement[example])
+            often = f" The selections of {len(self.restarts)} restarts overlap by {agreement:.0%}."
         return (
             f"{int(self.n_selected[example])} of {n} features keep {kept:.0%} of the score; "
             f"without them {left:.0%} is left "
             f"(score {float(scores.full[example]):.4g}, baseline {float(scores.baseline[example]):.4g}, "
-            f"kept {float(scores.kept[example]):.4g}, removed {float(scores.removed[example]):.4g}).{again} "
-            f"{self.status[example].value}"
+            f"kept {float(scores.kept[example]):.4g}, removed {float(scores.removed[example]):.4g})."
+            f"{again}{often} {self.status[example].value}"
         )
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -348,3 +361,12 @@ def join(parts: Sequence[Explanation]) -> Explanation:
         if f.name not in stays
     }
     return replace(parts[0], **columns)
+
+
+def first_restart(explanation: Explanation, n_restarts: int) -> Explanation:
+    """The explanation of the first block of rows, with what the others selected."""
+    n = len(explanation) // n_restarts
+    values = {f.name: first_rows(getattr(explanation, f.name), n, f.name) for f in fields(Explanation)}
+    spent = explanation.n_evaluations.reshape(n_restarts, n).sum(0)
+    selected = explanation.selected.reshape(n_restarts, n, -1)
+    return Explanation(**{**values, "n_evaluations": spent, "restarts": Restarts(selected)})

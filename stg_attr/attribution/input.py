@@ -25,8 +25,7 @@ from stg_attr.objective import Hybrid, Objective, Sparsity, Sweep
 from stg_attr.solve import Estimator, Reparameterized, Solver
 
 from .arguments import Baselines, Effort, Inputs, checked_inputs
-from .case import Case
-from .explanation import Explanation, Status, join
+from .explanation import Explanation, Status, first_restart, join
 from .model import module_of, undisturbed
 from .probe import Probe
 from .reading import read
@@ -152,10 +151,14 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         internal_batch_size: int | None = None,
         seed: int = 0,
         show_progress: bool = False,
+        n_restarts: int = 1,
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
 
         The budget curve, and the removal of the selected features, are measured by some more evaluations.
+
+        `n_restarts` solves with the noise of so many seeds, from `seed` on, go into one batch. The first is
+        reported; `Explanation.restarts` says how often each feature was selected.
 
         Returns:
             Attributions, gates, measured scores, curve, status and counts.
@@ -165,7 +168,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         """
         return self._solve(
             inputs, baselines, target, additional_forward_args, feature_mask,
-            Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed), show_progress,
+            Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed, n_restarts),
+            show_progress,
             with_curve=True,
         )  # fmt: skip
 
@@ -215,7 +219,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             with _progress(f"{self.get_name()} attribution", total, show_progress) as bar:
                 parts: list[Explanation] = []
                 for rows in probe.shards():
-                    part = self._solve_rows(probe.case(rows), effort, with_curve, bar)
+                    part = self._solve_rows(probe, rows, effort, with_curve, bar)
                     if parts and Status.INTERRUPTED in parts[-1].status:
                         part = replace(part, status=(Status.INTERRUPTED,) * len(part))
                     if Status.INTERRUPTED in part.status:  # the rest gets one step, and says so
@@ -230,7 +234,11 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             )
             return explanation.to(home, single=isinstance(inputs, Tensor))
 
-    def _solve_rows(self, case: Case, effort: Effort, with_curve: bool, bar: tqdm[Any]) -> Explanation:
+    def _solve_rows(
+        self, probe: Probe, rows: slice, effort: Effort, with_curve: bool, bar: tqdm[Any]
+    ) -> Explanation:
+        several = effort.n_restarts > 1
+        case = probe.case(probe.repeated(rows, effort.n_restarts) if several else rows)
         solver = Solver(
             self.gates,
             self.sparsity,
@@ -240,11 +248,13 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             effort.samples(self.objective.n_views),
             case.samples_per_call,
             effort.seed,
+            effort.n_restarts,
         )
         solution = solver.fit(
             case.loss, case.blend.groups, case.batch, case.reference_order, case.blend.dtype, bar.update
         )
-        return read(case, solution, solver, with_curve)
+        explanation = read(case, solution, solver, with_curve)
+        return first_restart(explanation, effort.n_restarts) if several else explanation
 
     def _check_parts(self) -> None:
         if not callable(self.forward_func):

@@ -51,6 +51,10 @@ class Probe:
         batch = len(self.blend.inputs[0])
         return (slice(i, i + self.rows_together) for i in range(0, batch, self.rows_together))
 
+    def repeated(self, rows: slice, times: int) -> Tensor:
+        """Rows again and again, block by block, long [times * rows]."""
+        return torch.arange(len(self.blend.inputs[0]))[rows].repeat(times)
+
     def undisturbed(self) -> AbstractContextManager[None]:
         """The context in which the model is asked: the caller's state is put back at its end."""
         return undisturbed(self.forward, self.device, self.seed)

@@ -88,6 +88,7 @@ def minimal(explanation: Explanation, retain: float) -> Explanation:
         scores=scores,
         curve=curve,
         n_evaluations=explanation.n_evaluations + evaluations,
+        restarts=None,
     )
 
 

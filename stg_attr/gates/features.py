@@ -159,9 +159,10 @@ class FeatureGroups:
         return image_neighbours(self.index, self.n_gates)
 
     def noise(self, uniform: Tensor) -> Tensor:
-        """Hand each gate its noise variable: [samples, 1, gates] -> [samples, 1 or batch, gates]."""
-        order = self.noise_order
-        return uniform.expand(-1, order.shape[0], -1).gather(2, order.expand(uniform.shape[0], -1, -1))
+        """Hand each gate its noise variable: [samples, 1 or batch, gates] -> [samples, 1 or batch, gates]."""
+        rows = max(uniform.shape[1], self.noise_order.shape[0])
+        order = self.noise_order.expand(uniform.shape[0], rows, -1)
+        return uniform.expand(-1, rows, -1).gather(2, order)
 
 
 def _running_masks(inputs: Sequence[Tensor]) -> list[Tensor]:

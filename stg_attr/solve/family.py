@@ -31,7 +31,7 @@ def shift_to_budget(gates: GateDistribution, parameter: Tensor, exists: Tensor, 
         gates: distribution of the gates.
         parameter: [batch, gates].
         exists: which gates there are, bool [batch or 1, gates].
-        budget: [samples], in (0, 1).
+        budget: in (0, 1), [samples], or [samples, 1 or batch] where examples differ.
 
     Returns:
         [samples, batch, 1].
@@ -50,6 +50,7 @@ def shift_to_budget(gates: GateDistribution, parameter: Tensor, exists: Tensor, 
         dim=1,
     )
     typical = gates.parameter_at(means.clamp(1e-6, 1 - 1e-6))
+    budget = budget if budget.dim() == 1 else budget.T
     wanted = gates.parameter_at(budget.clamp(0.01, 0.99)).expand(len(parameter), -1).contiguous()
     above = torch.searchsorted(typical, wanted).clamp(1, _SHIFTS - 1)  # [batch, samples]
     below = above - 1
