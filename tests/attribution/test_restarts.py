@@ -134,9 +134,8 @@ def test_interruptions_reach_all_restarts(x):
 def test_noise_tells_apart_features_that_stand_in_for_each_other():
     """Which of two equal features is selected is chance, and is reported as such."""
     x = torch.ones(1, 3)
-    explanation = StochasticGates(lambda x: torch.maximum(x[:, 0], x[:, 1]) * x[:, 2], objective=Preserve()).explain(
-        x, n_restarts=24, n_steps=6
-    )  # fmt: skip
+    stg = StochasticGates(lambda x: torch.maximum(x[:, 0], x[:, 1]) * x[:, 2], objective=Preserve())
+    explanation = stg.explain(x, n_restarts=24, n_steps=6)
     frequency = explanation.restarts.frequency[0]
     assert float(frequency[2]) == 1.0
     assert float(frequency[0] + frequency[1]) == pytest.approx(1.0)
