@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,9 @@ from torch import nn
 
 __all__ = ["module_of", "undisturbed"]
 
+# torch's random generator and a model's hooks exist once for all threads; a model may explain its own parts
+_ONE_THREAD_AT_A_TIME = threading.RLock()
+
 
 def module_of(forward: Callable[..., Any]) -> nn.Module | None:
     owner = getattr(forward, "__self__", forward)
@@ -20,10 +24,18 @@ def module_of(forward: Callable[..., Any]) -> nn.Module | None:
 
 @contextlib.contextmanager
 def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) -> Iterator[None]:
-    """Gradients on, whatever the caller's mode is, and the caller's random state put back afterwards."""
+    """Gradients on, whatever the caller's mode is, and the caller's random state put back afterwards.
+
+    Solves in several threads of one process take turns.
+    """
     _warn_about_training_mode(forward)
     devices = [device] if device.type == "cuda" else []
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices):
+    with (
+        _ONE_THREAD_AT_A_TIME,
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.random.fork_rng(devices),
+    ):
         torch.default_generator.manual_seed(seed % 2**63)  # for models that draw noise of their own
         if devices:
             torch.cuda.manual_seed(seed % 2**63)

@@ -35,6 +35,16 @@ def test_restarts_are_the_solves_of_the_next_seeds(x, sparsity, objective):
     assert several.n_evaluations.tolist() == sum(e.n_evaluations for e in alone).tolist()
 
 
+def test_references_and_examples_that_settle_early_are_the_same_too(x):
+    references = torch.randn(40, 6, generator=torch.Generator().manual_seed(2))
+    stg = StochasticGates(net())
+    several = stg.explain(x, references, n_restarts=3, n_steps=30)
+    alone = [stg.explain(x, references, seed=i, n_steps=30) for i in range(3)]
+    assert bool(several.loss_trace.isnan().any()), "an example settles"
+    assert torch.equal(several.restarts.selected, torch.stack([e.selected for e in alone]))
+    assert several.n_evaluations.tolist() == sum(e.n_evaluations for e in alone).tolist()
+
+
 def test_shards_masks_and_arguments_go_along_with_their_examples(x):
     mask = torch.tensor([[0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 1, -1]])
     factor = torch.tensor([1.0, 2.0, 3.0])
