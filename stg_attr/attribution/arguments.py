@@ -8,7 +8,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
-from stg_attr.gates import Baseline
+from stg_attr.gates import Baseline, unusual
 
 __all__ = ["Baselines", "Effort", "Inputs", "checked_inputs"]
 
@@ -64,6 +64,14 @@ def checked_inputs(inputs: Inputs) -> tuple[Tensor, ...]:
             found=str(found),
             mend="Convert arrays with torch.as_tensor(...), and lists to a tuple of tensors.",
         )
+    for i, x in enumerate(given):
+        if unusual(x):
+            raise ArgumentError(
+                f"input {i}",
+                expected="a dense tensor with values",
+                found=str(unusual(x)),
+                mend="Convert it, for example with .to_dense() or .float().",
+            )
     sizes = [x.shape[0] if x.dim() else 0 for x in given]
     if len(set(sizes)) > 1:
         raise ArgumentError(

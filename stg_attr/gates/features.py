@@ -13,6 +13,7 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError
 
 from .neighbours import image_neighbours
+from .tensors import unusual
 
 __all__ = ["FeatureGroups"]
 
@@ -199,6 +200,13 @@ def _checked_mask(mask: Tensor, x: Tensor, i: int) -> Tensor:
             expected="a tensor of integers",
             found=str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__,
             mend="Convert it with mask.long(), after rounding if it holds fractions.",
+        )
+    if unusual(mask):
+        raise ArgumentError(
+            what,
+            expected="a dense tensor of integers",
+            found=str(unusual(mask)),
+            mend="Convert it, for example with .to_dense().",
         )
     mask = mask.to(x.device, torch.long)
     if mask.numel() and int(mask.min()) < UNGATED:

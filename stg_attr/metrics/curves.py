@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stg_attr.attribution.arguments import Baselines, Inputs, checked_inputs
+from stg_attr.attribution.arguments import Baselines, Effort, Inputs, checked_inputs
 from stg_attr.attribution.case import Case
 from stg_attr.attribution.model import undisturbed
 from stg_attr.attribution.scoring import Scorer, Target, as_index
@@ -152,6 +152,7 @@ def budget_curves(
         (tensor([[0., 3., 4.]]), tensor([[4., 1., 0.]]))
     """
     given = checked_inputs(inputs)
+    Effort(1, None, perturbations_per_eval, None, seed)  # which checks them
     shares = _shares(n_points, budgets)
     groups = FeatureGroups.from_mask(feature_mask, given)
     ranking = Ranking.of(*_ranked(attributions, given, groups, seed))
@@ -222,7 +223,7 @@ def _ranked(
             mend="See why the method returned them before they are judged.",
         )
     means = groups.reduce(given)
-    noise = torch.rand(means.shape[1], generator=torch.Generator().manual_seed(seed)).argsort()
+    noise = torch.rand(means.shape[1], generator=torch.Generator().manual_seed(seed % 2**63)).argsort()
     order = noise.to(means.device)
     shuffled = means[:, order].argsort(dim=1, stable=True).argsort(1)
     places = torch.empty_like(shuffled).scatter_(1, order.expand_as(shuffled), shuffled)
