@@ -7,12 +7,12 @@ import json
 from os import PathLike
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
 
+from ._consistency import check_consistent
 from .explanation import Explanation
 from .records import Curve, Restarts, Scores, Status
 
@@ -72,7 +72,7 @@ def load(path: str | PathLike[str]) -> Explanation:
             text: dict[str, Any] = json.loads((file.metadata() or {})["stg_attr"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         return _assembled(text, tensors)
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise ArgumentError(
             "path",
             expected=f"a file written by Explanation.save, version {_VERSION}",
@@ -106,6 +106,6 @@ def _assembled(text: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
             values[field.name] = tensors[field.name]
     if text["single"]:
         (values["attributions"],) = values["attributions"]
-    if torch.is_tensor(values["log_alpha"]) and len(values["status"]) != len(values["log_alpha"]):
-        raise ValueError("the number of examples differs between tensors and text")
-    return Explanation(**values)
+    explanation = Explanation(**values)
+    check_consistent(explanation)
+    return explanation
