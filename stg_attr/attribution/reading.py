@@ -40,7 +40,7 @@ def read(case: Case, solution: Solution, solver: Solver, with_curve: bool) -> Ex
     if case.objective.fidelity.either_direction:
         ranking = ranking.promoted(selected, _use(solution, solver.gates))
     log_alpha = reported(ranking, selected, solver.gates)
-    log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
+    log_alpha = log_alpha.masked_fill(~visible, -torch.inf)  # what the model does not react to gets nothing
     probabilities = solver.gates.active_probability(log_alpha)
     scores, curve, fragile = evidence(case, ranking, count, with_curve)
     groups = case.blend.groups

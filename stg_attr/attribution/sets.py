@@ -95,8 +95,9 @@ def minimal(explanation: Explanation, retain: float) -> Explanation:
 def _minimal_rows(search: _Search, explanation: Explanation) -> tuple[Tensor, Tensor, Scores, Curve, Tensor]:
     """Selection, gate parameters, measured scores and curve, and evaluations of some examples."""
     selected = search.smallest(search.allowed)
-    ranking = Ranking.of(search.ranking.parameter, search.ranking.visible | selected).promoted(selected)
-    log_alpha = reported(ranking, selected, explanation.gates).masked_fill(~search.allowed, -torch.inf)
+    visible = search.ranking.visible | selected
+    ranking = Ranking.of(search.ranking.parameter, visible).promoted(selected)
+    log_alpha = reported(ranking, selected, explanation.gates).masked_fill(~visible, -torch.inf)
     scores, curve, _ = evidence(search.case, ranking, selected.sum(1), True)
     return selected, log_alpha, scores, curve, search.case.evaluations
 
@@ -208,11 +209,13 @@ class _Search:
     def begin(cls, explanation: Explanation, probe: Probe, rows: slice, retain: float) -> _Search:
         case = probe.case(rows)
         device = case.anchors.full.device
+        allowed = (explanation.feature_ids[rows].to(device) >= 0) & case.anchors.explainable.unsqueeze(1)
         log_alpha = explanation.log_alpha[rows].to(device)
-        allowed = log_alpha.isfinite() & case.anchors.explainable.unsqueeze(1)
-        visible = allowed & (explanation.influence[rows].to(device) > 0)
+        visible = allowed & log_alpha.isfinite()
+        last = log_alpha.masked_fill(~visible, 0.0).amin() - 1  # for gates that the solve saw no reaction to
+        ranking = Ranking.of(torch.where(visible, log_alpha, last), visible)
         everything = case.measure(allowed.unsqueeze(0)).share[0]
-        return cls(case, Ranking.of(log_alpha, visible), allowed, everything.clamp_max(retain))
+        return cls(case, ranking, allowed, everything.clamp_max(retain))
 
     def smallest(self, within: Tensor, give_up: bool = False) -> Tensor:
         """A set of which no member can be spared, bool [batch, gates].
@@ -228,12 +231,10 @@ class _Search:
 
     def _prefix(self, within: Tensor) -> Tensor:
         """A short beginning of the ranking that suffices if all of it does."""
-        finite = self.ranking.parameter.masked_fill(~self.allowed, 0.0)
-        last = finite.amin() - 1  # gates that the solve saw no reaction to come last
-        order = torch.where(self.ranking.visible, self.ranking.parameter, last)
         # thresholds may differ by example, while a family asks for one share
         family = SelectionFamily(
-            Ranking.of(order, within), lambda sets, of: self._share(sets, of) - self.threshold[of] + 1
+            Ranking.of(self.ranking.parameter, within),
+            lambda sets, of: self._share(sets, of) - self.threshold[of] + 1,
         )
         count = family.smallest_sufficient(1.0)
         return family.ranking.top(count.unsqueeze(1))[0]

@@ -79,9 +79,10 @@ def test_randomised_weights_change_the_attribution(net, objective):
     again = StochasticGates(net, objective=objective).attribute(
         x, rows(200, 3), target=torch.zeros(ROWS, dtype=torch.long), seed=1
     )
-    assert likeness(before, again) > 0.6
-    for n_layers in (1, 2, 3):
-        assert likeness(before, attributions(randomised(net, n_layers), objective)) < 0.4, n_layers
+    of_seeds = likeness(before, again)
+    for n_layers in (1, 2, 3):  # a new last layer still reads columns that the first ones pick
+        assert likeness(before, attributions(randomised(net, n_layers), objective)) < of_seeds - 0.1, n_layers
+    assert likeness(before, attributions(randomised(net, 3), objective)) < 0.3
 
 
 @each_objective
@@ -96,7 +97,7 @@ def test_permuted_labels_change_the_attribution(net, objective):
 def test_columns_that_the_model_ignores_get_nothing(net, objective):
     blind = copy.deepcopy(net)
     blind[0].weight[:, 5:] = 0.0
-    assert float(attributions(blind, objective)[:, 5:].max()) < 0.5
+    assert float(attributions(blind, objective)[:, 5:].max()) == 0.0
 
 
 @each_objective
