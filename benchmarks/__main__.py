@@ -1,10 +1,10 @@
-"""Command line of the benchmarks: `python run.py bench [digits | overhead | quality ...]`."""
+"""Command line of the benchmarks: `python run.py bench [digits | overhead | stability | quality ...]`."""
 
 from __future__ import annotations
 
 import sys
 
-from . import digits, overhead
+from . import digits, overhead, stability
 
 
 def main(arguments: list[str]) -> int:
@@ -16,10 +16,11 @@ def main(arguments: list[str]) -> int:
         from .quality.main import main as quality
 
         return quality(rest)
-    if name not in ("digits", "overhead"):
-        print(f"no benchmark {name!r}; there are digits, overhead and quality")
+    others = {"digits": digits, "overhead": overhead, "stability": stability}
+    if name not in others:
+        print(f"no benchmark {name!r}; there are {', '.join(others)} and quality")
         return 2
-    return {"digits": digits, "overhead": overhead}[name].main(rest)
+    return others[name].main(rest)
 
 
 if __name__ == "__main__":
