@@ -37,8 +37,13 @@ def read(case: Case, solution: Solution, solver: Solver, with_curve: bool) -> Ex
     count = torch.where(visible.any(1), solver.sparsity.n_open(family), 0)
     ranking = family.ranking
     selected = ranking.top(count.unsqueeze(1))[0]
-    if case.objective.fidelity.either_direction:
-        ranking = ranking.promoted(selected, _use(solution, solver.gates))
+    either = case.objective.fidelity.either_direction
+    ranking = ranking.promoted(
+        selected,
+        worth=_use(solution, solver.gates) if either else None,
+        # averages over all steps: where parameters of needed gates saturate, their order is chance
+        merit=solution.influence if either else solution.effect,
+    )
     log_alpha = reported(ranking, selected, solver.gates)
     log_alpha = log_alpha.masked_fill(~visible, -torch.inf)  # what the model does not react to gets nothing
     probabilities = solver.gates.active_probability(log_alpha)
