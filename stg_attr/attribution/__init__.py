@@ -5,6 +5,8 @@ from .input import StochasticGates
 from .layer import LayerStochasticGates
 from .llm import LLMStochasticGates
 from .named import NamedInputs
+from .records import Restarts
+from .sets import SufficientSets
 from .text import sentence_mask, token_mask, word_mask
 
 __all__ = [
@@ -13,9 +15,11 @@ __all__ = [
     "LLMStochasticGates",
     "LayerStochasticGates",
     "NamedInputs",
+    "Restarts",
     "Scores",
     "Status",
     "StochasticGates",
+    "SufficientSets",
     "sentence_mask",
     "token_mask",
     "word_mask",

@@ -7,19 +7,25 @@ import json
 from os import PathLike
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
 
-from .explanation import Curve, Explanation, Scores, Status
+from ._consistency import check_consistent
+from .explanation import Explanation
+from .records import Curve, Restarts, Scores, Status
 
 _VERSION = 2
 _GATES = {gate.__name__: gate for gate in (Bernoulli, BinaryConcrete, Gaussian)}
 _TUPLES = ("attributions", "feature_mask", "inputs", "baselines")
-_RECORDS: dict[str, type[Scores] | type[Curve]] = {"scores": Scores, "curve": Curve}
-_TEXT = ("status", "seed", "gates")
+_RECORDS: dict[str, type[Scores] | type[Curve] | type[Restarts]] = {
+    "scores": Scores,
+    "curve": Curve,
+    "restarts": Restarts,
+}
+_OPTIONAL = {"target": "target", "restarts": "restarts.selected"}  # and the tensor they need
+_ELSEWHERE = ("status", "seed", "gates", "probe")  # text, or never written
 
 
 def save(explanation: Explanation, path: str | PathLike[str]) -> None:
@@ -48,7 +54,7 @@ def _tensors(explanation: Explanation) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for field in dataclasses.fields(explanation):
         value = getattr(explanation, field.name)
-        if isinstance(value, (Scores, Curve)):
+        if isinstance(value, (Scores, Curve, Restarts)):
             tensors |= {f"{field.name}.{name}": part for name, part in vars(value).items()}
         elif isinstance(value, Tensor):
             tensors[field.name if field.name not in _TUPLES else f"{field.name}.0"] = value
@@ -66,7 +72,7 @@ def load(path: str | PathLike[str]) -> Explanation:
             text: dict[str, Any] = json.loads((file.metadata() or {})["stg_attr"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
         return _assembled(text, tensors)
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise ArgumentError(
             "path",
             expected=f"a file written by Explanation.save, version {_VERSION}",
@@ -85,9 +91,11 @@ def _assembled(text: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         "gates": _GATES[name](**settings),
     }
     for field in dataclasses.fields(Explanation):
-        if field.name in _TEXT:
+        if field.name in _ELSEWHERE:
             continue
-        if field.name in _RECORDS:
+        if _OPTIONAL.get(field.name, next(iter(tensors))) not in tensors:
+            values[field.name] = None
+        elif field.name in _RECORDS:
             record = _RECORDS[field.name]
             parts = {f.name: tensors[f"{field.name}.{f.name}"] for f in dataclasses.fields(record)}
             values[field.name] = record(**parts)
@@ -95,9 +103,9 @@ def _assembled(text: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
             n = sum(key.startswith(f"{field.name}.") for key in tensors)
             values[field.name] = tuple(tensors[f"{field.name}.{i}"] for i in range(n))
         else:
-            values[field.name] = tensors.get(field.name) if field.name == "target" else tensors[field.name]
+            values[field.name] = tensors[field.name]
     if text["single"]:
         (values["attributions"],) = values["attributions"]
-    if torch.is_tensor(values["log_alpha"]) and len(values["status"]) != len(values["log_alpha"]):
-        raise ValueError("the number of examples differs between tensors and text")
-    return Explanation(**values)
+    explanation = Explanation(**values)
+    check_consistent(explanation)
+    return explanation

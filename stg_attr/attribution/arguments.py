@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
-from stg_attr.gates import Baseline
+from stg_attr.gates import Baseline, unusual
 
 __all__ = ["Baselines", "Effort", "Gaps", "Given", "Inputs", "checked_inputs"]
 
@@ -26,17 +26,18 @@ _EVALUATIONS = 32  # model evaluations of an update whose n_samples is not given
 
 @dataclass(frozen=True)
 class Effort:
-    """How long a solve works, how much it puts into one call, and the seed of its noise."""
+    """How long a solve works, how much it puts into one call, its seed, and how often it is run."""
 
     n_steps: int
     n_samples: int | None
     perturbations_per_eval: int | None
     internal_batch_size: int | None
     seed: int
+    n_restarts: int = 1
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value is None and name not in ("n_steps", "seed"):
+            if value is None and name not in ("n_steps", "seed", "n_restarts"):
                 continue
             whole = isinstance(value, int) and not isinstance(value, bool)
             if not whole or (value < 1 and name != "seed"):
@@ -108,6 +109,14 @@ def checked_inputs(inputs: Inputs) -> tuple[Tensor, ...]:
             found=str(found),
             mend="Convert arrays with torch.as_tensor(...), and lists to a tuple of tensors.",
         )
+    for i, x in enumerate(given):
+        if unusual(x):
+            raise ArgumentError(
+                f"input {i}",
+                expected="a dense tensor with values",
+                found=str(unusual(x)),
+                mend="Convert it, for example with .to_dense() or .float().",
+            )
     sizes = [x.shape[0] if x.dim() else 0 for x in given]
     if len(set(sizes)) > 1:
         raise ArgumentError(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 import html
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,65 +15,19 @@ from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups, GateDistribution
 from stg_attr.solve import Ranking
 
+from .records import Curve, Restarts, Scores, Status, first_rows, joined, moved
+
 if TYPE_CHECKING:
     from os import PathLike
 
     import pandas as pd
 
+    from .probe import Probe
+    from .sets import SufficientSets
+
 __all__ = ["Curve", "Explanation", "Scores", "Status"]
 
-
-class Status(enum.Enum):
-    """How far an example's explanation can be trusted; the value is the sentence that says so."""
-
-    CONVERGED = "Converged: the selected features were the same when two thirds of the steps were done."
-    NOT_CONVERGED = "Not converged: the selected features still changed in the last third; raise n_steps."
-    NOTHING_TO_EXPLAIN = "Nothing to explain: the baseline scores the same as the input; choose another one."
-    BASELINE_HIGHER = (
-        "Read with care: the baseline scores higher than the input, so the features shown are those that "
-        "lower the score."
-    )
-    REFERENCE_DEPENDENT = (
-        "Read with care: the selected features keep the score on average, but nothing of it with some "
-        "reference; a fixed baseline, or Preserve(OutputMatch()), asks a clearer question."
-    )
-    NOT_FINITE = "The model returned NaN or inf for some blended inputs; those samples were left out."
-    INTERRUPTED = "Interrupted before the last step; this is what was learned until then."
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Measured scores of each example, all [batch], in the units of the model's output.
-
-    Attributes:
-        full: of the input, s(x).
-        baseline: of the baseline, or the mean over references, s(b).
-        kept: with only the selected features shown.
-        removed: with the selected features hidden.
-    """
-
-    full: Tensor
-    baseline: Tensor
-    kept: Tensor
-    removed: Tensor
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The measured budget curve: scores when only the top k features are kept, and when they are removed.
-
-    Attributes:
-        n_open: k, ascending, long [batch, points].
-        kept: score of what is kept (insertion), [batch, points].
-        removed: score of what is left (deletion), [batch, points].
-        retained: share of the output that the top k keep (with `Delete`: take away), as the objective reads
-            it, [batch, points].
-    """
-
-    n_open: Tensor
-    kept: Tensor
-    removed: Tensor
-    retained: Tensor
+_AS_WELL = 0.9  # retained score of what is not selected, from which on the evidence counts as redundant
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +37,8 @@ class Explanation:
     Attributes:
         attributions: active probability of each element's gate, in [0, 1], in the structure of the inputs;
             0 for elements that are never gated.
-        log_alpha: gate parameters as reported, [batch, gates]; -inf where an example has no such gate.
+        log_alpha: gate parameters as reported, [batch, gates]; -inf where an example has no such gate, or the
+            model did not react to it.
         active_probabilities: P(z > 0) at `log_alpha`, [batch, gates].
         selected: the features reported as needed, bool [batch, gates].
         influence: root mean square slope of the loss in each gate, [batch, gates]: the feature matters
@@ -104,6 +58,9 @@ class Explanation:
         gates: distribution of the gates.
         inputs: what was explained, one tensor per input.
         baselines: what closed gates show, the mean over references, one [1 or batch, ...] per input.
+        restarts: what several solves selected; None where only one was asked for, and after another reading.
+        probe: the model and its arguments, for `minimal` and `sufficient_sets`; None in what was loaded,
+            unpickled or copied, which is data only.
     """
 
     attributions: Tensor | tuple[Tensor, ...]
@@ -124,6 +81,12 @@ class Explanation:
     gates: GateDistribution
     inputs: tuple[Tensor, ...]
     baselines: tuple[Tensor, ...]
+    restarts: Restarts | None = None
+    probe: Probe | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the model, which may be large, private, or not picklable."""
+        return {**vars(self), "probe": None}
 
     def __len__(self) -> int:
         return len(self.status)
@@ -171,6 +134,11 @@ class Explanation:
         return self.scores.full - self.scores.removed
 
     @property
+    def redundant(self) -> Tensor:
+        """Whether what is not selected keeps 90 % of the score too, bool [batch]: see `sufficient_sets`."""
+        return self.remaining >= _AS_WELL
+
+    @property
     def converged(self) -> Tensor:
         """Whether each example's status is free of doubt, bool [batch]."""
         return torch.tensor([status is Status.CONVERGED for status in self.status])
@@ -187,7 +155,7 @@ class Explanation:
         attributions; 0 where nothing is gated.
         """
         largest = self.effect.abs().amax(1, keepdim=True)
-        return self._laid_out(self.effect / torch.where(largest > 0, largest, 1.0))
+        return self.laid_out(self.effect / torch.where(largest > 0, largest, 1.0))
 
     def to(self, device: torch.device, *, single: bool | None = None) -> Explanation:
         """The same explanation on another device.
@@ -196,10 +164,10 @@ class Explanation:
             device: where its tensors go.
             single: attributions as one tensor instead of a tuple of one; None leaves them.
         """
-        moved = {f.name: _moved(getattr(self, f.name), device) for f in fields(self)}
+        values = {f.name: moved(getattr(self, f.name), device) for f in fields(self)}
         if single:
-            moved["attributions"] = moved["attributions"][0]
-        return Explanation(**moved)
+            values["attributions"] = values["attributions"][0]
+        return Explanation(**values)
 
     def at(self, *, budget: float | None = None, retain: float | None = None) -> Explanation:
         """The same solve read at another sparsity; the model is not run again.
@@ -240,7 +208,7 @@ class Explanation:
     def _read_at(self, point: Tensor) -> Explanation:
         """Read the curve at one point for each example, long [batch]."""
         index = point.unsqueeze(1)
-        visible = (self.influence > 0) & self.log_alpha.isfinite()
+        visible = self.log_alpha.isfinite()
         ranking = Ranking.of(self.log_alpha, visible)
         selected = ranking.top(self.curve.n_open.gather(1, index))[0]
         half = self.gates.parameter_at(torch.tensor(0.5, dtype=self.log_alpha.dtype))
@@ -254,20 +222,54 @@ class Explanation:
         )
         return replace(
             self,
-            attributions=self._laid_out(probabilities),
+            attributions=self.laid_out(probabilities),
             log_alpha=log_alpha,
             active_probabilities=probabilities,
             selected=selected,
             scores=scores,
+            restarts=None,
         )
 
-    def _laid_out(self, values: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def laid_out(self, values: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """One value per gate, [batch, gates], in the structure and shape of the inputs; 0 where not gated."""
         groups = FeatureGroups.from_columns(self.feature_mask, self.feature_ids)
-        laid_out = lay_out(values, groups, self.inputs)
-        return laid_out if isinstance(self.attributions, tuple) else laid_out[0]
+        parts = lay_out(values, groups, self.inputs)
+        return parts if isinstance(self.attributions, tuple) else parts[0]
+
+    def minimal(self, retain: float = 0.9) -> Explanation:
+        """The same explanation with a minimal selection, certified by running the model.
+
+        The selection achieves `retain` (or what all features together do, if that is less), and without any
+        single one of its features it does not. Every claim is measured by a forward on the hard selection.
+
+        Args:
+            retain: share of the output to keep (with `Delete`: to take away), in (0, 1].
+
+        Raises:
+            ArgumentError: `retain` is outside its range, or the explanation was loaded, unpickled or copied.
+        """
+        from .sets import minimal
+
+        return minimal(self, retain)
+
+    def sufficient_sets(self, retain: float = 0.9, n_sets: int = 4) -> SufficientSets:
+        """Several different small sets of features that each suffice, where the evidence is redundant.
+
+        Args:
+            retain: share of the output that each keeps (with `Delete`: takes away), in (0, 1].
+            n_sets: how many to look for at most.
+
+        Raises:
+            ArgumentError: as for `minimal`, or `n_sets` is below 1.
+        """
+        from .sets import sufficient_sets
+
+        return sufficient_sets(self, retain, n_sets)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per example and feature: id, active probability, log_alpha, influence, effect, selected.
+
+        After restarts also how often it was selected, with the 95 % interval.
 
         Needs pandas.
         """
@@ -277,6 +279,10 @@ class Explanation:
         names = {"feature": "feature_ids", "active_probability": "active_probabilities"}
         columns = ("feature", "active_probability", "log_alpha", "influence", "effect", "selected")
         values = {name: getattr(self, names.get(name, name))[example, column].cpu() for name in columns}
+        if self.restarts is not None:
+            low, high = self.restarts.interval()
+            often = {"frequency": self.restarts.frequency, "frequency_low": low, "frequency_high": high}
+            values |= {name: value[example, column].cpu() for name, value in often.items()}
         return pd.DataFrame({"example": example.cpu(), **values})
 
     def __repr__(self) -> str:
@@ -297,13 +303,18 @@ class Explanation:
     def describe(self, example: int = 0) -> str:
         """The evidence of one example as a sentence."""
         n = int((self.feature_ids[example] >= 0).sum())
+        again = " The rest suffices as well: see sufficient_sets." if bool(self.redundant[example]) else ""
         scores, kept, left = self.scores, float(self.retained[example]), float(self.remaining[example])
+        often = ""
+        if self.restarts is not None:
+            agreement = float(self.restarts.agreement[example])
+            often = f" The selections of {len(self.restarts)} restarts overlap by {agreement:.0%}."
         return (
             f"{int(self.n_selected[example])} of {n} features keep {kept:.0%} of the score; "
             f"without them {left:.0%} is left "
             f"(score {float(scores.full[example]):.4g}, baseline {float(scores.baseline[example]):.4g}, "
-            f"kept {float(scores.kept[example]):.4g}, removed {float(scores.removed[example]):.4g}). "
-            f"{self.status[example].value}"
+            f"kept {float(scores.kept[example]):.4g}, removed {float(scores.removed[example]):.4g})."
+            f"{again}{often} {self.status[example].value}"
         )
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -337,16 +348,6 @@ def attribution_dtype(x: Tensor) -> torch.dtype:
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
-def _moved(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().to(device)
-    if isinstance(value, (Scores, Curve)):
-        return type(value)(*(getattr(value, f.name).to(device) for f in fields(value)))
-    if isinstance(value, tuple):
-        return tuple(_moved(part, device) for part in value)
-    return value
-
-
 def join(parts: Sequence[Explanation]) -> Explanation:
     """One explanation from those of consecutive parts of a batch.
 
@@ -354,28 +355,19 @@ def join(parts: Sequence[Explanation]) -> Explanation:
     """
     if len(parts) == 1:
         return parts[0]
-    stays = ("seed", "gates", "inputs", "baselines", "feature_mask")
-    joined = {
-        f.name: _joined([getattr(part, f.name) for part in parts], f.name)
+    stays = ("seed", "gates", "inputs", "baselines", "feature_mask", "probe")
+    columns = {
+        f.name: joined([getattr(part, f.name) for part in parts], f.name)
         for f in fields(Explanation)
         if f.name not in stays
     }
-    return replace(parts[0], **joined)
+    return replace(parts[0], **columns)
 
 
-def _joined(values: list[Any], name: str = "") -> Any:
-    first = values[0]
-    if first is None:
-        return None
-    if isinstance(first, (Scores, Curve)):
-        columns = {f.name: _joined([getattr(value, f.name) for value in values]) for f in fields(first)}
-        return type(first)(**columns)
-    if name == "status":
-        return tuple(status for value in values for status in value)
-    if isinstance(first, tuple):
-        return tuple(_joined(list(column)) for column in zip(*values, strict=True))
-    if name == "loss_trace":  # shorter where a part was interrupted
-        steps = max(len(value) for value in values)
-        gaps = [value.new_full((steps - len(value), value.shape[1]), torch.nan) for value in values]
-        return torch.cat([torch.cat(pair) for pair in zip(values, gaps, strict=True)], 1)
-    return torch.cat(values)
+def first_restart(explanation: Explanation, n_restarts: int) -> Explanation:
+    """The explanation of the first block of rows, with what the others selected."""
+    n = len(explanation) // n_restarts
+    values = {f.name: first_rows(getattr(explanation, f.name), n, f.name) for f in fields(Explanation)}
+    spent = explanation.n_evaluations.reshape(n_restarts, n).sum(0)
+    selected = explanation.selected.reshape(n_restarts, n, -1)
+    return Explanation(**{**values, "n_evaluations": spent, "restarts": Restarts(selected)})

@@ -25,11 +25,11 @@ from stg_attr.objective import Hybrid, Objective, Sparsity, Sweep
 from stg_attr.solve import Estimator, Reparameterized, Solver
 
 from .arguments import Baselines, Effort, Gaps, Given, Inputs, checked_inputs
-from .case import Case
-from .explanation import Explanation, Status, join
+from .explanation import Explanation, Status, first_restart, join
 from .model import module_of, undisturbed
+from .probe import Probe
 from .reading import read
-from .scoring import Scorer, Target, as_index
+from .scoring import Target, as_index
 
 __all__ = ["StochasticGates"]
 
@@ -152,10 +152,14 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         internal_batch_size: int | None = None,
         seed: int = 0,
         show_progress: bool = False,
+        n_restarts: int = 1,
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
 
         The budget curve, and the removal of the selected features, are measured by some more evaluations.
+
+        `n_restarts` solves with the noise of so many seeds, from `seed` on, go into one batch. The first is
+        reported; `Explanation.restarts` says how often each feature was selected.
 
         Returns:
             Attributions, gates, measured scores, curve, status and counts; without the inputs that are None.
@@ -165,7 +169,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         """
         return self._solve(
             inputs, baselines, target, additional_forward_args, feature_mask,
-            Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed), show_progress,
+            Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed, n_restarts),
+            show_progress,
             with_curve=True,
         )  # fmt: skip
 
@@ -201,16 +206,22 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             groups = FeatureGroups.from_mask(masks, moved)
             self._check_estimator(moved, groups)
             whole = Blend(moved, as_references(gaps.without(baselines), moved), groups)
-            forward = gaps.filled(self.forward_func)
-            batch = len(given[0])
-            size = min(effort.internal_batch_size or batch, batch)
-            starts = range(0, batch, size)
-            total = len(starts) * effort.n_steps
+            probe = Probe(
+                gaps.filled(self.forward_func),
+                arguments,
+                self.objective,
+                whole,
+                index,
+                device,
+                effort.internal_batch_size or len(given[0]),
+                effort.perturbations_per_eval,
+                effort.seed,
+            )
+            total = len(list(probe.shards())) * effort.n_steps
             with _progress(f"{self.get_name()} attribution", total, show_progress) as bar:
                 parts: list[Explanation] = []
-                for i in starts:
-                    rows = slice(i, i + size)
-                    part = self._solve_rows(forward, whole, rows, index, arguments, effort, with_curve, bar)
+                for rows in probe.shards():
+                    part = self._solve_rows(probe, rows, effort, with_curve, bar)
                     if parts and Status.INTERRUPTED in parts[-1].status:
                         part = replace(part, status=(Status.INTERRUPTED,) * len(part))
                     if Status.INTERRUPTED in part.status:  # the rest gets one step, and says so
@@ -221,29 +232,15 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 inputs=moved,
                 feature_mask=groups.index,
                 baselines=tuple(_mean(reference) for reference in whole.references),
+                probe=replace(probe, blend=whole.to(home)),
             )
             return explanation.to(home, single=isinstance(inputs, Tensor))
 
     def _solve_rows(
-        self,
-        forward: Callable[..., Any],
-        whole: Blend,
-        rows: slice,
-        index: Tensor | None,
-        arguments: tuple[Any, ...],
-        effort: Effort,
-        with_curve: bool,
-        bar: tqdm[Any],
+        self, probe: Probe, rows: slice, effort: Effort, with_curve: bool, bar: tqdm[Any]
     ) -> Explanation:
-        blend = whole.rows(rows)
-        scorer = Scorer(forward, arguments, len(whole.inputs[0]), rows)
-        case = Case(
-            blend,
-            scorer,
-            self.objective,
-            index[rows] if index is not None and len(index) > 1 else index,
-            effort.perturbations_per_eval,
-        )
+        several = effort.n_restarts > 1
+        case = probe.case(probe.repeated(rows, effort.n_restarts) if several else rows)
         solver = Solver(
             self.gates,
             self.sparsity,
@@ -253,11 +250,13 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             effort.samples(self.objective.n_views),
             case.samples_per_call,
             effort.seed,
+            effort.n_restarts,
         )
         solution = solver.fit(
-            case.loss, blend.groups, case.batch, case.reference_order, blend.dtype, bar.update
+            case.loss, case.blend.groups, case.batch, case.reference_order, case.blend.dtype, bar.update
         )
-        return read(case, solution, solver, with_curve)
+        explanation = read(case, solution, solver, with_curve)
+        return first_restart(explanation, effort.n_restarts) if several else explanation
 
     def _check_parts(self) -> None:
         if not callable(self.forward_func):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,9 @@ import torch
 from torch import nn
 
 __all__ = ["differentiable_recurrence", "disturbing_layers", "module_of", "undisturbed"]
+
+# torch's random generator and a model's hooks exist once for all threads; a model may explain its own parts
+_ONE_THREAD_AT_A_TIME = threading.RLock()
 
 
 def module_of(forward: Callable[..., Any]) -> nn.Module | None:
@@ -23,10 +27,14 @@ def module_of(forward: Callable[..., Any]) -> nn.Module | None:
 
 @contextlib.contextmanager
 def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) -> Iterator[None]:
-    """Gradients on, whatever the caller's mode is, and the caller's random state put back afterwards."""
+    """Gradients on, whatever the caller's mode is, and the caller's random state put back afterwards.
+
+    Solves in several threads of one process take turns.
+    """
     _warn_about_training_mode(forward)
     devices = [device] if device.type == "cuda" else []
     with (
+        _ONE_THREAD_AT_A_TIME,
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.random.fork_rng(devices),

@@ -14,7 +14,7 @@ from stg_attr.solve import Ranking, SelectionFamily, Solution, Solver
 from .case import Case
 from .explanation import Curve, Explanation, Scores, Status, lay_out
 
-__all__ = ["read"]
+__all__ = ["evidence", "read", "reported"]
 
 _CURVE_POINTS = 12  # counts of open gates, spread geometrically, at which every curve is measured
 _ALIKE = 0.8  # selections that overlap by this share (Jaccard) count as the same
@@ -37,12 +37,17 @@ def read(case: Case, solution: Solution, solver: Solver, with_curve: bool) -> Ex
     count = torch.where(visible.any(1), solver.sparsity.n_open(family), 0)
     ranking = family.ranking
     selected = ranking.top(count.unsqueeze(1))[0]
-    if case.objective.fidelity.either_direction:
-        ranking = ranking.promoted(selected, _use(solution, solver.gates))
-    log_alpha = _reported(ranking, selected, solver.gates)
-    log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
+    either = case.objective.fidelity.either_direction
+    ranking = ranking.promoted(
+        selected,
+        worth=_use(solution, solver.gates) if either else None,
+        # averages over all steps: where parameters of needed gates saturate, their order is chance
+        merit=solution.influence if either else solution.effect,
+    )
+    log_alpha = reported(ranking, selected, solver.gates)
+    log_alpha = log_alpha.masked_fill(~visible, -torch.inf)  # what the model does not react to gets nothing
     probabilities = solver.gates.active_probability(log_alpha)
-    scores, curve, fragile = _evidence(case, ranking, count, with_curve)
+    scores, curve, fragile = evidence(case, ranking, count, with_curve)
     groups = case.blend.groups
     return Explanation(
         attributions=lay_out(probabilities, groups, case.blend.inputs),
@@ -72,12 +77,13 @@ def _use(solution: Solution, gates: GateDistribution) -> Tensor:
     return solution.influence.log() + odds
 
 
-def _reported(ranking: Ranking, selected: Tensor, gates: GateDistribution) -> Tensor:
+def reported(ranking: Ranking, selected: Tensor, gates: GateDistribution) -> Tensor:
+    """Parameters shifted until the selected gates are more likely open than closed, [batch, gates]."""
     half = gates.parameter_at(torch.tensor(0.5, dtype=ranking.parameter.dtype))
     return ranking.at(selected, half.to(ranking.parameter.device))
 
 
-def _evidence(case: Case, ranking: Ranking, count: Tensor, with_curve: bool) -> tuple[Scores, Curve, Tensor]:
+def evidence(case: Case, ranking: Ranking, count: Tensor, with_curve: bool) -> tuple[Scores, Curve, Tensor]:
     """Measured scores and curve, and whether the selection achieves nothing with some reference, [batch]."""
     anchors = case.anchors
     if not with_curve:

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
+from stg_attr.gates import unusual
 
 __all__ = ["Scorer", "Target", "as_index", "goes_along", "resolve_target"]
 
 #: What to explain, as captum takes it: a class, a position in an output of several dimensions, or one of
 #: these per example; None for the predicted class.
 Target: TypeAlias = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
+
+_LARGEST = 2**63  # beyond it, no tensor holds an index
 
 
 class Scorer:
@@ -25,7 +28,7 @@ class Scorer:
         forward: takes the inputs and the additional arguments, returns [rows, ...].
         arguments: additional arguments; tensors with `batch` rows go along with their examples.
         batch: number of examples.
-        rows: those of the examples that are scored; None for all.
+        rows: those of the examples that are scored, long if not a slice; None for all.
     """
 
     def __init__(
@@ -33,7 +36,7 @@ class Scorer:
         forward: Callable[..., Any],
         arguments: tuple[Any, ...],
         batch: int,
-        rows: slice | None = None,
+        rows: slice | Tensor | None = None,
     ) -> None:
         rows = slice(None) if rows is None else rows
         self._forward = forward
@@ -42,7 +45,7 @@ class Scorer:
             _differentiable(argument[rows] if go_along else argument)
             for argument, go_along in zip(arguments, self._go_along, strict=True)
         ]
-        self._batch = len(range(batch)[rows])
+        self._batch = len(range(batch)[rows]) if isinstance(rows, slice) else len(rows)
         self.target: Tensor | None = None
         self.one_row_per_call = False
         self.evaluations = torch.zeros(self._batch, dtype=torch.long)
@@ -112,11 +115,11 @@ def _differentiable(argument: Any) -> Any:
 
 def _checked_output(output: Any, rows: int, scalar_allowed: bool) -> Tensor:
     mend = "Return one row of outputs per input row; wrap the model in a function if it returns more."
-    if not isinstance(output, Tensor) or output.is_complex():
+    if not isinstance(output, Tensor) or unusual(output) or output.is_complex():
         raise ArgumentError(
             "forward_func",
             expected="a tensor of real numbers as output",
-            found=str(output.dtype) if isinstance(output, Tensor) else type(output).__name__,
+            found=_kind(output),
             mend=f"{mend} For plain numbers use captum's KernelShap, until ScoreFunction is released.",
         )
     if output.dim() == 0 and rows == 1 and scalar_allowed:
@@ -129,6 +132,12 @@ def _checked_output(output: Any, rows: int, scalar_allowed: bool) -> Tensor:
             mend=mend,
         )
     return output
+
+
+def _kind(output: Any) -> str:
+    if isinstance(output, Tensor):
+        return unusual(output) or str(output.dtype)
+    return type(output).__name__
 
 
 def as_index(target: Target, batch: int) -> Tensor | None:
@@ -206,6 +215,9 @@ def _own_prediction(output: Tensor) -> Tensor | None:
 
 
 def _tensor_as_index(target: Tensor) -> Tensor:
+    odd = unusual(target)
+    if odd:
+        raise _wrong_type(odd)
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise _wrong_type(str(target.dtype))
     if target.dim() > 2:
@@ -233,9 +245,12 @@ def _as_tuple(entry: Any) -> tuple[int, ...]:
     if isinstance(entry, tuple):
         return tuple(index for part in entry for index in _as_tuple(part))
     try:
-        return (operator.index(entry),)
+        index = operator.index(entry)
     except TypeError:
         raise _wrong_type(type(entry).__name__) from None
+    if not -_LARGEST <= index < _LARGEST:
+        raise _wrong_type(str(index), "Classes count from 0.")
+    return (index,)
 
 
 def _wrong_type(found: str, mend: str = "Convert it with int(...) or .long().") -> ArgumentError:

@@ -6,6 +6,7 @@ from .distributions import Bernoulli, BinaryConcrete, GateDistribution, Gaussian
 from .features import FeatureGroups
 from .masks import column_mask, default_masks, grid_mask, pixel_mask, position_mask, superpixel_mask
 from .modules import BinaryConcreteStochasticGates, GaussianStochasticGates
+from .tensors import unusual
 
 __all__ = [
     "Baseline",
@@ -26,4 +27,5 @@ __all__ = [
     "position_mask",
     "references",
     "superpixel_mask",
+    "unusual",
 ]

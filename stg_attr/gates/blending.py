@@ -11,6 +11,7 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError
 
 from .features import FeatureGroups
+from .tensors import unusual
 
 __all__ = ["Baseline", "Blend", "ReferenceSet", "as_references"]
 
@@ -91,6 +92,13 @@ def _references(baseline: Baseline | None, x: Tensor, i: int) -> Tensor:
         reference = _computed(baseline, x, what)
     else:
         raise _wrong_type(what, baseline, "a number, a tensor, a ReferenceSet or a function of the input")
+    if unusual(reference):
+        raise ArgumentError(
+            what,
+            expected="dense tensors with values",
+            found=str(unusual(reference)),
+            mend="Convert it, for example with .to_dense() or .float().",
+        )
     _check_shape(reference, x, what)
     return _converted(reference, x, what)
 
@@ -151,7 +159,7 @@ def _check_shape(reference: Tensor, x: Tensor, what: str) -> None:
         raise ArgumentError(
             what,
             expected=f"one example of shape {tuple(x.shape[1:])}, or 1, {x.shape[0]} or many of them",
-            found=str(tuple(reference.shape[1:] if reference.shape[0] == 1 else reference.shape)),
+            found=str(tuple(reference.shape[1:] if reference.shape[:1] == (1,) else reference.shape)),
             mend="Give it the shape of the input, with a leading dimension of 1 or of the batch size.",
         )
 
@@ -189,6 +197,13 @@ class Blend:
             tuple(r[:, rows] if r.shape[1] == batch else r for r in self.references),
             self.groups.rows(rows),
         )
+
+    def to(self, device: torch.device) -> Blend:
+        """The same blend on another device."""
+        inputs, references = (
+            tuple(part.to(device) for part in parts) for parts in (self.inputs, self.references)
+        )
+        return Blend(inputs, references, self.groups.to(device))
 
     def __call__(self, gates: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
         """The inputs as the model sees them, samples and batch folded into one dimension.

@@ -13,6 +13,7 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError
 
 from .neighbours import image_neighbours
+from .tensors import unusual
 
 __all__ = ["FeatureGroups"]
 
@@ -159,9 +160,10 @@ class FeatureGroups:
         return image_neighbours(self.index, self.n_gates)
 
     def noise(self, uniform: Tensor) -> Tensor:
-        """Hand each gate its noise variable: [samples, 1, gates] -> [samples, 1 or batch, gates]."""
-        order = self.noise_order
-        return uniform.expand(-1, order.shape[0], -1).gather(2, order.expand(uniform.shape[0], -1, -1))
+        """Hand each gate its noise variable: [samples, 1 or batch, gates] -> [samples, 1 or batch, gates]."""
+        rows = max(uniform.shape[1], self.noise_order.shape[0])
+        order = self.noise_order.expand(uniform.shape[0], rows, -1)
+        return uniform.expand(-1, rows, -1).gather(2, order)
 
 
 def _running_masks(inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -198,6 +200,13 @@ def _checked_mask(mask: Tensor, x: Tensor, i: int) -> Tensor:
             expected="a tensor of integers",
             found=str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__,
             mend="Convert it with mask.long(), after rounding if it holds fractions.",
+        )
+    if unusual(mask):
+        raise ArgumentError(
+            what,
+            expected="a dense tensor of integers",
+            found=str(unusual(mask)),
+            mend="Convert it, for example with .to_dense().",
         )
     mask = mask.to(x.device, torch.long)
     if mask.numel() and int(mask.min()) < UNGATED:

@@ -31,7 +31,10 @@ class Anchors:
     @classmethod
     def measure(cls, full: Tensor, references: Tensor) -> Anchors:
         """From the scores of the inputs, [batch], and of their references, [references, batch]."""
-        return cls(full, references.mean(0), (full - references).square().mean(0).sqrt())
+        difference = (full - references).abs()
+        largest = _nonzero(difference.amax(0))  # taken out, so that squares neither overflow nor vanish
+        spread = largest * (difference / largest).square().mean(0).sqrt()
+        return cls(full, references.mean(0), spread)
 
     def rows(self, examples: Tensor) -> Anchors:
         """The anchors of some examples, long [examples]."""

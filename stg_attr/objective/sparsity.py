@@ -47,7 +47,7 @@ class Sparsity(ABC):
 
         Returns:
             Expected fraction of open gates of each sample, float64 [n]; NaN where the gates stay at
-            their own level.
+            their own level, which must not depend on `start`.
         """
 
     @abstractmethod

@@ -31,7 +31,7 @@ def shift_to_budget(gates: GateDistribution, parameter: Tensor, exists: Tensor, 
         gates: distribution of the gates.
         parameter: [batch, gates].
         exists: which gates there are, bool [batch or 1, gates].
-        budget: [samples], in (0, 1).
+        budget: in (0, 1), [samples], or [samples, 1 or batch] where examples differ.
 
     Returns:
         [samples, batch, 1].
@@ -50,6 +50,7 @@ def shift_to_budget(gates: GateDistribution, parameter: Tensor, exists: Tensor, 
         dim=1,
     )
     typical = gates.parameter_at(means.clamp(1e-6, 1 - 1e-6))
+    budget = budget if budget.dim() == 1 else budget.T
     wanted = gates.parameter_at(budget.clamp(0.01, 0.99)).expand(len(parameter), -1).contiguous()
     above = torch.searchsorted(typical, wanted).clamp(1, _SHIFTS - 1)  # [batch, samples]
     below = above - 1
@@ -92,16 +93,18 @@ class Ranking:
         """The hard selections of the first gates: counts [batch, k] -> bool [k, batch, gates]."""
         return (self.rank < counts.T.unsqueeze(2)) & self.visible
 
-    def promoted(self, selected: Tensor, worth: Tensor | None = None) -> Ranking:
+    def promoted(self, selected: Tensor, worth: Tensor | None = None, merit: Tensor | None = None) -> Ranking:
         """The same parameters handed out anew, so that a selection comes first; orders within stay.
 
         Args:
             selected: visible gates, bool [batch, gates].
             worth: orders the other gates by this, largest first, [batch, gates].
+            merit: orders the selected gates by this, likewise.
         """
-        rest = self.rank if worth is None else worth.argsort(dim=1, descending=True, stable=True).argsort(1)
+        rest = self.rank if worth is None else _places(worth)
+        first = self.rank if merit is None else _places(merit)
         last = self.rank.shape[1]
-        place = torch.where(selected, self.rank - last, rest) + last * ~self.visible
+        place = torch.where(selected, first - last, rest) + last * ~self.visible
         rank = place.argsort(1).argsort(1)
         ordered = self.parameter.gather(1, self.rank.argsort(1))
         return Ranking(ordered.gather(1, rank), self.visible, rank)
@@ -128,6 +131,11 @@ class Ranking:
         """
         shifted = self.parameter - self.boundary(selected) + half
         return torch.where(self.visible, shifted, shifted.minimum(half))
+
+
+def _places(values: Tensor) -> Tensor:
+    """The place of each value, 0 for the largest, long [batch, gates]."""
+    return values.argsort(dim=1, descending=True, stable=True).argsort(1)
 
 
 class SelectionFamily:

@@ -66,6 +66,8 @@ class Solver:
         n_samples: gate samples per update.
         samples_per_call: gate samples in one call of the model.
         seed: of all noise.
+        n_restarts: equal blocks of rows, one after the other, that are solved with noise of their own: that
+            of the seed, of the next seed, and so on.
     """
 
     gates: GateDistribution
@@ -76,6 +78,7 @@ class Solver:
     n_samples: int
     samples_per_call: int
     seed: int
+    n_restarts: int = 1
 
     def fit(
         self,
@@ -118,10 +121,12 @@ class Solver:
     def _advance(self, step: int, record: _Record, loss_of: DrawnLoss, reference_order: Tensor) -> None:
         """One update of the examples that have not settled."""
         state, active = record.state, record.active
+        restart = active // (len(record.n_steps) // self.n_restarts)
         gradient, slopes, loss = self._step(
             step,
             state.parameter,
             record.groups,
+            restart,
             lambda z, draws: loss_of(z, draws, active),
             reference_order,
         )
@@ -130,19 +135,36 @@ class Solver:
         if _FIRST_STOP <= step + 1 < self.n_steps:
             record.release_settled()
 
+    def _draw(self, step: int, n_gates: int, restart: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise [samples, 1 or batch, gates] and budgets [samples, 1 or batch] of one step.
+
+        Args:
+            step: number of the step.
+            n_gates: number of gates.
+            restart: which restart each row belongs to, long [batch].
+        """
+        noises = [Noise(self.seed + i) for i in range(self.n_restarts)]
+        uniform = torch.cat([noise.uniform(step, self.n_samples, n_gates) for noise in noises], 1)
+        first = step * self.n_samples
+        budgets = [self.sparsity.budgets(first, self.n_samples, noise.start()) for noise in noises]
+        if self.n_restarts == 1:
+            return uniform, budgets[0].unsqueeze(1)
+        return uniform[:, restart], torch.stack(budgets, 1)[:, restart]
+
     def _step(
         self,
         step: int,
         parameter: Tensor,
         groups: FeatureGroups,
+        restart: Tensor,
         loss_of: Callable[[Tensor, Tensor], Tensor],
         reference_order: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradient [batch, gates], slopes and their squares, summed, [2, batch, gates], and loss [batch]."""
         noise, device = Noise(self.seed), parameter.device
-        budgets = self.sparsity.budgets(step * self.n_samples, self.n_samples, noise.start())
-        swept = budgets.isfinite()  # stays on the CPU, so that asking it never waits for the device
-        uniform = noise.uniform(step, self.n_samples, groups.n_gates).to(parameter.dtype).to(device)
+        uniform, budgets = self._draw(step, groups.n_gates, restart)
+        swept = budgets[:, 0].isfinite()  # stays on the CPU, so that asking it never waits for the device
+        uniform = uniform.to(parameter.dtype).to(device)
         draws = noise.references(step, self.n_samples, reference_order).to(device)
         estimate = self.estimator.estimate(
             self.gates,

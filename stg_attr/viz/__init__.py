@@ -13,6 +13,7 @@ from .notebook import html
 from .panels import grid, panel, strip
 from .passages import Text, text
 from .picture import Picture
+from .restarts import frequency
 from .tabular import bars
 from .timeline import series
 
@@ -24,6 +25,7 @@ __all__ = [
     "comparison",
     "contour",
     "curve",
+    "frequency",
     "grid",
     "heatmap",
     "html",

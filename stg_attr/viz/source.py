@@ -267,5 +267,5 @@ def plain(text: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as text, without a sign on zero."""
-    return f"{round(100 * share):d}%"
+    """A share as text, without a sign on zero; scores that the model did not give have none."""
+    return f"{round(100 * share):d}%" if np.isfinite(share) else "an unknown share"

@@ -82,6 +82,9 @@ def test_the_error_is_what_python_and_captum_users_catch():
     ("inf", (X, X / 0), r"input 1: expected finite numbers; found NaN or inf"),
     ("integers", X.long(), r"inputs: expected floating-point inputs.*torch\.int64.*ScoreFunction"),
     ("flags", X > 0, r"inputs: expected floating-point inputs.*torch\.bool.*ScoreFunction"),
+    ("sparse", X.to_sparse(), r"input 0: expected a dense tensor.*layout torch\.sparse_coo.*to_dense"),
+    ("without values", X.to("meta"), r"input 0: expected a dense tensor with values; found.*meta"),
+    ("eight bits", (X, X.to(torch.float8_e5m2)), r"input 1: expected a dense.*torch\.float8_e5m2.*float\(\)"),
     ("complex", X + 0j, r"inputs: expected floating-point inputs.*torch\.complex64"),
     ("one of two", (X, X.int()), r"expected floating-point inputs.*\['torch\.float32', 'torch\.int32'\]"),
 )
@@ -89,6 +92,12 @@ def test_inputs(case, refused):
     inputs, message = case
     with refused(message) as model:
         StochasticGates(model).attribute(inputs)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_inputs(refused):
+    with refused(r"input 0: expected a dense tensor.*nested") as model:
+        StochasticGates(model).attribute(torch.nested.nested_tensor([X, X[:2]]))
 
 
 # ---------------------------------------------------------------- baselines
@@ -110,6 +119,8 @@ def test_inputs(case, refused):
         torch.zeros(1, 3) + 1j,
         r"baseline of input 0: expected real numbers; found torch\.complex64",
     ),
+    ("sparse", torch.zeros(1, 3).to_sparse(), r"baseline of input 0: expected dense tensors.*sparse_coo"),
+    ("function of a number", lambda x: x.sum(), r"expected one example of shape \(3,\).*found \(\)"),
     ("too many", (0, 0), r"baselines: expected one baseline per input, 1; found 2"),
     ("none of them", (), r"baselines: expected one baseline per input, 1; found 0"),
     ("set of wrong width", ReferenceSet(torch.zeros(9, 2)), r"expected one example of shape \(3,\)"),
@@ -161,6 +172,11 @@ def test_baselines_of_two_inputs(case, refused):
     ("too many dimensions", torch.zeros(1, 4, 3).long(), r"broadcasts to \(4, 3\).*found \(1, 4, 3\)"),
     ("no rows", torch.zeros(0, 3).long(), r"with 1 or 4 rows; found \(0, 3\)"),
     ("below -1", torch.tensor([[0, -2, 1]]), r"expected ids of 0 or more, or -1.*; found id -2"),
+    (
+        "sparse",
+        torch.zeros(1, 3).long().to_sparse(),
+        r"feature_mask of input 0: expected a dense.*sparse_coo",
+    ),
     ("nothing gated", torch.tensor([[-1, -1, -1]]), r"feature_mask: expected at least one.*found only -1"),
     ("nothing gated at all", torch.tensor(-1), r"feature_mask: expected at least one.*found only -1"),
 )
@@ -206,6 +222,8 @@ def test_masks_of_two_inputs(case, refused):
     ("too few", [0, 1], r"target: expected one target for all examples, or one for each of 4; found 2"),
     ("too few in a tensor", torch.tensor([0, 1, 0]), r"target: .*one for each of 4; found 3"),
     ("too many", [0] * 8, r"target: .*one for each of 4; found 8"),
+    ("sparse", torch.zeros(4).long().to_sparse(), r"target: .*found a tensor of layout torch\.sparse_coo"),
+    ("beyond any tensor", 10**30, r"target: .*found 1000000000000000000000000000000. Classes count from 0"),
     ("empty", [], r"target: .*one for each of 4; found 0"),
     ("empty tensor", torch.tensor([], dtype=torch.long), r"target: .*one for each of 4; found 0"),
 )
@@ -301,6 +319,8 @@ def numpy_score(x):
     ("nothing", lambda x: None, r"a tensor of real numbers as output; found NoneType"),
     ("numpy array", lambda x: x.detach().numpy(), r"a tensor of real numbers as output; found ndarray"),
     ("complex", lambda x: x.sum(1) + 1j, r"a tensor of real numbers as output; found torch\.complex64"),
+    ("sparse", lambda x: x.to_sparse(), r"a tensor of real numbers as output; found.*sparse_coo"),
+    ("without values", lambda x: x.to("meta"), r"a tensor of real numbers as output; found.*meta"),
     ("one number", lambda x: x.sum(), r"one row for each of 4 input rows; found shape \(\)"),
     ("one number, 1-D", lambda x: x.sum().reshape(1), r"each of 4 input rows; found shape \(1,\)"),
     ("too few rows", lambda x: x[:2], r"one row for each of 4 input rows; found shape \(2, 3\)"),

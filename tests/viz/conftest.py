@@ -1,10 +1,12 @@
 """Explanations made by hand, so that pictures are judged without a solve, and matplotlib as installed."""
 
+from dataclasses import replace
+
 import matplotlib as mpl
 import pytest
 import torch
 
-from stg_attr.attribution import Curve, Explanation, Scores, Status
+from stg_attr.attribution import Curve, Explanation, Restarts, Scores, Status
 from stg_attr.gates import BinaryConcrete, FeatureGroups
 
 
@@ -111,6 +113,14 @@ def table(explain):
     """Twelve rows of six features."""
     rows, columns = torch.arange(12.0)[:, None], torch.arange(6.0)
     return explain((rows - 6) * (columns + 1) / 10, 6 * torch.cos(rows * 0.7 + columns * 1.3))
+
+
+@pytest.fixture
+def restarted(table):
+    """The table, with sixteen restarts, which select by chance what the gates say is likely."""
+    chance = torch.rand(16, 12, 6, generator=torch.Generator().manual_seed(0))
+    selected = chance < table.active_probabilities.clamp(0.05, 0.95)
+    return replace(table, restarts=Restarts(torch.cat([table.selected[None], selected[1:]])))
 
 
 @pytest.fixture

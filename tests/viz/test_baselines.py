@@ -30,6 +30,7 @@ PICTURES = {
     "series": lambda get: viz.series(get("signal"), names=["sine", "cosine", "flat"]),
     "curve": lambda get: viz.curve(get("image")),
     "trace": lambda get: viz.trace(get("table")),
+    "frequency": lambda get: viz.frequency(get("restarted"), 3, names=list("uvwxyz")),
     "comparison": lambda get: viz.comparison(
         {"gates": get("image"), "other": get("image").attributions - 0.5}
     ),

@@ -1,5 +1,6 @@
 """What holds for every picture: it leaves all else alone, is the same twice, and says what it shows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,7 +11,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from stg_attr import viz
+from stg_attr.attribution import Restarts
 from stg_attr.errors import ArgumentError
+
+
+def _frequency(explanation, *arguments, **settings):
+    """Explanations made for all pictures have no restarts; here they have three that agree."""
+    agreeing = Restarts(explanation.selected.expand(3, -1, -1))
+    return viz.frequency(
+        replace(explanation, restarts=explanation.restarts or agreeing), *arguments, **settings
+    )
+
 
 ON_ONE_AXES = {
     "heatmap": (viz.heatmap, "image"),
@@ -26,6 +37,7 @@ ON_ONE_AXES = {
     "series": (viz.series, "signal"),
     "curve": (viz.curve, "table"),
     "trace": (viz.trace, "table"),
+    "frequency": (_frequency, "restarted"),
 }
 ON_SEVERAL = {
     "panel": (viz.panel, "image"),

@@ -1,0 +1,15 @@
+"""Metrics of any attribution: how faithful it is (curves), and how stable."""
+
+from .curves import ERASER_BUDGETS, BudgetCurves, budget_curves
+from .quantus import quantus_explainer
+from .stability import Stability, agreement, under_noise
+
+__all__ = [
+    "ERASER_BUDGETS",
+    "BudgetCurves",
+    "Stability",
+    "agreement",
+    "budget_curves",
+    "quantus_explainer",
+    "under_noise",
+]
