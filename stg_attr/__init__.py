@@ -13,6 +13,7 @@ from .attribution import (
 )
 from .errors import ArgumentError
 from .gates import (
+    Bernoulli,
     BinaryConcrete,
     Gaussian,
     ReferenceSet,
@@ -24,10 +25,11 @@ from .gates import (
     superpixel_mask,
 )
 from .objective import Budget, Delete, FixedWeight, Hybrid, OutputMatch, Preserve, RetainedScore, Sweep
-from .solve import Reparameterized
+from .solve import Reparameterized, ScoreFunction
 
 __all__ = [
     "ArgumentError",
+    "Bernoulli",
     "BinaryConcrete",
     "Budget",
     "Delete",
@@ -43,6 +45,7 @@ __all__ = [
     "ReferenceSet",
     "Reparameterized",
     "RetainedScore",
+    "ScoreFunction",
     "Status",
     "StochasticGates",
     "Sweep",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ from stg_attr import (
     ReferenceSet,
     Reparameterized,
     RetainedScore,
+    ScoreFunction,
     Status,
     StochasticGates,
     Sweep,
@@ -39,6 +41,7 @@ from .solve.reference import all_masks, smallest_faithful_size
 # ---- what the laws run through: one line each ---------------------------------------------------
 ESTIMATORS: dict[str, dict[str, Any]] = {  # name -> keyword arguments of StochasticGates
     "Reparameterized": {"estimator": Reparameterized()},
+    "ScoreFunction": {"estimator": ScoreFunction()},
 }
 FIDELITIES: list[Fidelity] = [RetainedScore(), OutputMatch()]
 OBJECTIVES: list[Objective] = [
@@ -373,11 +376,13 @@ def test_nothing_of_the_callers_is_touched(method, failure):
         before = _state(model, x)
         caught = None
         try:
-            StochasticGates(model, **method).explain(x, **QUICK)
+            with warnings.catch_warnings(record=True, action="always") as said:
+                StochasticGates(model, **method).explain(x, **QUICK)
         except (ZeroDivisionError, KeyboardInterrupt) as error:
             caught = error
-        survives = failure is None or (isinstance(failure, KeyboardInterrupt) and fail_at == 6)
-        assert caught is (None if survives else failure)
+        assert caught is (failure if fail_at == 0 else None)  # what was learned is kept
+        warned = isinstance(failure, ZeroDivisionError) and fail_at > 0
+        assert [str(w.message)[:38] for w in said] == ["forward_func raised ZeroDivisionError:"] * warned
         assert _state(model, x) == before
 
 
@@ -399,8 +404,9 @@ def test_an_interrupted_solve_returns_what_was_learned_and_raises_before_its_fir
         assert part.status == (Status.INTERRUPTED,) * 3
         assert torch.equal(part.loss_trace, whole.loss_trace[: steps[-1]])
         assert bool(((part.attributions >= 0) & (part.attributions <= 1)).all())
-        fewer = problem.attribute(method, n_steps=steps[-1])
-        torch.testing.assert_close(part.attributions, fewer, rtol=0, atol=1e-6)
+        if steps[-1] < 5:  # else the reading was interrupted
+            fewer = problem.attribute(method, n_steps=steps[-1])
+            torch.testing.assert_close(part.attributions, fewer, rtol=0, atol=1e-6)
     first = steps.index(1)
     assert steps[: first + 4] == [0] * first + [1, 2, 3, 4]
 
@@ -591,15 +597,23 @@ class Solved:
     without: Tensor  # by the selection less the member that is missed least, -inf where there is none
 
 
+def _enough(method: dict[str, Any]) -> dict[str, Any]:
+    """Effort at which no noise is left that hides the optimum: coins need more samples than slopes do."""
+    return {"n_samples": 256} if isinstance(method["estimator"], ScoreFunction) else {}
+
+
 def _solved(
-    small: tuple[Callable[..., Tensor], Tensor, tuple[Tensor, ...]], method: dict[str, Any]
+    small: tuple[Callable[..., Tensor], Tensor, tuple[Tensor, ...]],
+    method: dict[str, Any],
+    **effort: int,
 ) -> Solved:
     forward, x, arguments = small
     masks = all_masks(x.shape[1])
     scores = torch.stack([forward(x * mask, *arguments) for mask in masks])
     anchors = Anchors.measure(scores[-1], scores[:1])
     achieved = _achieved(method["objective"], scores, scores.flip(0), anchors)  # flipped: the complements
-    explanation = StochasticGates(forward, **method).explain(x, additional_forward_args=arguments)
+    stg = StochasticGates(forward, **method)
+    explanation = stg.explain(x, additional_forward_args=arguments, **effort)
     chosen = explanation.selected
     rows, place = torch.arange(len(x)), 2 ** torch.arange(x.shape[1]).flip(0)  # of a set among all masks
     index = (chosen * place).sum(1)
@@ -618,7 +632,7 @@ EXACT = {"additive": _additive, "product": _product, "parity": _parity, "pairs":
 @every_objective
 @pytest.mark.parametrize("family", EXACT.values(), ids=EXACT)
 def test_the_selected_set_is_the_optimum_of_small_problems(family, objective, estimator):
-    solved = _solved(family(8, 0, 200), {"objective": objective, **estimator})
+    solved = _solved(family(8, 0, 200), {"objective": objective, **estimator}, **_enough(estimator))
     assert bool((solved.achieved >= 0.9 - 1e-5).all())
     off = solved.sizes - solved.best
     assert off.tolist() == [0] * 200, f"{int((off != 0).sum())} of 200 problems are not at the optimum"
@@ -657,7 +671,7 @@ def test_a_budget_selects_the_best_set_of_its_size(k, objective, estimator):
     worth = 1.5 ** -torch.stack([torch.randperm(8, generator=_generator(i)) for i in range(32)]).float()
     method = {"objective": objective, "sparsity": Budget(k / 8), **estimator}
     stg = StochasticGates(lambda x, worth: (x * worth).sum(1), **method)
-    explanation = stg.explain(torch.ones(32, 8), additional_forward_args=worth)
+    explanation = stg.explain(torch.ones(32, 8), additional_forward_args=worth, **_enough(method))
     best = worth.argsort(1, descending=True).argsort(1) < k
     wrong = int((explanation.selected != best).any(1).sum())
     assert wrong == 0, f"{wrong} of 32 selections are not the best"
@@ -880,7 +894,7 @@ def test_an_example_on_which_the_model_fails_does_not_change_its_batch_mates(met
     names = torch.arange(4)
 
     def failing(x: Tensor, name: Tensor) -> Tensor:
-        blended = ((x != problem.inputs[name]) & (x != 0)).any(1)
+        blended = (x != problem.inputs[name]).any(1) & (x != 0).any(1)
         return problem.forward(x) * torch.where((name == 1) & blended, value, 1.0).unsqueeze(1)
 
     def fine(x: Tensor, name: Tensor) -> Tensor:

@@ -21,23 +21,26 @@ Given: TypeAlias = Tensor | tuple[Tensor | None, ...]
 Baselines: TypeAlias = Baseline | tuple[Baseline | None, ...] | None
 
 
+_STEPS = 12  # updates where neither n_steps nor max_evals is given
 _EVALUATIONS = 32  # model evaluations of an update whose n_samples is not given
+_READING = 40  # selections that a reading may measure; at most a quarter of what max_evals leaves goes there
 
 
 @dataclass(frozen=True)
 class Effort:
     """How long a solve works, how much it puts into one call, its seed, and how often it is run."""
 
-    n_steps: int
+    n_steps: int | None
     n_samples: int | None
     perturbations_per_eval: int | None
     internal_batch_size: int | None
     seed: int
     n_restarts: int = 1
+    max_evals: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value is None and name not in ("n_steps", "seed", "n_restarts"):
+            if value is None and name not in ("seed", "n_restarts"):
                 continue
             whole = isinstance(value, int) and not isinstance(value, bool)
             if not whole or (value < 1 and name != "seed"):
@@ -48,9 +51,44 @@ class Effort:
                     mend="Leave it out for the default.",
                 )
 
-    def samples(self, n_views: int) -> int:
-        """Gate samples of an update, at `n_views` model evaluations a sample."""
-        return self.n_samples or _EVALUATIONS // n_views
+    @property
+    def evals_of_a_solve(self) -> int | None:
+        """Model rows for each example and restart; None for any number."""
+        return None if self.max_evals is None else self.max_evals // self.n_restarts
+
+    def planned(self, n_views: int, references: int, evidence: int) -> tuple[int, int]:
+        """Updates of a solve, and gate samples of each, so that solve and reading keep to `max_evals`.
+
+        Args:
+            n_views: model rows that a sample takes.
+            references: model rows that measuring a selection takes.
+            evidence: model rows that the evidence takes.
+
+        Raises:
+            ArgumentError: `max_evals` is less than the least that is possible.
+        """
+        n_steps, n_samples = self.n_steps or _STEPS, self.n_samples or max(1, _EVALUATIONS // n_views)
+        if self.evals_of_a_solve is None:
+            return n_steps, n_samples
+        fixed = 1 + references + evidence  # the input and its references are run first
+        left = self.evals_of_a_solve - fixed
+        if left < n_views:
+            raise ArgumentError(
+                "max_evals",
+                expected=f"at least {self.n_restarts * (fixed + n_views)}",
+                found=str(self.max_evals),
+                mend=f"That is 1 for the input, {references} for the baseline, {n_views} for one sample"
+                + (f", {evidence} for the evidence that explain measures" if evidence else "")
+                + (", for each restart." if self.n_restarts > 1 else "."),
+            )
+        samples = max(1, (left - min(left // 4, _READING * references)) // n_views)
+        if self.n_samples is None:
+            steps = max(1, round(samples / n_samples)) if self.n_steps is None else self.n_steps
+            steps = min(steps, samples)
+            return steps, samples // steps
+        n_samples = min(n_samples, samples)
+        steps = samples // n_samples
+        return steps if self.n_steps is None else min(steps, self.n_steps), n_samples
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from stg_attr.solve import Noise
 
 from .scoring import Scorer
 
-__all__ = ["Case"]
+__all__ = ["MOST_REFERENCES", "Case", "Measured"]
 
 _MOST_ELEMENTS = 2**22  # input elements in one call of the model, unless the user says how many samples
-_MOST_REFERENCES = 5  # references on which the scale of an example and its selections are measured
+MOST_REFERENCES = 5  # references on which the scale of an example and its selections are measured
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Case:
         self._last: tuple[Tensor, Blend] | None = None
         with torch.no_grad():
             shown = tuple(x.clone() for x in blend.inputs)  # a model may work in place
-            full = scorer.observe(shown, index).to(blend.dtype)
+            full = scorer.observe(shown, index).to(self._device, blend.dtype)
             self.samples_per_call = self._settled(samples_per_call)
             references = self._shown()
             empty = self._scores(self._closed().expand(len(references), -1, -1), references)
@@ -91,28 +91,33 @@ class Case:
             )
         return 1
 
+    @property
+    def _device(self) -> torch.device:
+        return self.blend.inputs[0].device
+
     def _closed(self) -> Tensor:
         shape = (1, self.batch, self.blend.groups.n_gates)
-        return torch.zeros(shape, device=self.blend.inputs[0].device, dtype=self.blend.dtype)
+        return torch.zeros(shape, device=self._device, dtype=self.blend.dtype)
 
     def _shown(self) -> Tensor:
-        return self.reference_order[:_MOST_REFERENCES]
+        return self.reference_order[:MOST_REFERENCES]
 
     def _scores(self, gates: Tensor, draws: Tensor, examples: Tensor | None = None) -> Tensor:
-        everyone = examples is None or len(examples) == self.batch
+        rows = torch.arange(self.batch)
+        everyone = examples is None or torch.equal(examples, rows)
         blend = self.blend if examples is None or everyone else self._part(examples)
-        rows = torch.arange(self.batch) if examples is None or everyone else examples
+        rows = rows if examples is None else examples
         draws, size = draws.to(gates.device), self.samples_per_call
         parts = [
             self._scorer.scores(blend(z, d), rows)
             for z, d in zip(torch.split(gates, size), torch.split(draws, size), strict=True)
         ]
-        return torch.cat(parts).to(blend.dtype)
+        return torch.cat(parts).to(self._device, blend.dtype)
 
     def _part(self, examples: Tensor) -> Blend:
         """The blend of some examples; that of the last call is kept, since a solve asks for it again."""
         if self._last is None or not torch.equal(self._last[0], examples):
-            self._last = examples, self.blend.rows(examples.to(self.blend.inputs[0].device))
+            self._last = examples, self.blend.rows(examples.to(self._device))
         return self._last[1]
 
     def loss(self, gates: Tensor, draws: Tensor, examples: Tensor) -> Tensor:
@@ -133,7 +138,8 @@ class Case:
 
         Args:
             selections: open gates, bool [k, examples, gates].
-            examples: the examples they are of, long [examples] on the CPU; None for all.
+            examples: the examples they are of, long [examples] on the CPU, any number of times each; None for
+                all.
         """
         keeps, fidelity = self.objective.keeps, self.objective.fidelity
         scores = self._selected_scores(selections if keeps else ~selections, examples)
@@ -146,17 +152,32 @@ class Case:
         """Scores of the view that `measure` does not look at, averaged over references, [k, batch]."""
         return self._selected_scores(~selections if self.objective.keeps else selections, None).mean(1)
 
+    @property
+    def rows_per_selection(self) -> int:
+        """Model rows that measuring a hard selection takes: one for each reference shown."""
+        return len(self._shown())
+
     def _selected_scores(self, selections: Tensor, examples: Tensor | None) -> Tensor:
         """[k, examples, gates] -> [k, references, examples]."""
         references = self._shown()
         gates = selections.repeat_interleave(len(references), 0).to(self.blend.dtype)
-        scores = self._scores(gates, references.repeat(len(selections)), examples)
-        return scores.reshape(len(selections), len(references), -1)
+        draws = references.repeat(len(selections))
+        rows = torch.arange(self.batch) if examples is None else examples
+        most = self.batch * max(1, self.samples_per_call // max(1, len(gates)))  # examples in one call
+        parts = [
+            self._scores(z, draws, part)
+            for z, part in zip(torch.split(gates, most, 1), torch.split(rows, most), strict=True)
+        ]
+        return torch.cat(parts, 1).reshape(len(selections), len(references), -1)
 
     @property
     def evaluations(self) -> Tensor:
         """Model rows evaluated so far for each example, long [batch] on the CPU."""
         return self._scorer.evaluations.clone()
+
+    def may_stop(self, failure: BaseException) -> bool:
+        """Whether an exception is Ctrl-C or the model's own, so that what was learned before it counts."""
+        return self._scorer.may_stop(failure)
 
     @property
     def target(self) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,6 @@ from tqdm.auto import tqdm
 
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import (
-    BinaryConcrete,
     Blend,
     FeatureGroups,
     GateDistribution,
@@ -25,11 +25,12 @@ from stg_attr.objective import Hybrid, Objective, Sparsity, Sweep
 from stg_attr.solve import Estimator, Reparameterized, Solver
 
 from .arguments import Baselines, Effort, Gaps, Given, Inputs, checked_inputs
+from .case import MOST_REFERENCES
 from .explanation import Explanation, Status, first_restart, join
 from .model import module_of, undisturbed
 from .probe import Probe
-from .reading import read
-from .scoring import Target, as_index
+from .reading import evidence_rows, nothing_learned, read, stopped_by
+from .scoring import Scorer, Target, as_index
 
 __all__ = ["StochasticGates"]
 
@@ -46,11 +47,12 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
 
     Args:
         forward_func: the model, or any function of the inputs that returns one row of outputs per input
-            row, differentiable unless the estimator needs no gradient.
+            row: differentiable, unless the estimator needs no gradient; then arrays, lists and plain numbers
+            will do.
         objective: what the kept and the removed features must do.
         sparsity: at which budgets gates are learned and read.
-        gates: distribution of the gates.
-        estimator: of the gradient.
+        gates: distribution of the gates; None for the one that goes with the estimator.
+        estimator: of the gradient; `ScoreFunction()` for a model without one.
         smoothness: how strongly regions (cells, superpixels) that lie side by side in an image, [batch,
             channels, height, width], are drawn together; 0 for not at all. Single pixels are left alone.
         device: where the solve runs; the device of the model's parameters, else of the inputs, by default.
@@ -79,8 +81,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         super().__init__(forward_func)
         self.objective = Hybrid() if objective is None else objective
         self.sparsity = Sweep() if sparsity is None else sparsity
-        self.gates = BinaryConcrete(temperature=1.3) if gates is None else gates
         self.estimator = Reparameterized() if estimator is None else estimator
+        self.gates: GateDistribution = getattr(self.estimator, "gates", None) if gates is None else gates  # type: ignore[assignment]  # checked below
         self.smoothness = smoothness
         self.device = None if device is None else torch.device(device)
         self._check_parts()
@@ -93,10 +95,11 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         target: Target = None,
         additional_forward_args: Any = None,
         feature_mask: Given | None = None,
-        n_steps: int = 12,
+        n_steps: int | None = None,
         n_samples: int | None = None,
         perturbations_per_eval: int | None = None,
         internal_batch_size: int | None = None,
+        max_evals: int | None = None,
         seed: int = 0,
         return_input_shape: bool = True,
         show_progress: bool = False,
@@ -114,12 +117,15 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             feature_mask: integers, broadcastable to the inputs: elements with one id share one gate, over
                 all inputs; -1 for elements that are never gated. None gives each element its own gate, and
                 images of more than 4096 elements square cells, about 14 by 14 of them.
-            n_steps: updates of the gates, at most; an example stops when its gates have settled.
+            n_steps: updates of the gates, at most; an example stops when its gates have settled. None for 12,
+                or for as many as `max_evals` allows.
             n_samples: gate samples per update; each costs one model evaluation, two with `Hybrid`. None for
                 as many as cost 32.
             perturbations_per_eval: gate samples in one call of the model, with all examples; None for as many
                 as four million input elements hold.
             internal_batch_size: examples solved together; None for all.
+            max_evals: rows that the model may be run on for each example, everything included; updates and
+                samples are planned so that a reading of the result fits in. None for any number.
             seed: of the noise. One seed gives one result; the global random state is not used.
             return_input_shape: if False, one value per feature is returned.
             show_progress: show a progress bar.
@@ -132,7 +138,10 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         """
         case = self._solve(
             inputs, baselines, target, additional_forward_args, feature_mask,
-            Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed), show_progress,
+            Effort(
+                n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed, max_evals=max_evals
+            ),
+            show_progress,
             with_curve=False,
         )  # fmt: skip
         if not return_input_shape:
@@ -146,10 +155,11 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         target: Target = None,
         additional_forward_args: Any = None,
         feature_mask: Given | None = None,
-        n_steps: int = 12,
+        n_steps: int | None = None,
         n_samples: int | None = None,
         perturbations_per_eval: int | None = None,
         internal_batch_size: int | None = None,
+        max_evals: int | None = None,
         seed: int = 0,
         show_progress: bool = False,
         n_restarts: int = 1,
@@ -169,7 +179,9 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         """
         return self._solve(
             inputs, baselines, target, additional_forward_args, feature_mask,
-            Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed, n_restarts),
+            Effort(
+                n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed, n_restarts, max_evals
+            ),
             show_progress,
             with_curve=True,
         )  # fmt: skip
@@ -217,16 +229,21 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 effort.perturbations_per_eval,
                 effort.seed,
             )
-            total = len(list(probe.shards())) * effort.n_steps
+            plan = self._plan(effort, whole, with_curve)
+            failures: list[BaseException] = []
+            total = len(list(probe.shards())) * plan[0]
             with _progress(f"{self.get_name()} attribution", total, show_progress) as bar:
                 parts: list[Explanation] = []
                 for rows in probe.shards():
-                    part = self._solve_rows(probe, rows, effort, with_curve, bar)
+                    known = parts[0] if parts else None
+                    part, failure = self._solve_rows(probe, rows, effort, plan, with_curve, bar, known)
                     if parts and Status.INTERRUPTED in parts[-1].status:
                         part = replace(part, status=(Status.INTERRUPTED,) * len(part))
                     if Status.INTERRUPTED in part.status:  # the rest gets one step, and says so
-                        effort = replace(effort, n_steps=1)
+                        plan = (1, plan[1])
+                    failures += [failure] if isinstance(failure, Exception) else []
                     parts.append(part)
+            _warn_about(failures)
             explanation = replace(
                 join(parts),
                 inputs=moved,
@@ -236,18 +253,53 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             )
             return explanation.to(home, single=isinstance(inputs, Tensor))
 
+    def _plan(self, effort: Effort, whole: Blend, with_curve: bool) -> tuple[int, int]:
+        """Updates, and samples of each."""
+        references = min(whole.n_references, MOST_REFERENCES)
+        return effort.planned(self.objective.n_views, references, evidence_rows(references, with_curve))
+
     def _solve_rows(
-        self, probe: Probe, rows: slice, effort: Effort, with_curve: bool, bar: tqdm[Any]
-    ) -> Explanation:
+        self,
+        probe: Probe,
+        rows: slice,
+        effort: Effort,
+        plan: tuple[int, int],
+        with_curve: bool,
+        bar: tqdm[Any],
+        known: Explanation | None,
+    ) -> tuple[Explanation, BaseException | None]:
+        """The explanation of some rows, and what stopped it.
+
+        A failure before anything is learned of them is raised, unless there is an explanation of others.
+        """
+        scorer = probe.scorer(probe.repeated(rows, effort.n_restarts) if effort.n_restarts > 1 else rows)
+        try:
+            return self._explained(probe, rows, scorer, effort, plan, with_curve, bar)
+        except (Exception, KeyboardInterrupt) as failure:
+            if known is None or not scorer.may_stop(failure):
+                raise
+            blend = probe.blend.rows(rows).to(probe.device)
+            evaluations = scorer.evaluations.reshape(effort.n_restarts, -1).sum(0)
+            return nothing_learned(known, blend, stopped_by(failure), evaluations), failure
+
+    def _explained(
+        self,
+        probe: Probe,
+        rows: slice,
+        scorer: Scorer,
+        effort: Effort,
+        plan: tuple[int, int],
+        with_curve: bool,
+        bar: tqdm[Any],
+    ) -> tuple[Explanation, BaseException | None]:
         several = effort.n_restarts > 1
-        case = probe.case(probe.repeated(rows, effort.n_restarts) if several else rows)
+        case = probe.case(probe.repeated(rows, effort.n_restarts) if several else rows, scorer)
         solver = Solver(
             self.gates,
             self.sparsity,
             self.estimator,
             self.smoothness,
-            effort.n_steps,
-            effort.samples(self.objective.n_views),
+            *plan,
             case.samples_per_call,
             effort.seed,
             effort.n_restarts,
@@ -255,8 +307,10 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         solution = solver.fit(
             case.loss, case.blend.groups, case.batch, case.reference_order, case.blend.dtype, bar.update
         )
-        explanation = read(case, solution, solver, with_curve)
-        return first_restart(explanation, effort.n_restarts) if several else explanation
+        if solution.failure is not None and not case.may_stop(solution.failure):
+            raise solution.failure
+        explanation, failure = read(case, solution, solver, with_curve, effort.evals_of_a_solve)
+        return (first_restart(explanation, effort.n_restarts) if several else explanation), failure
 
     def _check_parts(self) -> None:
         if not callable(self.forward_func):
@@ -276,8 +330,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         kinds = {
             "objective": Objective,
             "sparsity": Sparsity,
-            "gates": GateDistribution,
             "estimator": Estimator,
+            "gates": GateDistribution,
         }
         for name, kind in kinds.items():
             part = getattr(self, name)
@@ -289,6 +343,15 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                     mend="Pass an object such as Preserve() or FixedWeight(0.01), not a class or a name.",
                 )
 
+        if not self.estimator.fits(self.gates):
+            raise ArgumentError(
+                "gates",
+                expected=f"gates that {type(self.estimator).__name__} can learn, as {self.estimator.gates!r}",
+                found=repr(self.gates),
+                mend="Leave gates out for those, or change the estimator: Reparameterized() differentiates "
+                "through gates, which coins do not allow; ScoreFunction() learns coins.",
+            )
+
     def _check_estimator(self, inputs: tuple[Tensor, ...], groups: FeatureGroups) -> None:
         gated = [x for x, index in zip(inputs, groups.index, strict=True) if bool((index >= 0).any())]
         if isinstance(self.estimator, Reparameterized) and not all(x.is_floating_point() for x in gated):
@@ -296,9 +359,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 "inputs",
                 expected="floating-point inputs, since the default estimator differentiates through them",
                 found=str([str(x.dtype) for x in gated]),
-                mend="Convert them with .float(), explain their embeddings with LayerStochasticGates, keep "
-                "them by a feature_mask of -1, or use captum's KernelShap until "
-                "the estimator that needs no gradient, ScoreFunction, is released.",
+                mend="Pass estimator=ScoreFunction(), which needs no gradient, convert them with .float(), "
+                "explain their embeddings with LayerStochasticGates, or keep them by a feature_mask of -1.",
             )
 
     def solve_device(self, x: Tensor) -> torch.device:
@@ -308,6 +370,16 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         module = module_of(self.forward_func)
         parameter = None if module is None else next(module.parameters(), None)
         return x.device if parameter is None else parameter.device
+
+
+def _warn_about(failures: list[BaseException]) -> None:
+    if failures:
+        warnings.warn(
+            f"forward_func raised {type(failures[0]).__name__}: {failures[0]}. What was learned before is "
+            "returned; the status of each example says how far it came.",
+            UserWarning,
+            stacklevel=5,
+        )
 
 
 def _mean(references: Tensor) -> Tensor:

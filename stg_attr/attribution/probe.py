@@ -59,12 +59,16 @@ class Probe:
         """The context in which the model is asked: the caller's state is put back at its end."""
         return undisturbed(self.forward, self.device, self.seed)
 
-    def case(self, rows: slice | Tensor) -> Case:
+    def scorer(self, rows: slice | Tensor) -> Scorer:
+        """Runs the model on some rows."""
+        return Scorer(self.forward, self.arguments, len(self.blend.inputs[0]), rows)
+
+    def case(self, rows: slice | Tensor, scorer: Scorer | None = None) -> Case:
         """The case of some rows, a long tensor may repeat them; to be used within `undisturbed`."""
         index = self.index[rows] if self.index is not None and len(self.index) > 1 else self.index
         return Case(
             self.blend.rows(rows).to(self.device),
-            Scorer(self.forward, self.arguments, len(self.blend.inputs[0]), rows),
+            scorer or self.scorer(rows),
             self.objective,
             index,
             self.samples_per_call,

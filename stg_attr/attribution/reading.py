@@ -7,20 +7,23 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from stg_attr.gates import GateDistribution
+from stg_attr.gates import Blend, GateDistribution
 from stg_attr.objective import RetainedScore
 from stg_attr.solve import Ranking, SelectionFamily, Solution, Solver
 
 from .case import Case
 from .explanation import Curve, Explanation, Scores, Status, lay_out
+from .meter import Meter
 
-__all__ = ["evidence", "read", "reported"]
+__all__ = ["evidence", "evidence_rows", "nothing_learned", "read", "reported", "stopped_by"]
 
 _CURVE_POINTS = 12  # counts of open gates, spread geometrically, at which every curve is measured
 _ALIKE = 0.8  # selections that overlap by this share (Jaccard) count as the same
 
 
-def read(case: Case, solution: Solution, solver: Solver, with_curve: bool) -> Explanation:
+def read(
+    case: Case, solution: Solution, solver: Solver, with_curve: bool, max_evals: int | None
+) -> tuple[Explanation, BaseException | None]:
     """Read a solution at the sparsity asked for, and measure what it claims.
 
     Args:
@@ -28,33 +31,36 @@ def read(case: Case, solution: Solution, solver: Solver, with_curve: bool) -> Ex
         solution: their gates.
         solver: how they were learned.
         with_curve: measure removals and the budget curve too; without it, `scores.removed` is NaN.
+        max_evals: rows the model may be run on for each example, the solve included; None for any number.
+
+    Returns:
+        The explanation, and what stopped the solve or the reading, if anything did.
     """
+    meter = Meter(case, max_evals, evidence_rows(case.rows_per_selection, with_curve))
     explainable = case.anchors.explainable.unsqueeze(1)
     exists = case.blend.groups.exists.expand_as(solution.parameter)
     visible = (solution.influence > 0) & exists & explainable
-    ranking = Ranking.of(solution.parameter, visible)
-    family = SelectionFamily(ranking, lambda *which: case.measure(*which).share)
-    count = torch.where(visible.any(1), solver.sparsity.n_open(family), 0)
-    ranking = family.ranking
+    ranking, count, visible = _chosen(meter, solution, solver, visible)
+    influence = solution.influence.masked_fill(~visible & explainable, 0.0)
     selected = ranking.top(count.unsqueeze(1))[0]
     either = case.objective.fidelity.either_direction
     ranking = ranking.promoted(
         selected,
         worth=_use(solution, solver.gates) if either else None,
         # averages over all steps: where parameters of needed gates saturate, their order is chance
-        merit=solution.influence if either else solution.effect,
+        merit=influence if either else solution.effect,
     )
     log_alpha = reported(ranking, selected, solver.gates)
     log_alpha = log_alpha.masked_fill(~visible, -torch.inf)  # what the model does not react to gets nothing
     probabilities = solver.gates.active_probability(log_alpha)
-    scores, curve, fragile = evidence(case, ranking, count, with_curve)
+    scores, curve, fragile = evidence(meter, ranking, count, with_curve)
     groups = case.blend.groups
-    return Explanation(
+    explanation = Explanation(
         attributions=lay_out(probabilities, groups, case.blend.inputs),
         log_alpha=log_alpha,
         active_probabilities=probabilities,
         selected=selected,
-        influence=solution.influence,
+        influence=influence,
         effect=solution.effect.masked_fill(~visible, 0.0),
         feature_ids=groups.feature_ids.expand_as(exists),
         feature_mask=groups.index,
@@ -62,13 +68,76 @@ def read(case: Case, solution: Solution, solver: Solver, with_curve: bool) -> Ex
         scores=scores,
         curve=curve,
         loss_trace=solution.loss_trace,
-        status=_statuses(case, solution, visible, count, scores, fragile),
+        status=_statuses(meter, solution, visible, count, scores, fragile),
         n_evaluations=case.evaluations,
         seed=solver.seed,
         gates=solver.gates,
         inputs=case.blend.inputs,
         baselines=case.blend.references,
     )
+    return explanation, solution.failure or meter.failure
+
+
+def nothing_learned(like: Explanation, blend: Blend, status: Status, evaluations: Tensor) -> Explanation:
+    """For examples that the model failed on before anything was known of them.
+
+    Args:
+        like: an explanation of other examples of the same batch.
+        blend: the examples.
+        status: of all of them.
+        evaluations: rows that the model was run on for each, long [examples].
+    """
+    n, groups = len(evaluations), blend.groups
+    closed = torch.full(
+        (n, groups.n_gates), -torch.inf, dtype=like.log_alpha.dtype, device=groups.exists.device
+    )
+    unknown, nobody = closed.new_full((n,), torch.nan), torch.zeros_like(closed, dtype=torch.bool)
+    points = closed.new_full((n, like.curve.n_open.shape[1]), torch.nan)
+    target = None if like.target is None else like.target.new_full((n, like.target.shape[1]), -1)
+    return replace(
+        like,
+        attributions=lay_out(torch.zeros_like(closed), groups, blend.inputs),
+        log_alpha=closed,
+        active_probabilities=torch.zeros_like(closed),
+        selected=nobody,
+        influence=torch.zeros_like(closed),
+        effect=torch.zeros_like(closed),
+        feature_ids=groups.feature_ids.expand_as(closed),
+        feature_mask=groups.index,
+        target=target,
+        scores=Scores(unknown, unknown, unknown, unknown),
+        curve=Curve(torch.zeros_like(points, dtype=torch.long), points, points, points),
+        loss_trace=closed.new_zeros(0, n),
+        status=(status,) * n,
+        n_evaluations=evaluations,
+        inputs=blend.inputs,
+        baselines=blend.references,
+    )
+
+
+def evidence_rows(references: int, with_curve: bool) -> int:
+    """Model rows for each example that the evidence takes."""
+    return 2 * (_CURVE_POINTS + 1) * references if with_curve else 0
+
+
+def _chosen(
+    meter: Meter, solution: Solution, solver: Solver, visible: Tensor
+) -> tuple[Ranking, Tensor, Tensor]:
+    """The ranking, how many of its first gates are reported, long [batch], and the gates that can be.
+
+    Where slopes prove nothing, a gate is reported only if switching it alone was seen to move a score.
+    """
+    seen = torch.zeros_like(visible)
+    while True:
+        family = SelectionFamily(Ranking.of(solution.parameter, visible), meter.shares, meter.affords)
+        count = torch.where(visible.any(1), solver.sparsity.n_open(family), 0)
+        if solver.estimator.proves_slopes:
+            return family.ranking, count, visible
+        selected = family.ranking.top(count.unsqueeze(1))[0]
+        unseen = meter.unseen(selected, seen | family.needed)
+        if not bool(unseen.any()):
+            return family.ranking, count, visible
+        seen, visible = seen | (selected & ~unseen), visible & ~unseen
 
 
 def _use(solution: Solution, gates: GateDistribution) -> Tensor:
@@ -83,9 +152,9 @@ def reported(ranking: Ranking, selected: Tensor, gates: GateDistribution) -> Ten
     return ranking.at(selected, half.to(ranking.parameter.device))
 
 
-def evidence(case: Case, ranking: Ranking, count: Tensor, with_curve: bool) -> tuple[Scores, Curve, Tensor]:
+def evidence(meter: Meter, ranking: Ranking, count: Tensor, with_curve: bool) -> tuple[Scores, Curve, Tensor]:
     """Measured scores and curve, and whether the selection achieves nothing with some reference, [batch]."""
-    anchors = case.anchors
+    case, anchors = meter.case, meter.case.anchors
     if not with_curve:
         unknown = torch.full_like(anchors.full, torch.nan)
         nothing = anchors.full.new_zeros(case.batch, 0)
@@ -95,10 +164,8 @@ def evidence(case: Case, ranking: Ranking, count: Tensor, with_curve: bool) -> t
             torch.zeros_like(case.anchors.explainable),
         )
     counts = torch.cat([_curve_counts(ranking.n_visible), count.unsqueeze(1)], 1).sort(1).values
-    top = ranking.top(counts)
-    measured = case.measure(top)
+    measured, other = meter.evidence(ranking.top(counts))
     one = measured.score
-    other = case.measure_other(top)
     kept, removed = (one, other) if case.objective.keeps else (other, one)
     curve = Curve(counts, kept.T, removed.T, measured.share.T)
     chosen = (counts == count.unsqueeze(1)).long().argmax(1, keepdim=True)
@@ -119,8 +186,9 @@ def _curve_counts(n: Tensor) -> Tensor:
 
 
 def _statuses(
-    case: Case, solution: Solution, visible: Tensor, count: Tensor, scores: Scores, fragile: Tensor
+    meter: Meter, solution: Solution, visible: Tensor, count: Tensor, scores: Scores, fragile: Tensor
 ) -> tuple[Status, ...]:
+    case, failure = meter.case, solution.failure or meter.failure
     before, after = (
         Ranking.of(parameter, visible).top(count.unsqueeze(1))[0]
         for parameter in (solution.earlier, solution.parameter)
@@ -129,7 +197,7 @@ def _statuses(
     verdicts = (
         (~case.anchors.explainable, Status.NOTHING_TO_EXPLAIN),
         (~(solution.loss_trace.isfinite().sum(0) == solution.n_steps), Status.NOT_FINITE),
-        (torch.full_like(count, solution.interrupted, dtype=torch.bool), Status.INTERRUPTED),
+        (torch.full_like(count, failure is not None, dtype=torch.bool), stopped_by(failure)),
         (overlap < _ALIKE, Status.NOT_CONVERGED),
         (_lowers(case, scores), Status.BASELINE_HIGHER),
         (fragile, Status.REFERENCE_DEPENDENT),
@@ -138,6 +206,11 @@ def _statuses(
         next((status for applies, status in verdicts if bool(applies[i])), Status.CONVERGED)
         for i in range(len(count))
     )
+
+
+def stopped_by(failure: BaseException | None) -> Status:
+    """What a failure makes of an example."""
+    return Status.INTERRUPTED if isinstance(failure, KeyboardInterrupt) else Status.FAILED
 
 
 def _lowers(case: Case, scores: Scores) -> Tensor:

@@ -31,6 +31,7 @@ class Status(enum.Enum):
         "reference; a fixed baseline, or Preserve(OutputMatch()), asks a clearer question."
     )
     NOT_FINITE = "The model returned NaN or inf for some blended inputs; those samples were left out."
+    FAILED = "The model raised an error before the end; this is what was learned until then."
     INTERRUPTED = "Interrupted before the last step; this is what was learned until then."
 
 

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ _LARGEST = 2**63  # beyond it, no tensor holds an index
 
 
 class Scorer:
-    """Runs the model on blended rows and picks the explained output.
+    """Runs the model on blended rows and picks the explained output; `raised` is what it last raised.
 
     Args:
         forward: takes the inputs and the additional arguments, returns [rows, ...].
@@ -47,6 +48,7 @@ class Scorer:
         ]
         self._batch = len(range(batch)[rows]) if isinstance(rows, slice) else len(rows)
         self.target: Tensor | None = None
+        self.raised: Exception | None = None
         self.one_row_per_call = False
         self.evaluations = torch.zeros(self._batch, dtype=torch.long)
 
@@ -59,13 +61,21 @@ class Scorer:
         """
         rows = inputs[0].shape[0]
         repeats = rows // len(examples)
-        self.evaluations[examples] += repeats
+        self.evaluations.index_add_(0, examples, torch.full_like(examples, repeats))
         arguments = (
             _repeated(argument[examples], repeats) if go_along else argument
             for argument, go_along in zip(self._arguments, self._go_along, strict=True)
         )
-        output = self._forward(*inputs, *arguments)
+        try:
+            output = self._forward(*inputs, *arguments)
+        except Exception as error:
+            self.raised = error
+            raise
         return _checked_output(output, rows, self.one_row_per_call)
+
+    def may_stop(self, failure: BaseException) -> bool:
+        """Whether an exception is Ctrl-C or the model's own."""
+        return isinstance(failure, KeyboardInterrupt) or failure is self.raised
 
     def observe(self, inputs: tuple[Tensor, ...], index: Tensor | None) -> Tensor:
         """Run the model on the inputs themselves and settle what is explained: `target`, [batch, dims].
@@ -115,23 +125,38 @@ def _differentiable(argument: Any) -> Any:
 
 def _checked_output(output: Any, rows: int, scalar_allowed: bool) -> Tensor:
     mend = "Return one row of outputs per input row; wrap the model in a function if it returns more."
-    if not isinstance(output, Tensor) or unusual(output) or output.is_complex():
+    values = _as_tensor(output)
+    if values is None or unusual(values) or values.is_complex():
         raise ArgumentError(
             "forward_func",
-            expected="a tensor of real numbers as output",
-            found=_kind(output),
-            mend=f"{mend} For plain numbers use captum's KernelShap, until ScoreFunction is released.",
+            expected="a tensor of real numbers as output, or an array, list or number",
+            found=_kind(output if values is None else values),
+            mend=mend,
         )
-    if output.dim() == 0 and rows == 1 and scalar_allowed:
-        return output
-    if output.dim() == 0 or output.shape[0] != rows or output.numel() == 0:
+    if values.dim() == 0 and rows == 1 and scalar_allowed:
+        return values
+    if values.dim() == 0:
+        mend = "Explain one example at a time, with internal_batch_size=1, if it takes a single row."
+    if values.dim() == 0 or values.shape[0] != rows or values.numel() == 0:
         raise ArgumentError(
             "forward_func",
             expected=f"an output with one row for each of {rows} input rows",
-            found=f"shape {tuple(output.shape)}",
+            found=f"shape {tuple(values.shape)}",
             mend=mend,
         )
-    return output
+    return values
+
+
+def _as_tensor(output: Any) -> Tensor | None:
+    """Numbers of any kind as a tensor; None for what is not numbers."""
+    if isinstance(output, Tensor):
+        return output
+    if not isinstance(output, (bool, int, float, list)) and not hasattr(output, "__array__"):
+        return None
+    try:
+        return torch.as_tensor(np.asarray(output))
+    except (TypeError, ValueError, RuntimeError):  # objects, text, ragged lists
+        return None
 
 
 def _kind(output: Any) -> str:

@@ -12,6 +12,7 @@ from stg_attr.solve import Ranking, SelectionFamily
 
 from .case import Case
 from .explanation import Explanation
+from .meter import Meter
 from .probe import Probe
 from .reading import evidence, reported
 from .records import Curve, Scores, joined, moved
@@ -98,7 +99,7 @@ def _minimal_rows(search: _Search, explanation: Explanation) -> tuple[Tensor, Te
     visible = search.ranking.visible | selected
     ranking = Ranking.of(search.ranking.parameter, visible).promoted(selected)
     log_alpha = reported(ranking, selected, explanation.gates).masked_fill(~visible, -torch.inf)
-    scores, curve, _ = evidence(search.case, ranking, selected.sum(1), True)
+    scores, curve, _ = evidence(Meter(search.case), ranking, selected.sum(1), True)
     return selected, log_alpha, scores, curve, search.case.evaluations
 
 

@@ -133,6 +133,15 @@ def _converted(reference: Tensor, x: Tensor, what: str) -> Tensor:
             found="NaN or inf",
             mend="Clean it with torch.nan_to_num.",
         )
+    if not (x.is_floating_point() or x.is_complex()) and not torch.equal(
+        converted.to(reference.dtype), reference.to(x.device)
+    ):
+        raise ArgumentError(
+            what,
+            expected=f"values that the input's {x.dtype} can hold",
+            found=f"{reference.dtype} with others",
+            mend="Give whole numbers within its range, or convert the input with .float().",
+        )
     return converted.clone() if converted.is_inference() else converted  # such a tensor enters no graph
 
 

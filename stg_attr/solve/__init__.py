@@ -4,6 +4,7 @@ from .estimators import Estimate, Estimator, Reparameterized
 from .family import Ranking, SelectionFamily
 from .fit import Solution, Solver
 from .noise import Noise
+from .score_function import ScoreFunction
 
 __all__ = [
     "Estimate",
@@ -11,6 +12,7 @@ __all__ = [
     "Noise",
     "Ranking",
     "Reparameterized",
+    "ScoreFunction",
     "SelectionFamily",
     "Solution",
     "Solver",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
-from stg_attr.gates import GateDistribution
+from stg_attr.gates import Bernoulli, BinaryConcrete, GateDistribution
 
 __all__ = ["Estimate", "Estimator", "LossFunction", "Reparameterized"]
 
@@ -37,6 +38,30 @@ class Estimate:
 
 class Estimator(ABC):
     """How the gradient of an expected loss is estimated from samples of the gates."""
+
+    #: A slope of 0 proves that the model did not react to a gate.
+    proves_slopes: ClassVar[bool] = True
+
+    @property
+    @abstractmethod
+    def gates(self) -> GateDistribution:
+        """The gates that go with it by default."""
+
+    @abstractmethod
+    def fits(self, gates: GateDistribution) -> bool:
+        """Whether it can learn these gates."""
+
+    def begin(self, exists: Tensor) -> Estimator:
+        """The estimator of one solve, which may learn from step to step; itself where it does not.
+
+        Args:
+            exists: which gates there are, bool [1 or batch, gates].
+        """
+        return self
+
+    def rows(self, examples: Tensor) -> Estimator:
+        """What it has learned of some examples, long [examples]."""
+        return self
 
     @abstractmethod
     def estimate(
@@ -67,6 +92,13 @@ class Reparameterized(Estimator):
     Auto-Encoding Variational Bayes (Kingma, Welling, 2013), https://arxiv.org/abs/1312.6114. The model
     must be differentiable; only gates get a gradient, parameters of the model do not.
     """
+
+    @property
+    def gates(self) -> GateDistribution:
+        return BinaryConcrete(temperature=1.3)
+
+    def fits(self, gates: GateDistribution) -> bool:
+        return not isinstance(gates, Bernoulli)
 
     def estimate(
         self,
@@ -103,6 +135,5 @@ def _no_gradient() -> ArgumentError:
         "forward_func",
         expected="an output that carries a gradient with respect to the input",
         found="an output without one (it is detached, rounded, computed outside torch or under no_grad)",
-        mend="Return a differentiable score, or use captum's KernelShap until the estimator that needs no "
-        "gradient, ScoreFunction, is released.",
+        mend="Return a differentiable score, or pass estimator=ScoreFunction(), which needs no gradient.",
     )

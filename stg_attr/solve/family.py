@@ -144,12 +144,26 @@ class SelectionFamily:
     Args:
         ranking: the gates in order; `smallest_sufficient` refines it.
         retained: measures hard selections of some examples, bool [k, examples, gates] and
-            long [examples] on the CPU -> retained share [k, examples].
+            long [examples] on the CPU -> retained share [k, examples]; an example may come several times.
+        affords: whether so many more selections of an example may be measured, long [examples] on the CPU
+            and long [examples] -> bool [examples]; a search that may not go on keeps what it has found.
+
+    Attributes:
+        needed: selected gates without which too little is left, measured, bool [batch, gates].
     """
 
-    def __init__(self, ranking: Ranking, retained: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        ranking: Ranking,
+        retained: Callable[[Tensor, Tensor], Tensor],
+        affords: Callable[[Tensor, Tensor], Tensor] = lambda examples, n: torch.ones_like(
+            n, dtype=torch.bool
+        ),
+    ) -> None:
         self.ranking = ranking
+        self.needed = torch.zeros_like(ranking.visible)
         self._retained = retained
+        self._affords = affords
 
     @property
     def n_gates(self) -> Tensor:
@@ -161,23 +175,23 @@ class SelectionFamily:
 
         Counts are tried in geometric steps over all, then between the neighbours of the best.
         """
-        everyone = torch.arange(len(self.ranking.parameter), device=self.ranking.parameter.device)
-        low, high = torch.zeros_like(self.ranking.n_visible), self.ranking.n_visible
+        chosen = self.ranking.n_visible
+        low, high = torch.zeros_like(chosen), chosen.clone()
         share = torch.linspace(0, 1, _TRADED, device=low.device)
-        while True:
-            counts = (
-                ((low + 1).unsqueeze(1) * ((high + 1) / (low + 1)).unsqueeze(1) ** share - 1).round().long()
-            )
-            value = self._measured(self.ranking.top(counts), everyone) - price * counts
-            best = value.argmax(1, keepdim=True)
-            chosen = counts.gather(1, best).squeeze(1)
-            below = counts.masked_fill(counts >= chosen.unsqueeze(1), -1).amax(1).clamp_min(0)
-            above = (
-                counts.masked_fill(counts <= chosen.unsqueeze(1), int(high.max()) + 1).amin(1).minimum(high)
-            )
-            if bool(((chosen - below <= 1) & (above - chosen <= 1)).all()):
-                return chosen
-            low, high = below, above
+        open_cases = self._open(torch.ones_like(chosen, dtype=torch.bool), _TRADED)
+        while len(open_cases):
+            below, above = low[open_cases].unsqueeze(1), high[open_cases].unsqueeze(1)
+            counts = ((below + 1) * ((above + 1) / (below + 1)) ** share - 1).round().long()
+            value = self._measured(self.ranking.rows(open_cases).top(counts), open_cases) - price * counts
+            best = counts.gather(1, value.argmax(1, keepdim=True))
+            below = counts.masked_fill(counts >= best, -1).amax(1, keepdim=True).clamp_min(0)
+            above = counts.masked_fill(counts <= best, int(high.max()) + 1).amin(1, keepdim=True)
+            above = above.minimum(high[open_cases].unsqueeze(1))
+            chosen = chosen.index_copy(0, open_cases, best.squeeze(1))
+            low = low.index_copy(0, open_cases, below.squeeze(1))
+            high = high.index_copy(0, open_cases, above.squeeze(1))
+            open_cases = self._open((chosen - low > 1) | (high - chosen > 1), _TRADED)
+        return chosen
 
     def smallest_sufficient(self, retain: float) -> Tensor:
         """The size of a set that suffices; of a small one, none of the members can be spared; long [batch].
@@ -189,12 +203,16 @@ class SelectionFamily:
         """
         selected = self.ranking.top(self._shortest_prefix(retain).unsqueeze(1))[0]
         size = selected.sum(1)
-        open_cases = ((size > 0) & (size <= _LARGEST_PRUNED)).nonzero().squeeze(1)
+        tried = size + _MOST_TOGETHER - 1
+        open_cases = self._open((size > 0) & (size <= _LARGEST_PRUNED), tried)
         while len(open_cases):
-            shorter = self._shortened(selected[open_cases], open_cases, retain)
+            shorter, needed = self._shortened(selected[open_cases], open_cases, retain)
+            self.needed[open_cases] = needed
             changed = (shorter != selected[open_cases]).any(1) & shorter.any(1)
             selected[open_cases] = shorter
-            open_cases = open_cases[changed]
+            again = torch.zeros_like(size, dtype=torch.bool)
+            again[open_cases] = changed
+            open_cases = self._open(again, tried)
         self.ranking = self.ranking.promoted(selected)
         return selected.sum(1)
 
@@ -202,7 +220,7 @@ class SelectionFamily:
         suffices = self.ranking.n_visible
         fails = torch.zeros_like(suffices)
         while True:
-            open_cases = (suffices - fails > 1).nonzero().squeeze(1)
+            open_cases = self._open(suffices - fails > 1, _POINTS)
             if not len(open_cases):
                 return suffices
             low, high = fails[open_cases], suffices[open_cases]
@@ -215,37 +233,47 @@ class SelectionFamily:
             low = torch.where(below, counts, low.unsqueeze(1)).amax(1)
             suffices[open_cases], fails[open_cases] = high, low
 
-    def _shortened(self, selected: Tensor, examples: Tensor, retain: float) -> Tensor:
+    def _shortened(self, selected: Tensor, examples: Tensor, retain: float) -> tuple[Tensor, Tensor]:
         """Selections less the members that are missed least, as many at once as the rest can spare.
 
         Every member is left out alone; then the first 2, 3, ... of those that can be spared alone,
-        together. Unchanged where no member can be spared.
+        together. Unchanged where no member can be spared. Second, the members that cannot be spared alone.
         """
         rank = self.ranking.rank[examples]
         width = int(selected.sum(1).max())
-        tried = (
-            rank.masked_fill(~selected, -1).topk(width, dim=1).indices
-        )  # the last first, [examples, width]
-        alone = self._measured(_without(selected, tried.T.unsqueeze(2)), examples)
-        alone = alone.masked_fill(~selected.gather(1, tried), -torch.inf)
+        tried = rank.masked_fill(~selected, -1).topk(width, dim=1).indices  # last first, [examples, width]
+        alone = torch.full_like(tried, -torch.inf, dtype=self.ranking.parameter.dtype)
+        row, place = selected.gather(1, tried).nonzero(as_tuple=True)
+        one_less = _without(selected[row], tried[row, place].reshape(1, -1, 1))
+        alone[row, place] = self._measured(one_less, examples[row]).squeeze(1).to(alone.dtype)
+        needed = torch.zeros_like(selected).scatter(1, tried, alone < retain) & selected
         alone, order = alone.sort(dim=1, descending=True, stable=True)
         tried, spared = tried.gather(1, order), (alone >= retain).sum(1)  # least missed first
-        together = min(_MOST_TOGETHER, int(spared.max()))
-        if together == 0:
-            return selected
-        heads = [_without(selected, tried[:, :n].unsqueeze(0)) for n in range(1, together + 1)]
-        enough = spared.unsqueeze(1) >= torch.arange(1, together + 1, device=spared.device)
-        if together > 1:
-            enough[:, 1:] &= self._measured(torch.cat(heads[1:]), examples) >= retain
-        most = (enough * torch.arange(1, together + 1, device=spared.device)).amax(
-            1
-        )  # 0 where none is spared
-        stack = torch.cat([selected.unsqueeze(0), *heads])
-        return stack[most, torch.arange(len(selected), device=most.device)]
+        most = spared.clamp(max=1)
+        heads = range(2, min(_MOST_TOGETHER, int(spared.max())) + 1)
+        if heads:
+            rows = [(spared >= n).nonzero().squeeze(1) for n in heads]
+            fewer = [
+                _without(selected[row], tried[row, :n].unsqueeze(0))
+                for n, row in zip(heads, rows, strict=True)
+            ]
+            enough = self._measured(torch.cat(fewer, 1), examples[torch.cat(rows)]).squeeze(1) >= retain
+            for n, row, kept in zip(heads, rows, torch.split(enough, list(map(len, rows))), strict=True):
+                most[row[kept]] = n
+        leaving = torch.arange(width, device=most.device) < most.unsqueeze(1)
+        left = torch.zeros_like(selected).scatter(1, tried, leaving)
+        return selected & ~left, needed
+
+    def _open(self, cases: Tensor, n: int | Tensor) -> Tensor:
+        """The cases, bool [batch], for which n more selections may be measured, long [examples]."""
+        examples = cases.nonzero().squeeze(1)
+        counts = torch.as_tensor(n, device=examples.device).expand(len(cases))[examples]
+        return examples[self._affords(examples.cpu(), counts.cpu()).to(examples.device)]
 
     def _measured(self, selections: Tensor, examples: Tensor) -> Tensor:
-        """Retained share of [k, examples, gates], [examples, k]."""
-        return self._retained(selections, examples.cpu()).T
+        """Retained share of [k, examples, gates], [examples, k]; -inf where the model says nothing."""
+        share = self._retained(selections, examples.cpu()).T
+        return share.masked_fill(share.isnan(), -torch.inf)
 
 
 def _without(selected: Tensor, columns: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Solution:
         effect: mean of how much the loss falls per unit that a gate opens, [batch, gates].
         loss_trace: mean fidelity loss of each step, [steps, batch]; NaN after an example's last step.
         n_steps: updates that each example took, long [batch].
-        interrupted: the solve was stopped by the user before its last step.
+        failure: what stopped the solve before its last step: Ctrl-C, or what the model raised; else None.
     """
 
     parameter: Tensor
@@ -50,7 +50,7 @@ class Solution:
     effect: Tensor
     loss_trace: Tensor
     n_steps: Tensor
-    interrupted: bool
+    failure: BaseException | None
 
 
 @dataclass(frozen=True)
@@ -103,20 +103,20 @@ class Solver:
             on_step: called after each step.
 
         Returns:
-            The solution; after Ctrl-C, of the steps that were done, if any.
+            The solution; after Ctrl-C, or where the model raises, of the steps that were done, if any.
         """
         record = _Record.begin(self, groups, batch, dtype)
-        interrupted = False
+        failure: BaseException | None = None
         try:
             for step in range(self.n_steps):
                 if len(record.active):
                     self._advance(step, record, loss_of, reference_order)
                 on_step()
-        except KeyboardInterrupt:
+        except (Exception, KeyboardInterrupt) as stopped:
             if not record.trace:
                 raise
-            interrupted = True
-        return record.solution(self.n_samples, interrupted)
+            failure = stopped
+        return record.solution(self.n_samples, failure)
 
     def _advance(self, step: int, record: _Record, loss_of: DrawnLoss, reference_order: Tensor) -> None:
         """One update of the examples that have not settled."""
@@ -124,6 +124,7 @@ class Solver:
         restart = active // (len(record.n_steps) // self.n_restarts)
         gradient, slopes, loss = self._step(
             step,
+            record.estimator,
             state.parameter,
             record.groups,
             restart,
@@ -154,6 +155,7 @@ class Solver:
     def _step(
         self,
         step: int,
+        estimator: Estimator,
         parameter: Tensor,
         groups: FeatureGroups,
         restart: Tensor,
@@ -166,7 +168,7 @@ class Solver:
         swept = budgets[:, 0].isfinite()  # stays on the CPU, so that asking it never waits for the device
         uniform = uniform.to(parameter.dtype).to(device)
         draws = noise.references(step, self.n_samples, reference_order).to(device)
-        estimate = self.estimator.estimate(
+        estimate = estimator.estimate(
             self.gates,
             self._levels(parameter, groups.exists, budgets, swept),
             groups.noise(uniform),
@@ -204,6 +206,7 @@ class _Record:
 
     Attributes:
         state: of the active examples.
+        estimator: of the active examples.
         groups: of the active examples.
         active: the examples that have not settled, long [examples] on the CPU.
         direction: unit vectors of the centred parameters of the active examples one step ago.
@@ -215,6 +218,7 @@ class _Record:
     """
 
     state: DualAveraging
+    estimator: Estimator
     groups: FeatureGroups
     active: Tensor
     direction: Tensor
@@ -232,6 +236,7 @@ class _Record:
         state = DualAveraging.begin(batch, groups.exists, dtype, solver.gates.start, smooth)
         return cls(
             state,
+            solver.estimator.begin(groups.exists),
             groups,
             torch.arange(batch),
             torch.zeros_like(state.total),
@@ -270,9 +275,10 @@ class _Record:
         keep = unsettled.nonzero().squeeze(1)
         self.active, rows = self.active[keep], keep.to(parameter.device)
         self.state, self.groups = self.state.rows(rows), self.groups.rows(rows)
+        self.estimator = self.estimator.rows(rows)
         self.direction, self.error = self.direction[rows], self.error[rows]
 
-    def solution(self, n_samples: int, interrupted: bool) -> Solution:
+    def solution(self, n_samples: int, failure: BaseException | None) -> Solution:
         """What was learned of all examples."""
         settled = self.n_steps < len(self.trace)
         earlier = torch.where(settled.unsqueeze(1), self.parameter, self.earlier)
@@ -284,5 +290,5 @@ class _Record:
             -self.slopes[0] / n,
             torch.stack(self.trace),
             self.n_steps,
-            interrupted,
+            failure,
         )

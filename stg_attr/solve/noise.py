@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Noise"]
+__all__ = ["Noise", "partners"]
 
 _STRIDE = 1_000_003  # steps of one seed and steps of the next do not meet
 _EDGE = 2.0**-24  # uniform numbers stay this far from 0 and 1, so that their logits are finite
@@ -56,3 +56,15 @@ class Noise:
     def start(self) -> float:
         """Where the sequence of budgets begins, in [0, 1)."""
         return float(torch.rand((), generator=self._generator(-2)))
+
+
+def partners(values: Tensor) -> Tensor:
+    """Sums over antithetic pairs: to the value of each sample that of its partner is added.
+
+    Args:
+        values: [samples, ...], of samples with the noise of `Noise.uniform`.
+    """
+    half = (len(values) + 1) // 2
+    first, second = values[:half], values[half:]
+    padded = torch.cat([second, torch.zeros_like(first[len(second) :])])
+    return torch.cat([first + padded, second + first[: len(second)]])

@@ -262,7 +262,7 @@ def test_a_missing_target_of_a_deeper_output(refused):
 
 # ---------------------------------------------------------------- effort
 
-EFFORT = ("n_steps", "n_samples", "perturbations_per_eval", "internal_batch_size")
+EFFORT = ("n_steps", "n_samples", "perturbations_per_eval", "internal_batch_size", "max_evals")
 
 
 @pytest.mark.parametrize("name", EFFORT)
@@ -271,11 +271,6 @@ def test_effort(name, value, refused):
     message = rf"{name}: expected a whole number of at least 1; found {re.escape(repr(value))}"
     with refused(message) as model:
         StochasticGates(model).attribute(X, **{name: value})
-
-
-def test_effort_that_has_no_other_default(refused):
-    with refused(r"n_steps: expected a whole number of at least 1; found None") as model:
-        StochasticGates(model).attribute(X, n_steps=None)
 
 
 @pytest.mark.parametrize("seed", [1.5, "a", None, True, torch.tensor(3)], ids=repr)
@@ -313,14 +308,16 @@ def numpy_score(x):
     ("NaN", lambda x: x.sum(1) * NAN, r"finite scores on the inputs.*examples \[0, 1, 2, 3\]"),
     ("NaN for some", lambda x: x.sum(1).log(), r"finite scores on the inputs.*examples \[0\]"),
     ("inf at the baseline", lambda x: 1 / x.sum(1), r"finite scores on the baselines; found NaN or inf"),
-    ("float", lambda x: float(x.sum()), r"a tensor of real numbers as output; found float.*ScoreFunction"),
-    ("tuple", lambda x: (x,), r"a tensor of real numbers as output; found tuple.*wrap the model"),
-    ("dict", lambda x: {"logits": x}, r"a tensor of real numbers as output; found dict.*wrap the model"),
-    ("nothing", lambda x: None, r"a tensor of real numbers as output; found NoneType"),
-    ("numpy array", lambda x: x.detach().numpy(), r"a tensor of real numbers as output; found ndarray"),
-    ("complex", lambda x: x.sum(1) + 1j, r"a tensor of real numbers as output; found torch\.complex64"),
-    ("sparse", lambda x: x.to_sparse(), r"a tensor of real numbers as output; found.*sparse_coo"),
-    ("without values", lambda x: x.to("meta"), r"a tensor of real numbers as output; found.*meta"),
+    ("float", lambda x: float(x.sum()), r"each of 4 input rows; found shape \(\).*internal_batch_size=1"),
+    ("tuple", lambda x: (x,), r"real numbers as output.*found tuple.*wrap the model"),
+    ("dict", lambda x: {"logits": x}, r"real numbers as output.*found dict.*wrap the model"),
+    ("nothing", lambda x: None, r"real numbers as output.*found NoneType"),
+    ("text", lambda x: ["a"] * len(x), r"real numbers as output, or an array, list or number; found list"),
+    ("numpy array", lambda x: x.detach().numpy(), r"carries a gradient.*ScoreFunction"),
+    ("list", lambda x: x.sum(1).tolist(), r"carries a gradient.*ScoreFunction"),
+    ("complex", lambda x: x.sum(1) + 1j, r"real numbers as output.*found torch\.complex64"),
+    ("sparse", lambda x: x.to_sparse(), r"a tensor of real numbers as output.*found.*sparse_coo"),
+    ("without values", lambda x: x.to("meta"), r"a tensor of real numbers as output.*found.*meta"),
     ("one number", lambda x: x.sum(), r"one row for each of 4 input rows; found shape \(\)"),
     ("one number, 1-D", lambda x: x.sum().reshape(1), r"each of 4 input rows; found shape \(1,\)"),
     ("too few rows", lambda x: x[:2], r"one row for each of 4 input rows; found shape \(2, 3\)"),

@@ -529,8 +529,8 @@ def test_one_number_per_call_explains_a_batch_one_by_one():
         (total, r"one row for each of 2 input rows; found shape \(\)"),
         (lambda x: total(x).reshape(1), r"one row for each of 2 input rows; found shape \(1,\)"),
         (lambda x: torch.stack([x.sum(), x.max(), x.min()]), r"2 input rows; found shape \(3,\)"),
-        (lambda x: float(total(x)), "a tensor of real numbers as output; found float.*ScoreFunction"),
-        (lambda x: int(total(x)), "a tensor of real numbers as output; found int.*ScoreFunction"),
+        (lambda x: float(total(x)), r"2 input rows; found shape \(\).*internal_batch_size=1"),
+        (lambda x: int(total(x)), r"2 input rows; found shape \(\).*internal_batch_size=1"),
     ],
 )
 def test_one_number_for_a_batch_is_an_error(forward, message):
@@ -568,7 +568,7 @@ def test_sparse_ids_of_another_length_are_not_examples():
 
 
 def test_a_future_is_not_a_tensor():
-    with pytest.raises(ArgumentError, match="a tensor of real numbers as output; found Future"):
+    with pytest.raises(ArgumentError, match=r"real numbers as output.*found Future"):
         StochasticGates(BasicModel_MultiLayer_with_Future()).attribute(TWO, target=0)
 
 

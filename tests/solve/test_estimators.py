@@ -5,7 +5,7 @@ import torch
 
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
-from stg_attr.solve import Noise, Reparameterized
+from stg_attr.solve import Noise, Reparameterized, ScoreFunction
 
 from .reference import expectation, expectation_over_coins
 
@@ -14,7 +14,7 @@ PATHWISE = [
     (Reparameterized(), BinaryConcrete(0.99)),
     (Reparameterized(), Gaussian()),
 ]
-PAIRS = [*PATHWISE]  # every estimator, with gates that go with it
+PAIRS = [*PATHWISE, (ScoreFunction(), Bernoulli())]  # every estimator, with gates that go with it
 DRAWS = 40_000  # gate samples of each unbiasedness test
 PARAMETER = torch.tensor([[0.3, -0.8]], dtype=torch.float64)
 LOSSES = {

@@ -1,0 +1,151 @@
+"""The score function: a gradient of an expected loss from values of the loss alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stg_attr.gates import Bernoulli, GateDistribution
+
+from .estimators import Estimate, Estimator, LossFunction
+from .noise import partners
+
+__all__ = ["ScoreFunction"]
+
+_POWERS = 4  # of the mean active probability in the control variate: constant to cubic
+_MOST_SLOPES = 256  # gates above which no slope of their own is fitted, since that costs their number squared
+_RIDGE = 1e-3  # squared size of a power, summed over samples, that counts as none
+_LEAST_RIDGE = 1e-9  # keeps the fit defined where gates have come to be always open or always closed
+_PRIOR = 10.0  # samples that speak for a slope of 0
+_LEAST_VARIANCE = 0.02  # of a gate whose slope is found by dividing by it
+
+
+@dataclass(unsafe_hash=True)
+class ScoreFunction(Estimator):
+    r"""The score-function gradient, for models that have none: it needs values of the loss only.
+
+        dE[L]/da = E[ (L(z) - c(z)) (z - p) ] + p (1 - p) b,   c(z) = sum_j w_j m^j + b.(z - p)
+
+    Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning (Williams,
+    1992), https://doi.org/10.1007/BF00992696. The control variate c follows the loss of a sample: by a cubic
+    in its mean active probability m, and by a slope b for each gate. Its coefficients are fitted by least
+    squares to the samples of earlier steps. What it leaves is reduced by the mean of the same over the other
+    samples of a step, but for the one that shares its noise (Buy 4 REINFORCE Samples, Get a Baseline for
+    Free!, Kool, van Hoof, Welling, 2019, https://openreview.net/forum?id=r1lgTGL5DE). So no sample meets
+    anything that depends on itself, and the estimate is unbiased.
+
+    With more than 256 gates, b is the mean of the slopes that earlier steps found, times a fitted factor.
+
+    The gates are coins: the model sees each feature either as it is or as the baseline.
+
+    Example:
+        >>> from stg_attr import StochasticGates
+        >>> black_box = lambda x: [float(row[0] > 0 and row[1] > 0) for row in x]
+        >>> stg = StochasticGates(black_box, estimator=ScoreFunction())
+        >>> (stg.attribute(torch.tensor([[1.0, 1.0, 1.0]])) > 0.5).tolist()
+        [[True, True, False]]
+    """
+
+    proves_slopes = False
+
+    @property
+    def gates(self) -> GateDistribution:
+        return Bernoulli()
+
+    def fits(self, gates: GateDistribution) -> bool:
+        return isinstance(gates, Bernoulli)
+
+    def begin(self, exists: Tensor) -> Estimator:
+        return _Run.begun(exists)
+
+    def estimate(
+        self,
+        gates: GateDistribution,
+        parameter: Tensor,
+        uniform: Tensor,
+        loss_of: LossFunction,
+        samples_per_call: int,
+    ) -> Estimate:
+        run = _Run.begun(torch.ones_like(parameter[0], dtype=torch.bool))
+        return run.estimate(gates, parameter, uniform, loss_of, samples_per_call)
+
+
+@dataclass(eq=False)
+class _Run(ScoreFunction):
+    """The estimator during one solve: what its control variate has learned.
+
+    Attributes:
+        exists: which gates there are, bool [1 or batch, gates].
+        slopes: mean of the slopes that each step found, [1 or batch, gates].
+        gram: sum of the outer products of the terms of c over samples, [1 or batch, terms, terms].
+        moment: sum of the terms of c times the loss over samples, [1 or batch, terms].
+        n_steps: steps so far.
+    """
+
+    exists: Tensor
+    slopes: Tensor
+    gram: Tensor
+    moment: Tensor
+    n_steps: int = 0
+
+    @classmethod
+    def begun(cls, exists: Tensor) -> _Run:
+        n_gates = exists.shape[1]
+        n_terms = _POWERS + (n_gates if n_gates <= _MOST_SLOPES else 1)
+        zeros = torch.zeros(1, n_terms, dtype=torch.float64, device=exists.device)
+        return cls(exists, torch.zeros_like(exists, dtype=zeros.dtype), torch.diag_embed(zeros), zeros)
+
+    def rows(self, examples: Tensor) -> Estimator:
+        exists = self.exists if len(self.exists) == 1 else self.exists[examples]
+        learned = (self.slopes[examples], self.gram[examples], self.moment[examples])
+        return _Run(exists, *learned, n_steps=self.n_steps)
+
+    @torch.no_grad()
+    def estimate(
+        self,
+        gates: GateDistribution,
+        parameter: Tensor,
+        uniform: Tensor,
+        loss_of: LossFunction,
+        samples_per_call: int,
+    ) -> Estimate:
+        probability = gates.active_probability(parameter)
+        z = gates.sample(parameter, uniform)
+        firsts = range(0, len(z), samples_per_call)
+        loss = torch.cat([loss_of(z[i : i + samples_per_call], i) for i in firsts])
+        valid = loss.isfinite()  # a sample on which the model fails says nothing
+        score = (z - probability) * self.exists * valid.unsqueeze(2)
+        variance = probability * (1 - probability) * self.exists
+        left, slopes = self._fitted(self._powers(probability, valid), score, variance, loss.where(valid, 0.0))
+        gradient = (left.unsqueeze(2) * score + slopes * variance) * valid.unsqueeze(2)
+        found = gradient.mean(0) / variance.mean(0).clamp_min(_LEAST_VARIANCE)
+        self.n_steps += 1
+        self.slopes = self.slopes + (found - self.slopes) / self.n_steps
+        return Estimate(gradient, found.expand_as(gradient), loss)
+
+    def _powers(self, probability: Tensor, valid: Tensor) -> Tensor:
+        """Powers of the mean active probability of each sample, [samples, batch, powers]."""
+        mean = (probability * self.exists).sum(2, keepdim=True) / self.exists.sum(1, keepdim=True)
+        return mean ** torch.arange(_POWERS, device=mean.device) * valid.unsqueeze(2)
+
+    def _fitted(self, powers: Tensor, score: Tensor, variance: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+        """Fit the control variate to the earlier samples, then take in these; samples without a word are 0.
+
+        Returns:
+            What is left of the losses, [samples, batch], and the slopes b, [batch, gates].
+        """
+        dtype, own = score.dtype, self.moment.shape[1] > _POWERS + 1 or score.shape[2] == 1
+        steps = score if own else (score * self.slopes).sum(2, keepdim=True)
+        spread = variance if own else (variance * self.slopes.square()).sum(2, keepdim=True)
+        terms, loss = torch.cat([powers, steps], 2).double(), loss.double()
+        ridge = torch.cat([torch.full_like(powers[0], _RIDGE), _PRIOR * spread.mean(0)], 1).double()
+        gram = self.gram + torch.diag_embed(ridge.clamp_min(_LEAST_RIDGE))
+        weights = torch.linalg.solve(gram, self.moment.expand_as(ridge))
+        self.gram = self.gram + torch.einsum("sbi,sbj->bij", terms, terms)
+        self.moment = self.moment + torch.einsum("sbi,sb->bi", terms, loss)
+        left = loss - (terms * weights).sum(2)
+        left = left - (left.sum(0) - partners(left)) / max(1, len(left) - 2)
+        followed = weights[:, _POWERS:] * (1.0 if own else self.slopes)
+        return left.to(dtype), followed.to(dtype)
