@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import torch
 from torch import Tensor
 
-from stg_attr.attribution import Explanation, Status, StochasticGates
+from stg_attr.attribution import Explanation, LayerStochasticGates, Status, StochasticGates
 from stg_attr.attribution.arguments import Baselines, Inputs
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import ReferenceSet
@@ -38,6 +38,9 @@ class ExplainArguments(TypedDict, total=False):
         n_samples: as there.
         perturbations_per_eval: as there.
         seed: as there, below 2 ** 63.
+        n_restarts: as there; the first is written.
+        layer_baselines: of `LayerStochasticGates`; several rows are a `ReferenceSet`.
+        attribute_to_layer_input: of `LayerStochasticGates`.
     """
 
     baselines: Baselines
@@ -47,6 +50,9 @@ class ExplainArguments(TypedDict, total=False):
     n_samples: int | None
     perturbations_per_eval: int | None
     seed: int
+    n_restarts: int
+    layer_baselines: Baselines
+    attribute_to_layer_input: bool
 
 
 def schema(id_type: str) -> pa.Schema:
@@ -76,7 +82,10 @@ def schema(id_type: str) -> pa.Schema:
 
 
 def explain_rows(
-    stg: StochasticGates, rows: Sequence[Row], arguments: ExplainArguments, id_type: str
+    stg: StochasticGates | LayerStochasticGates,
+    rows: Sequence[Row],
+    arguments: ExplainArguments,
+    id_type: str,
 ) -> pa.Table:
     """Explain some rows together; the result depends on these rows alone.
 
@@ -118,7 +127,7 @@ _Solved = Iterator[tuple[list[int], Explanation | None, str]]
 
 
 def _solved(
-    stg: StochasticGates,
+    stg: StochasticGates | LayerStochasticGates,
     rows: Sequence[Row],
     which: list[int],
     arguments: ExplainArguments,
@@ -154,12 +163,16 @@ def _noted(solved: _Solved) -> _Solved:
 
 
 def _explained(
-    stg: StochasticGates, rows: Sequence[Row], arguments: ExplainArguments, per_call: int | None
+    stg: StochasticGates | LayerStochasticGates,
+    rows: Sequence[Row],
+    arguments: ExplainArguments,
+    per_call: int | None,
 ) -> Explanation:
     stacked = tuple(torch.stack(column) for column in zip(*(row.inputs for row in rows), strict=True))
     inputs = stacked[0] if len(stacked) == 1 else stacked
     given: dict[str, Any] = dict(arguments)
-    given["baselines"] = _independent_of_batch(given.get("baselines"))
+    for name in {"baselines", "layer_baselines"} & given.keys():
+        given[name] = _independent_of_batch(given[name])
     if callable(given.get("feature_mask")):
         given["feature_mask"] = given["feature_mask"](inputs)
     if rows[0].target is not None:

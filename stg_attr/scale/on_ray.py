@@ -28,7 +28,7 @@ __all__ = ["Cluster"]
 
 _SHARD = "stg_attr_shard"  # column that holds the shard of a row while Ray brings rows together
 _MOST_TRIES = 4  # of a shard whose worker dies; Ray alone would restart it for ever
-_PATIENCE = 30  # seconds in which other jobs must give back what the workers need
+_PATIENCE = 60  # seconds in which other jobs must give back what the workers need
 _MOST_BLOCKS = 4096  # of the list of shards, so that Ray's bookkeeping stays small
 
 

@@ -82,7 +82,10 @@ class Columns:
 
 
 def table_rows(
-    table: Mapping[str, NDArray[Any]], columns: Columns, positions: Sequence[int], dtype: torch.dtype
+    table: Mapping[str, NDArray[Any]],
+    columns: Columns,
+    positions: Sequence[int],
+    dtype: torch.dtype | None,
 ) -> Iterator[Row]:
     """Rows of a table: columns of numbers make up one input, columns of arrays are an input each.
 
@@ -90,7 +93,7 @@ def table_rows(
         table: columns of one length; a cell may be a number or an array.
         columns: which column is what.
         positions: of the rows.
-        dtype: of the inputs.
+        dtype: of the inputs; None leaves whole numbers whole.
 
     Raises:
         ArgumentError: a column holds no numbers, or columns of numbers and of arrays are mixed.
@@ -105,7 +108,7 @@ def table_rows(
 
 
 def _cells(
-    inputs: Mapping[str, NDArray[Any]], dtype: torch.dtype, n: int
+    inputs: Mapping[str, NDArray[Any]], dtype: torch.dtype | None, n: int
 ) -> Iterator[tuple[Tensor, ...] | str]:
     """The inputs of each row, or why it has none."""
     scalar = [name for name, values in inputs.items() if values.ndim == 1 and values.dtype.kind in _NUMBERS]
@@ -119,8 +122,9 @@ def _cells(
             mend="Name the columns that the model takes with columns=[...].",
         )
     if scalar:
-        stacked = np.stack([values.astype(np.float64) for values in inputs.values()], 1)
-        return iter([(row,) for row in torch.from_numpy(stacked).to(dtype).unbind(0)])
+        exact = np.result_type(np.int64, *(values.dtype for values in inputs.values()))  # float64 or int64
+        stacked = np.stack([values.astype(exact) for values in inputs.values()], 1)
+        return iter([(row,) for row in _tensor(stacked, dtype).unbind(0)])
     return (_arrays({name: values[i] for name, values in inputs.items()}, dtype) for i in range(n))
 
 
@@ -131,7 +135,13 @@ def _holds_arrays(values: NDArray[Any]) -> bool:
     return isinstance(first, (Sequence, np.ndarray, Tensor)) and not isinstance(first, (str, bytes))
 
 
-def _arrays(cells: Mapping[str, Any], dtype: torch.dtype) -> tuple[Tensor, ...] | str:
+def _tensor(values: NDArray[Any], dtype: torch.dtype | None) -> Tensor:
+    tensor = torch.from_numpy(values)
+    default = torch.get_default_dtype() if tensor.is_floating_point() else torch.long
+    return tensor.to(default if dtype is None else dtype)
+
+
+def _arrays(cells: Mapping[str, Any], dtype: torch.dtype | None) -> tuple[Tensor, ...] | str:
     values = []
     for name, cell in cells.items():
         try:
@@ -140,7 +150,7 @@ def _arrays(cells: Mapping[str, Any], dtype: torch.dtype) -> tuple[Tensor, ...] 
             return f"column {name!r}: {error}"
         if array.dtype.kind not in _NUMBERS:
             return f"column {name!r}: expected numbers; found {'nothing' if cell is None else array.dtype}"
-        values.append(torch.from_numpy(np.array(array)).to(dtype))
+        values.append(_tensor(np.array(array), dtype))
     return tuple(values)
 
 

@@ -21,7 +21,7 @@ from .fingerprint import described
 from .rows import Columns, Name
 from .shards import Manifest, Output, check_arrow
 from .sources import DataSet, Source, as_source, is_ray
-from .worker import Done, Job, Make, RayActors, Worker, loaded, model_fingerprint
+from .worker import Done, Job, Make, RayActors, Worker, check_arguments, loaded, model_fingerprint
 
 if TYPE_CHECKING:
     import ray.data
@@ -93,8 +93,9 @@ def explain_dataset(
             process's part among those of torchrun or a job array, from the variables RANK and WORLD_SIZE.
         overwrite: throw away what the folder holds of another model, data set or setting.
         show_progress: show a progress bar.
-        arguments: of `StochasticGates.explain`, for all rows: baselines, target, feature_mask (also a
-            function of the inputs), n_steps, n_samples, perturbations_per_eval, seed.
+        arguments: of the explainer's `explain`, for all rows: baselines, target, feature_mask (also a
+            function of the inputs), n_steps, n_samples, perturbations_per_eval, seed, n_restarts,
+            layer_baselines, attribute_to_layer_input.
 
     Returns:
         How many rows were explained, were there already, and failed.
@@ -136,6 +137,7 @@ class _Run:
     def here(self, source: Source, part: tuple[int, int], show: bool) -> Outcome:
         """In this process: every `part[1]`-th shard from `part[0]` on."""
         stg = loaded(self.make)
+        check_arguments(stg, self.arguments)
         job = self._begun(model_fingerprint(stg), source.identity(), source)
         worker = Worker(job, stg)
         numbers = self._missing(job, source.n_rows)
@@ -264,7 +266,8 @@ def _check(arguments: ExplainArguments, batch_rows: int, shard_rows: int | None)
         )
     seed = arguments.get("seed", 0)
     per_call = arguments.get("perturbations_per_eval")
-    Effort(arguments.get("n_steps", 12), arguments.get("n_samples"), per_call, None, seed)
+    restarts = arguments.get("n_restarts", 1)
+    Effort(arguments.get("n_steps", 12), arguments.get("n_samples"), per_call, None, seed, restarts)
     sizes = (batch_rows, batch_rows if shard_rows is None else shard_rows)
     whole = all(isinstance(size, int) and size > 0 for size in sizes) and sizes[1] % sizes[0] == 0
     if not whole or not -(2**63) <= seed < 2**63:

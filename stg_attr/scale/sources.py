@@ -38,13 +38,13 @@ class Source(ABC):
     n_rows: int | None  # None where only reading to the end would tell
 
     @abstractmethod
-    def rows(self, start: int, stop: int, dtype: torch.dtype) -> Iterator[Row]:
+    def rows(self, start: int, stop: int, dtype: torch.dtype | None) -> Iterator[Row]:
         """The rows from `start` to before `stop`, or to the end.
 
         Args:
             start: position of the first row.
             stop: position after the last.
-            dtype: of the numbers of a table; a torch data set keeps its own.
+            dtype: of the numbers of a table, None to leave whole ones whole; a torch data set keeps its own.
         """
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Table(Source):
         """Number of rows."""
         return len(next(iter(self.table.values()), ()))
 
-    def rows(self, start: int, stop: int, dtype: torch.dtype) -> Iterator[Row]:
+    def rows(self, start: int, stop: int, dtype: torch.dtype | None) -> Iterator[Row]:
         for first in range(start, min(stop, self.n_rows), _AT_ONCE):
             last = min(first + _AT_ONCE, stop, self.n_rows)
             part = {name: values[first:last] for name, values in self.table.items()}
@@ -100,7 +100,7 @@ class ParquetFiles(Source):
         """Number of rows."""
         return sum(self.counts)
 
-    def rows(self, start: int, stop: int, dtype: torch.dtype) -> Iterator[Row]:
+    def rows(self, start: int, stop: int, dtype: torch.dtype | None) -> Iterator[Row]:
         first = 0
         for path, count in zip(self.paths, self.counts, strict=True):
             if start < first + count and stop > first:
@@ -108,7 +108,7 @@ class ParquetFiles(Source):
             first += count
 
     def _file_rows(
-        self, path: Path, file_start: int, start: int, stop: int, dtype: torch.dtype
+        self, path: Path, file_start: int, start: int, stop: int, dtype: torch.dtype | None
     ) -> Iterator[Row]:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -158,7 +158,7 @@ class Indexed(Source):
         """Number of rows."""
         return len(self.dataset)
 
-    def rows(self, start: int, stop: int, dtype: torch.dtype) -> Iterator[Row]:
+    def rows(self, start: int, stop: int, dtype: torch.dtype | None) -> Iterator[Row]:
         for position in range(start, min(stop, self.n_rows)):
             yield self._row(position)
 
@@ -192,7 +192,7 @@ class Stream(Source):
     _items: Iterator[Any] = field(default_factory=lambda: iter(()), repr=False)
     _next: int = -1
 
-    def rows(self, start: int, stop: int, dtype: torch.dtype) -> Iterator[Row]:
+    def rows(self, start: int, stop: int, dtype: torch.dtype | None) -> Iterator[Row]:
         if self._next < 0 or start < self._next:
             self._items, self._next = iter(self.dataset), 0
         for item in itertools.islice(self._items, stop - self._next):

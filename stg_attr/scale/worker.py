@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TypeAlias
 
 import torch
 
-from stg_attr.attribution import StochasticGates
+from stg_attr.attribution import LayerStochasticGates, StochasticGates
 from stg_attr.attribution.model import disturbing_layers, module_of
 from stg_attr.errors import ArgumentError
 
@@ -19,10 +20,23 @@ from .rows import Row
 from .shards import Output
 from .sources import Source
 
-__all__ = ["Done", "Job", "Make", "RayActors", "Worker", "loaded", "model_fingerprint"]
+__all__ = [
+    "Done",
+    "Explainer",
+    "Job",
+    "Make",
+    "RayActors",
+    "Worker",
+    "check_arguments",
+    "loaded",
+    "model_fingerprint",
+]
+
+#: How rows are explained.
+Explainer: TypeAlias = StochasticGates | LayerStochasticGates
 
 #: The explainer itself, or a function that makes it or its model.
-Make: TypeAlias = "StochasticGates | Callable[[], StochasticGates | Callable[..., torch.Tensor]]"
+Make: TypeAlias = "Explainer | Callable[[], Explainer | Callable[..., torch.Tensor]]"
 
 
 @dataclass(frozen=True)
@@ -75,14 +89,14 @@ class Done:
     failed: int
 
 
-def loaded(make: Make) -> StochasticGates:
+def loaded(make: Make) -> Explainer:
     """The explainer of a worker.
 
     Raises:
         ArgumentError: there is none, or its model is in training mode.
     """
     made: object = make
-    if not isinstance(make, StochasticGates) and callable(make):
+    if not isinstance(make, Explainer) and callable(make):
         try:
             made = make()
         except Exception as error:
@@ -92,7 +106,7 @@ def loaded(make: Make) -> StochasticGates:
                 found=f"{type(error).__name__} when it was called: {error}",
                 mend="Pass StochasticGates(model), or mend the function.",
             ) from error
-    stg = made if isinstance(made, StochasticGates) else StochasticGates(made)  # type: ignore[arg-type]  # checked there
+    stg = made if isinstance(made, Explainer) else StochasticGates(made)  # type: ignore[arg-type]  # checked there
     if disturbing_layers(stg.forward_func):
         raise ArgumentError(
             "the model",
@@ -103,12 +117,21 @@ def loaded(make: Make) -> StochasticGates:
     return stg
 
 
-def model_fingerprint(stg: StochasticGates) -> dict[str, str]:
+def model_fingerprint(stg: Explainer) -> dict[str, str]:
     """What is asked of which model, as short texts."""
-    parts = {name: getattr(stg, name) for name in ("objective", "sparsity", "gates", "estimator")}
-    model = stg.forward_func
+    model, settings = stg.forward_func, {**vars(stg), **getattr(stg, "_settings", {})}
+    for name in ("forward_func", "device", "device_ids", "_settings"):
+        settings.pop(name, None)
+    if "layer" in settings:
+        settings["layer"] = _place(settings["layer"], module_of(model))
     name = getattr(model, "__qualname__", type(model).__qualname__)
-    return {"model": f"{name} {digest(model)}"} | {key: described(part) for key, part in parts.items()}
+    return {"model": f"{name} {digest(model)}"} | {key: described(part) for key, part in settings.items()}
+
+
+def _place(layer: torch.nn.Module, model: torch.nn.Module | None) -> object:
+    """The name of a layer, or itself where the model is a function."""
+    modules = () if model is None else model.named_modules()
+    return next((name for name, module in modules if module is layer), layer)
 
 
 class Worker:
@@ -122,12 +145,13 @@ class Worker:
         dtype: of the model's numbers.
 
     Raises:
-        ArgumentError: the model is not the one that began the output.
+        ArgumentError: the model is not the one that began the output, or the explainer has no such arguments.
     """
 
-    def __init__(self, job: Job, stg: StochasticGates | None = None) -> None:
+    def __init__(self, job: Job, stg: Explainer | None = None) -> None:
         self._job = job
         self._stg = loaded(job.make) if stg is None else stg
+        check_arguments(self._stg, job.arguments)
         self.dtype = _dtype(self._stg)
         here = job.model if stg is not None else model_fingerprint(self._stg)
         if here != job.model:
@@ -173,8 +197,23 @@ class Worker:
         return () if source is None else source.rows(number * size, (number + 1) * size, self.dtype)
 
 
-def _dtype(stg: StochasticGates) -> torch.dtype:
-    """Of the model's parameters, else torch's default."""
+def check_arguments(stg: Explainer, arguments: ExplainArguments) -> None:
+    """Raise an ArgumentError for arguments that this explainer does not take."""
+    taken = inspect.signature(stg.explain).parameters
+    unknown = [name for name in arguments if name not in taken]
+    if unknown:
+        raise ArgumentError(
+            "arguments",
+            expected=f"those of {type(stg).__name__}.explain",
+            found=str(unknown),
+            mend="Leave them out, or pass another explainer.",
+        )
+
+
+def _dtype(stg: Explainer) -> torch.dtype | None:
+    """Of the model's parameters, else torch's default; None where inputs may be ids of tokens."""
+    if isinstance(stg, LayerStochasticGates):
+        return None
     module = module_of(stg.forward_func)
     parameter = None if module is None else next(module.parameters(), None)
     floating = parameter is not None and parameter.is_floating_point()

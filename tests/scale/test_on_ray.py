@@ -55,13 +55,18 @@ def cluster():
     two.shutdown()
 
 
-def witness(folder, seconds):
-    """A feature mask that takes its time, and notes the process and the node it was asked in."""
+def witness(folder, workers, seconds=0.0):
+    """A feature mask that notes the process and the node it is asked in, and waits for the other workers.
+
+    So that on a busy machine, too, every worker is at work before one of them has done everything.
+    """
     folder.mkdir(exist_ok=True)
 
     def mask(x):
-        node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else "none"
-        (folder / f"{os.getpid()}.{node}").touch()
+        (folder / f"{os.getpid()}.{ray.get_runtime_context().get_node_id()}").touch()
+        deadline = time.monotonic() + 90
+        while len(list(folder.iterdir())) < workers and time.monotonic() < deadline:
+            time.sleep(0.02)
         time.sleep(seconds)
         return torch.arange(x.shape[1]).unsqueeze(0)
 
@@ -70,7 +75,9 @@ def witness(folder, seconds):
 
 def test_one_file_is_shared_by_the_workers_of_two_nodes(cluster, explain, parquet, table_of, tmp_path):
     seen = tmp_path / "seen"
-    out = explain(small_net, parquet, columns=COLUMNS, engine=EACH_NODE, feature_mask=witness(seen, 0.2))
+    out = explain(
+        small_net, parquet, columns=COLUMNS, engine=EACH_NODE, feature_mask=witness(seen, workers=2)
+    )
     nodes = {path.name.split(".")[1] for path in seen.iterdir()}
     assert nodes == {node["NodeID"] for node in ray.nodes() if node["Alive"]}
     plain = explain(small_net, parquet, "plain", columns=COLUMNS, feature_mask=torch.arange(5).unsqueeze(0))
@@ -83,7 +90,7 @@ def test_a_killed_worker_is_replaced(cluster, explain, rows, table_of, tmp_path)
     killed = []
 
     def kill():
-        shards, deadline = tmp_path / "out" / "rows", time.monotonic() + 60
+        shards, deadline = tmp_path / "out" / "rows", time.monotonic() + 120
         while not (shards.is_dir() and any(shards.iterdir())) and time.monotonic() < deadline:
             time.sleep(0.02)
         killed.append(int(next(seen.iterdir()).name.split(".")[0]))
@@ -91,7 +98,7 @@ def test_a_killed_worker_is_replaced(cluster, explain, rows, table_of, tmp_path)
 
     killer = threading.Thread(target=kill)
     killer.start()
-    out = explain(small_net, rows, engine="ray", feature_mask=witness(seen, 0.5))
+    out = explain(small_net, rows, engine="ray", feature_mask=witness(seen, workers=2, seconds=0.5))
     killer.join()
     workers = {int(path.name.split(".")[0]) for path in seen.iterdir()}
     assert killed[0] in workers

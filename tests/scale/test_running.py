@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import stg_attr
-from stg_attr import ArgumentError, FixedWeight, Preserve, StochasticGates
+from stg_attr import ArgumentError, FixedWeight, LayerStochasticGates, Preserve, StochasticGates
 from stg_attr.scale import Outcome, explain_dataset, load_attributions
 
 from .conftest import N_COLUMNS, N_ROWS, small_net
@@ -176,6 +176,35 @@ def test_two_inputs_come_from_two_columns(explain):
     assert found.ids == tuple("abcdef")
 
 
+def tokens():
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        net = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(20, 2)).eval()
+    return LayerStochasticGates(net, net[0])
+
+
+@pytest.mark.parametrize("kind", ["tensors", "columns", "lists"])
+def test_gates_on_a_layer_take_ids_of_tokens(explain, kind):
+    ids = torch.randint(9, (20, 5), generator=torch.Generator().manual_seed(0))
+    columns = pd.DataFrame(ids.numpy(), columns=COLUMNS)
+    data = {"tensors": ids, "columns": columns, "lists": pa.table({"ids": ids.tolist()})}[kind]
+    found = load_attributions(explain(tokens, data, layer_baselines=torch.ones(8, 5, 4)))
+    references = stg_attr.ReferenceSet(torch.ones(8, 5, 4))
+    expected = tokens().explain(ids[:8], n_steps=2, n_samples=4, layer_baselines=references)
+    assert torch.equal(found.attributions[:8], expected.active_probabilities)
+
+
+def test_another_layer_is_another_question(explain):
+    def later():
+        net = tokens().forward_func
+        return LayerStochasticGates(net, net[2])
+
+    ids = torch.zeros(8, 5, dtype=torch.long)
+    explain(tokens, ids)
+    with pytest.raises(ArgumentError, match="layer is '2' and was '0'"):
+        explain(later, ids)
+
+
 def test_a_second_call_explains_nothing(tmp_path, rows):
     settings = {"batch_rows": 8, "n_steps": 2}
     calls = []
@@ -221,6 +250,7 @@ def test_a_stream_goes_on_where_it_stopped(explain, rows, table_of):
 CHANGES = {
     "model": {"make": lambda: nn.Sequential(nn.Linear(N_COLUMNS, 3)).eval()},
     "sparsity": {"make": lambda: StochasticGates(small_net(), sparsity=FixedWeight(0.1))},
+    "smoothness": {"make": lambda: StochasticGates(small_net(), smoothness=0.5)},
     "objective": {"make": lambda: StochasticGates(small_net(), objective=Preserve())},
     "data": {"data": torch.zeros(N_ROWS, N_COLUMNS)},
     "n_steps": {"n_steps": 3},
@@ -301,6 +331,11 @@ REFUSED = {
     "n_steps: expected a whole number": {"n_steps": 0},
     "arguments: expected some of.*n_step'": {"n_step": 4},
     "seed of 64 bits": {"seed": 2**63},
+    "n_restarts: expected a whole number": {"n_restarts": 0},
+    r"arguments: expected those of StochasticGates.explain; found \['layer_baselines'\]": {
+        "layer_baselines": 0,
+        "columns": COLUMNS,
+    },
 }
 
 
