@@ -62,7 +62,7 @@ def ensure_environment(captum: str | None = None) -> str:
     pip += ["-c", str(home / "constraints.txt")]
     # torch first and alone, so that no other package chooses its build
     subprocess.run([*pip, "torch"], check=True)
-    # before 0.8 captum has no models for tests, which the dev extra asks for: its packages one by one
+    # the dev extra asks for a captum with models for tests: its other packages one by one
     wanted = [f"{ROOT}[dev]"] if captum is None else [f"{ROOT}[demo]", *development_packages()]
     subprocess.run([*pip, "-e", *wanted], check=True)
     stamp.write_text(fingerprint(pins))
