@@ -1,15 +1,17 @@
-"""Every task of the project by one command: `python run.py demo`, `test`, `check`, `bench`, `docs`.
+"""Every task of the project by one command: `python run.py demo`, `test`, `check`, `bench`, `docs`, `mutate`.
 
 Needs nothing but Python: the first run makes a virtual environment in `.venv` with pip and installs the
 project into it, from `pyproject.toml` and `constraints.txt`; later runs reuse it until one of them changes.
 
   STG_TORCH=2.6.0          another torch release than the one in constraints.txt
+  test --captum 0.8        the tests with another captum release, in an environment of its own
   --current-env            use this interpreter's environment as it is (for a CUDA build of torch, say)
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -21,12 +23,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-STAMP = VENV / "installed"
+MUTATED = ROOT / ".mutation"
 
 
-def python() -> str:
-    """The interpreter of the project's environment."""
-    return str(VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+def python(venv_: Path = VENV) -> str:
+    """The interpreter of an environment."""
+    return str(venv_ / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
 
 
 def constraints() -> str:
@@ -35,27 +37,45 @@ def constraints() -> str:
     return re.sub(r"(?m)^torch==.*$", f"torch=={wanted}", text) if wanted else text
 
 
-def fingerprint() -> str:
+def fingerprint(pins: str) -> str:
     """Changes whenever the environment has to be made anew."""
-    parts = ((ROOT / "pyproject.toml").read_text(), constraints(), sys.version, str(ROOT))
+    parts = ((ROOT / "pyproject.toml").read_text(), pins, sys.version, str(ROOT))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def ensure_environment() -> str:
-    """Make the environment if it is missing or stale; return its interpreter."""
-    if STAMP.is_file() and STAMP.read_text() == fingerprint():
-        return python()
-    print(f"Setting up {VENV.name} (once; a minute or two)", flush=True)
-    shutil.rmtree(VENV, ignore_errors=True)
-    venv.create(VENV, with_pip=True)
-    pins = VENV / "constraints.txt"
-    pins.write_text(constraints())
-    pip = [python(), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(pins)]
+def ensure_environment(captum: str | None = None) -> str:
+    """Make the environment if it is missing or stale; return its interpreter.
+
+    Args:
+        captum: a release of captum to have instead of the newest, in an environment of its own.
+    """
+    home = VENV if captum is None else VENV.with_name(f"{VENV.name}-captum-{captum}")
+    pins = constraints() + (f"captum=={captum}.*\n" if captum else "")
+    stamp = home / "installed"
+    if stamp.is_file() and stamp.read_text() == fingerprint(pins):
+        return python(home)
+    print(f"Setting up {home.name} (once; a minute or two)", flush=True)
+    shutil.rmtree(home, ignore_errors=True)
+    venv.create(home, with_pip=True)
+    (home / "constraints.txt").write_text(pins)
+    pip = [python(home), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip += ["-c", str(home / "constraints.txt")]
     # torch first and alone, so that no other package chooses its build
     subprocess.run([*pip, "torch"], check=True)
-    subprocess.run([*pip, "-e", f"{ROOT}[dev]"], check=True)
-    STAMP.write_text(fingerprint())
-    return python()
+    # the dev extra asks for a captum with models for tests: its other packages one by one
+    wanted = [f"{ROOT}[dev]"] if captum is None else [f"{ROOT}[demo]", *development_packages()]
+    subprocess.run([*pip, "-e", *wanted], check=True)
+    stamp.write_text(fingerprint(pins))
+    return python(home)
+
+
+def development_packages() -> list[str]:
+    """What the dev extra asks for beyond the project itself and captum."""
+    block = re.search(r"(?ms)^dev = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text())
+    assert block is not None
+    return [
+        name for name in re.findall(r'(?m)^\s*"([^"]+)"', block[1]) if not name.startswith(("stg", "captum"))
+    ]
 
 
 def call(command: Sequence[str]) -> int:
@@ -96,6 +116,35 @@ def gallery(interpreter: str, arguments: list[str]) -> int:
     return call([interpreter, "docs/make_gallery.py", *arguments])
 
 
+def mutate(interpreter: str, arguments: list[str]) -> int:
+    """Change gates, objective or solve bit by bit, and count what the folder's tests notice.
+
+    Further arguments are patterns of files in it. A run that was stopped goes on where it was.
+    """
+    if not arguments or not (ROOT / "tests" / arguments[0]).is_dir():
+        print("usage: python run.py mutate FOLDER [FILE.py ...], for example objective sparsity.py")
+        return 2
+    folder, files = arguments[0], arguments[1:] or ["*.py"]
+    MUTATED.mkdir(exist_ok=True)
+    for name in ("stg_attr", "tests"):
+        shutil.copytree(ROOT / name, MUTATED / name, dirs_exist_ok=True)
+    shutil.copy(ROOT / "pyproject.toml", MUTATED)
+    only = "\n    ".join(f"stg_attr/{folder}/{name}" for name in files)
+    lines = ["[mutmut]", "source_paths=stg_attr", f"only_mutate=\n    {only}", "track_dependencies=false"]
+    lines += [f"pytest_add_cli_args_test_selection=tests/{folder}", "process_isolation=forkserver"]
+    (MUTATED / "setup.cfg").write_text("\n".join(lines) + "\n")
+    subprocess.run([interpreter, "-m", "pip", "install", "--quiet", "mutmut>=3.8"], check=True)
+    run = [interpreter, "-m", "mutmut"]
+    code = subprocess.run([*run, "run", "--max-children", "1"], cwd=MUTATED).returncode
+    for command in ("results", "export-cicd-stats"):
+        subprocess.run([*run, command], cwd=MUTATED)
+    counts = json.loads((MUTATED / "mutants" / "mutmut-cicd-stats.json").read_text())
+    caught = counts["killed"] + counts["timeout"] + counts["segfault"]
+    tried = caught + counts["survived"] + counts["no_tests"] + counts["suspicious"]
+    print(f"{caught} of {tried} changes noticed ({caught / max(1, tried):.0%}), {counts['total']} in all")
+    return code
+
+
 def docs(interpreter: str, arguments: list[str]) -> int:
     """Build the documentation into docs/_build."""
     pip = [interpreter, "-m", "pip", "install", "--quiet", "-c", str(VENV / "constraints.txt")]
@@ -104,7 +153,7 @@ def docs(interpreter: str, arguments: list[str]) -> int:
 
 
 TASKS: dict[str, Callable[[str, list[str]], int]] = {
-    task.__name__: task for task in (demo, test, check, bench, gallery, docs)
+    task.__name__: task for task in (demo, test, check, bench, gallery, mutate, docs)
 }
 
 
@@ -116,7 +165,12 @@ def main(arguments: list[str]) -> int:
         lines = [f"  {name:8s} {(task.__doc__ or '').strip()}" for name, task in TASKS.items()]
         print("usage: python run.py TASK [--current-env] [arguments]", *lines, sep="\n")
         return 0 if rest in ([], ["--help"], ["-h"]) else 2
-    return TASKS[rest[0]](sys.executable if current else ensure_environment(), rest[1:])
+    captum = None
+    if "--captum" in rest[1:-1]:
+        place = rest.index("--captum")
+        captum = rest[place + 1]
+        del rest[place : place + 2]
+    return TASKS[rest[0]](sys.executable if current else ensure_environment(captum), rest[1:])
 
 
 if __name__ == "__main__":

@@ -90,9 +90,11 @@ def measure(
 
 def main(argv: list[str]) -> int:
     """Print the tables."""
-    argparse.ArgumentParser(prog="python run.py bench stability", description=__doc__).parse_args(argv)
+    parser = argparse.ArgumentParser(prog="python run.py bench stability", description=__doc__)
+    parser.add_argument("problems", nargs="*", choices=[*PROBLEMS, []], help="all by default")
     torch.set_num_threads(1)
-    for title, name in PROBLEMS.items():
+    for title in parser.parse_args(argv).problems or PROBLEMS:
+        name = PROBLEMS[title]
         print(f"\n{title} ({len(MODEL_SEEDS)} nets, {len(SEEDS)} seeds, noise within {RADIUS})\n")
         print("| method | overlap of the top 10 % | rank correlation | sensitivity_max |")
         print("|---|---:|---:|---:|")

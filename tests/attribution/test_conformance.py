@@ -16,7 +16,7 @@ from torch.nn import DataParallel
 from stg_attr import ArgumentError, BinaryConcrete, Delete, FixedWeight, Gaussian, StochasticGates
 from tests import reference
 
-pytest.importorskip("captum.testing", reason="captum ships its test models since 0.8")
+pytest.importorskip("captum.testing", reason="captum ships its test models since 0.9")
 
 from captum.testing.helpers.basic_models import (
     BasicEmbeddingModel,

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -125,6 +126,26 @@ def test_redundant_evidence_gives_every_set():
     assert bool(sets.kept[2:].isnan().all())
     assert "[0, 2]" in repr(sets)
     assert "2: none" in repr(sets)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_useless_order_of_many_features_is_pruned_all_the_same(seed):
+    """Twelve of sixty count; with gates in random order, most of a sufficient beginning can be spared."""
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.full((60,), 1e-3, dtype=torch.float64)
+    weight[torch.randperm(60, generator=generator)[:12]] = 1.0
+
+    def model(x):
+        return x @ weight
+
+    x = torch.ones(2, 60, dtype=torch.float64)
+    explanation = StochasticGates(model).explain(x, **QUICK)
+    shuffled = replace(explanation, log_alpha=torch.randn(2, 60, generator=generator, dtype=torch.float64))
+    found = shuffled.minimal(0.95)
+    zero = torch.zeros(60, dtype=torch.float64)
+    assert all(is_minimal(model, x[i], found.selected[i], Hybrid(), 0.95, zero) for i in range(2))
+    assert int(found.n_selected.max()) < 40
+    assert int((found.n_evaluations - explanation.n_evaluations).max()) < 1000
 
 
 def test_an_explanation_says_when_the_rest_suffices_as_well():
