@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -22,12 +23,13 @@ from stg_attr.gates import (
     default_masks,
 )
 from stg_attr.objective import Hybrid, Objective, Sparsity, Sweep
-from stg_attr.solve import Estimator, Reparameterized, Solver
+from stg_attr.solve import Estimator, Reparameterized, Solution, Solver
 
 from .arguments import Baselines, Effort, Gaps, Given, Inputs, checked_inputs
 from .explanation import Explanation, Status, first_restart, join
 from .model import module_of, undisturbed
 from .probe import Probe
+from .progress import Progress
 from .reading import read
 from .scoring import Target, as_index
 
@@ -83,7 +85,18 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         self.estimator = Reparameterized() if estimator is None else estimator
         self.smoothness = smoothness
         self.device = None if device is None else torch.device(device)
+        self._observer: Callable[[Progress], object] | None = None
         self._check_parts()
+
+    def observed(self, observer: Callable[[Progress], object]) -> StochasticGates:
+        """The same, for a solve that calls back after each step.
+
+        Args:
+            observer: called with how far the solve is; a `KeyboardInterrupt` that it raises ends the solve.
+        """
+        watched = copy(self)
+        watched._observer = observer
+        return watched
 
     @log_usage()  # type: ignore[untyped-decorator]  # captum's NoiseTunnel looks for the __wrapped__ it sets
     def attribute(
@@ -252,11 +265,21 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             effort.seed,
             effort.n_restarts,
         )
-        solution = solver.fit(
-            case.loss, case.blend.groups, case.batch, case.reference_order, case.blend.dtype, bar.update
-        )
-        explanation = read(case, solution, solver, with_curve)
-        return first_restart(explanation, effort.n_restarts) if several else explanation
+
+        def now(solution: Solution, with_curve: bool) -> Explanation:
+            means = tuple(_mean(reference) for reference in case.blend.references)
+            explanation = replace(read(case, solution, solver, with_curve), baselines=means)
+            return first_restart(explanation, effort.n_restarts) if several else explanation
+
+        def on_step(done: int, so_far: Callable[[], Solution]) -> None:
+            bar.update()
+            if self._observer is not None:
+                batch = case.batch // effort.n_restarts
+                self._observer(Progress(done, effort.n_steps, batch, lambda: now(so_far(), True)))
+
+        blend = case.blend
+        solution = solver.fit(case.loss, blend.groups, case.batch, case.reference_order, blend.dtype, on_step)
+        return now(solution, with_curve)
 
     def _check_parts(self) -> None:
         if not callable(self.forward_func):
