@@ -1,4 +1,4 @@
-"""Every task of the project by one command: `python run.py demo`, `test`, `check`, `bench`, `docs`, `mutate`.
+"""Every task of the project by one command: `python run.py demo`, `test`, `check`, `bench`, `docs`, ...
 
 Needs nothing but Python: the first run makes a virtual environment in `.venv` with pip and installs the
 project into it, from `pyproject.toml` and `constraints.txt`; later runs reuse it until one of them changes.
@@ -94,6 +94,13 @@ def test(interpreter: str, arguments: list[str]) -> int:
     return call([interpreter, "-m", "pytest", *arguments])
 
 
+def test_browser(interpreter: str, arguments: list[str]) -> int:
+    """Run the tests of the widgets in a real JupyterLab and Chromium; skipped without a Chromium."""
+    pip = [interpreter, "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt")]
+    subprocess.run([*pip, "-e", f"{ROOT}[browser]"], check=True)
+    return call([interpreter, "-m", "pytest", "-m", "browser", "tests/browser", *arguments])
+
+
 def check(interpreter: str, arguments: list[str]) -> int:
     """Style, types and import layers."""
     importlinter = "from importlinter.cli import lint_imports_command as c; c()"
@@ -153,7 +160,8 @@ def docs(interpreter: str, arguments: list[str]) -> int:
 
 
 TASKS: dict[str, Callable[[str, list[str]], int]] = {
-    task.__name__: task for task in (demo, test, check, bench, gallery, mutate, docs)
+    task.__name__.replace("_", "-"): task
+    for task in (demo, test, test_browser, check, bench, gallery, mutate, docs)
 }
 
 
@@ -162,7 +170,7 @@ def main(arguments: list[str]) -> int:
     current = "--current-env" in arguments
     rest = [argument for argument in arguments if argument != "--current-env"]
     if not rest or rest[0] not in TASKS:
-        lines = [f"  {name:8s} {(task.__doc__ or '').strip()}" for name, task in TASKS.items()]
+        lines = [f"  {name:12s} {(task.__doc__ or '').strip()}" for name, task in TASKS.items()]
         print("usage: python run.py TASK [--current-env] [arguments]", *lines, sep="\n")
         return 0 if rest in ([], ["--help"], ["-h"]) else 2
     captum = None

@@ -5,6 +5,7 @@ from .input import StochasticGates
 from .layer import LayerStochasticGates
 from .llm import LLMStochasticGates
 from .named import NamedInputs
+from .progress import Progress
 from .records import Restarts
 from .sets import SufficientSets
 from .text import sentence_mask, token_mask, word_mask
@@ -15,6 +16,7 @@ __all__ = [
     "LLMStochasticGates",
     "LayerStochasticGates",
     "NamedInputs",
+    "Progress",
     "Restarts",
     "Scores",
     "Status",

@@ -201,13 +201,18 @@ class Explanation:
         point = fits.long().cumprod(1).sum(1) - (1 if retain is None else 0)
         return self._read_at(point.clamp(0, fits.shape[1] - 1))
 
+    def readings(self) -> list[Explanation]:
+        """The same solve read at each measured point of the curve, fewest features first; one per point."""
+        points = range(self.curve.n_open.shape[1])
+        return [self._read_at(torch.full((len(self),), point)) for point in points]
+
     def _within(self, budget: float) -> Tensor:
         n_gates = (self.feature_ids >= 0).sum(1, keepdim=True)
         return self.curve.n_open <= budget * n_gates + 1e-6
 
     def _read_at(self, point: Tensor) -> Explanation:
         """Read the curve at one point for each example, long [batch]."""
-        index = point.unsqueeze(1)
+        index = point.to(self.log_alpha.device).unsqueeze(1)
         visible = self.log_alpha.isfinite()
         ranking = Ranking.of(self.log_alpha, visible)
         selected = ranking.top(self.curve.n_open.gather(1, index))[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -22,13 +23,14 @@ from stg_attr.gates import (
     default_masks,
 )
 from stg_attr.objective import Hybrid, Objective, Sparsity, Sweep
-from stg_attr.solve import Estimator, Reparameterized, Solver
+from stg_attr.solve import Estimator, Reparameterized, Solution, Solver
 
 from .arguments import Baselines, Effort, Gaps, Given, Inputs, checked_inputs
 from .case import MOST_REFERENCES
 from .explanation import Explanation, Status, first_restart, join
 from .model import module_of, undisturbed
 from .probe import Probe
+from .progress import Progress
 from .reading import evidence_rows, nothing_learned, read, stopped_by
 from .scoring import Scorer, Target, as_index
 
@@ -85,7 +87,18 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         self.gates: GateDistribution = getattr(self.estimator, "gates", None) if gates is None else gates  # type: ignore[assignment]  # checked below
         self.smoothness = smoothness
         self.device = None if device is None else torch.device(device)
+        self._observer: Callable[[Progress], object] | None = None
         self._check_parts()
+
+    def observed(self, observer: Callable[[Progress], object]) -> StochasticGates:
+        """The same, for a solve that calls back after each step.
+
+        Args:
+            observer: called with how far the solve is; a `KeyboardInterrupt` that it raises ends the solve.
+        """
+        watched = copy(self)
+        watched._observer = observer
+        return watched
 
     @log_usage()  # type: ignore[untyped-decorator]  # captum's NoiseTunnel looks for the __wrapped__ it sets
     def attribute(
@@ -304,13 +317,23 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             effort.seed,
             effort.n_restarts,
         )
-        solution = solver.fit(
-            case.loss, case.blend.groups, case.batch, case.reference_order, case.blend.dtype, bar.update
-        )
+
+        def now(solution: Solution, with_curve: bool) -> tuple[Explanation, BaseException | None]:
+            found, failure = read(case, solution, solver, with_curve, effort.evals_of_a_solve)
+            found = replace(found, baselines=tuple(_mean(reference) for reference in case.blend.references))
+            return (first_restart(found, effort.n_restarts) if several else found), failure
+
+        def on_step(done: int, so_far: Callable[[], Solution]) -> None:
+            bar.update()
+            if self._observer is not None:
+                batch = case.batch // effort.n_restarts
+                self._observer(Progress(done, plan[0], batch, lambda: now(so_far(), True)[0]))
+
+        blend = case.blend
+        solution = solver.fit(case.loss, blend.groups, case.batch, case.reference_order, blend.dtype, on_step)
         if solution.failure is not None and not case.may_stop(solution.failure):
             raise solution.failure
-        explanation, failure = read(case, solution, solver, with_curve, effort.evals_of_a_solve)
-        return (first_restart(explanation, effort.n_restarts) if several else explanation), failure
+        return now(solution, with_curve)
 
     def _check_parts(self) -> None:
         if not callable(self.forward_func):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -21,6 +22,7 @@ from .arguments import Baselines, Gaps, Given, Inputs, checked_inputs
 from .explanation import Explanation
 from .input import StochasticGates
 from .model import undisturbed
+from .progress import Progress
 from .scoring import Target, goes_along
 from .site import LayerForward, Site
 
@@ -86,8 +88,15 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
             "smoothness": smoothness,
             "device": device,
         }
+        self._observer: Callable[[Progress], object] | None = None
         self._method(forward_func)  # which checks them
         _check_layer(layer)
+
+    def observed(self, observer: Callable[[Progress], object]) -> LayerStochasticGates:
+        """The same, for a solve that calls back after each step; see `StochasticGates.observed`."""
+        watched = copy(self)
+        watched._observer = observer
+        return watched
 
     @log_usage()  # type: ignore[untyped-decorator]  # captum's NoiseTunnel looks for the __wrapped__ it sets
     def attribute(
@@ -202,7 +211,9 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         return True
 
     def _method(self, forward: Callable[..., Any]) -> _ActivationGates:
-        return _ActivationGates(forward, **self._settings)
+        method = _ActivationGates(forward, **self._settings)
+        method._observer = self._observer
+        return method
 
     def _question(
         self,

@@ -125,6 +125,7 @@ def budget_curves(
     budgets: Sequence[float] | None = None,
     perturbations_per_eval: int | None = None,
     seed: int = 0,
+    counts: Tensor | None = None,
 ) -> BudgetCurves:
     """Keep and remove the top features of any attribution and measure the score.
 
@@ -142,6 +143,7 @@ def budget_curves(
         budgets: shares of the features to measure at instead, ascending in [0, 1], counts rounded up.
         perturbations_per_eval: points in one call of the model; None for all.
         seed: of the ties and of the order of references.
+        counts: how many features to keep or remove at each point, long [batch, points], instead of n_points.
 
     Raises:
         ArgumentError: an argument cannot be used.
@@ -155,8 +157,9 @@ def budget_curves(
     Effort(1, None, perturbations_per_eval, None, seed)  # which checks them
     shares = _shares(n_points, budgets)
     groups = FeatureGroups.from_mask(feature_mask, given)
-    ranking = Ranking.of(*_ranked(attributions, given, groups, seed))
-    counts = _counts(shares, ranking.n_visible, budgets is not None)
+    ranking = rank_features(attributions, given, groups, seed)
+    if counts is None:
+        counts = _counts(shares, ranking.n_visible, budgets is not None)
     index = as_index(target, len(given[0]))
     arguments = additional_forward_args if isinstance(additional_forward_args, tuple) else (
         () if additional_forward_args is None else (additional_forward_args,)
@@ -201,10 +204,10 @@ def _counts(shares: Tensor | int, n_visible: Tensor, round_up: bool) -> Tensor:
     return ((exact - 1e-9).ceil() if round_up else exact.round()).long()
 
 
-def _ranked(
-    attributions: Inputs, inputs: tuple[Tensor, ...], groups: FeatureGroups, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Values whose order is that of the features' mean attributions, and which features exist."""
+def rank_features(
+    attributions: Inputs, inputs: tuple[Tensor, ...], groups: FeatureGroups, seed: int = 0
+) -> Ranking:
+    """The features in order of their mean attributions, ties broken at random."""
     given = (attributions,) if isinstance(attributions, Tensor) else tuple(attributions)
     shapes = [tuple(a.shape) if isinstance(a, Tensor) else type(a).__name__ for a in given]
     if shapes != [tuple(x.shape) for x in inputs]:
@@ -227,4 +230,4 @@ def _ranked(
     order = noise.to(means.device)
     shuffled = means[:, order].argsort(dim=1, stable=True).argsort(1)
     places = torch.empty_like(shuffled).scatter_(1, order.expand_as(shuffled), shuffled)
-    return places.to(means.dtype), groups.exists.expand_as(means)
+    return Ranking.of(places.to(means.dtype), groups.exists.expand_as(means))

@@ -87,7 +87,7 @@ class Solver:
         batch: int,
         reference_order: Tensor,
         dtype: torch.dtype,
-        on_step: Callable[[], object] = lambda: None,
+        on_step: Callable[[int, Callable[[], Solution]], object] = lambda done, so_far: None,
     ) -> Solution:
         """Learn the gates of a batch.
 
@@ -100,7 +100,8 @@ class Solver:
             batch: number of examples.
             reference_order: the order in which references are shown, long [references].
             dtype: of the gate parameters.
-            on_step: called after each step.
+            on_step: called after each step with the number of steps done and a function that returns the
+                solution so far.
 
         Returns:
             The solution; after Ctrl-C, or where the model raises, of the steps that were done, if any.
@@ -111,7 +112,7 @@ class Solver:
             for step in range(self.n_steps):
                 if len(record.active):
                     self._advance(step, record, loss_of, reference_order)
-                on_step()
+                on_step(step + 1, lambda: record.solution(self.n_samples, None))
         except (Exception, KeyboardInterrupt) as stopped:
             if not record.trace:
                 raise

@@ -15,7 +15,7 @@ from stg_attr.errors import ArgumentError
 
 from .source import Array, Source, as_array, checked_probabilities, plain, position
 
-__all__ = ["Features", "Names", "Values", "best", "feature_names", "feature_values", "rows_of"]
+__all__ = ["Features", "Names", "Values", "best", "feature_names", "feature_values", "rows_of", "short"]
 
 Names = Iterable[str]  # a pandas DataFrame iterates over the names of its columns
 Values = Iterable[float] | Iterable[str] | Tensor
@@ -152,7 +152,7 @@ def feature_names(names: Names | None, row: Features) -> list[str]:
         return [f"feature {number}" for number in row.ids]
     given = [str(name) for name in names]
     if len(given) == len(row.ids):
-        return [_short(name) for name in given]
+        return [short(name) for name in given]
     if len(given) == len(row.elements):
         return [_group_name([given[i] for i in places]) for places in row.members]
     raise _wrong_count("names", len(given), row)
@@ -183,14 +183,15 @@ def _wrong_count(what: str, count: int, row: Features) -> ArgumentError:
 
 def _group_name(members: Sequence[str]) -> str:
     shown = ", ".join(members[:_MEMBERS])
-    return _short(shown if len(members) <= _MEMBERS else f"{shown} + {len(members) - _MEMBERS} more")
+    return short(shown if len(members) <= _MEMBERS else f"{shown} + {len(members) - _MEMBERS} more")
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A name that leaves room for the picture, drawn as it is."""
     return plain(name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…")
 
 
 def _text(value: float | str) -> str:
     if isinstance(value, str):
-        return _short(value)
+        return short(value)
     return "" if np.isnan(value) else f"{value:.4g}"

@@ -13,7 +13,7 @@ from .source import explained, position
 from .tabular import bars
 from .timeline import series
 
-__all__ = ["html"]
+__all__ = ["html", "is_image"]
 
 _CHANNELS = (1, 3, 4)
 _SMALLEST = 4  # pixels a side of what is taken for an image
@@ -44,7 +44,7 @@ def html(explanation: Explanation, example: int = 0) -> str:
 def _fitting(explanation: Explanation, example: int) -> Picture:
     """The first picture that can be drawn; bars always can."""
     shape = tuple(explanation.inputs[0].shape[1:])
-    if len(explanation.inputs) == 1 and _is_image(shape):
+    if len(explanation.inputs) == 1 and is_image(shape):
         try:
             return panel(explanation, example)
         except ArgumentError:  # pixels that are not finite
@@ -54,7 +54,7 @@ def _fitting(explanation: Explanation, example: int) -> Picture:
     return bars(explanation, example)
 
 
-def _is_image(shape: tuple[int, ...]) -> bool:
+def is_image(shape: tuple[int, ...]) -> bool:
     """[channels, height, width], [height, width, channels], or a square [height, width]."""
     if len(shape) == 2:
         return shape[0] == shape[1] >= _SMALLEST

@@ -12,8 +12,9 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError
 
 from .colours import KEPT, SCALE, veil_over
+from .features import short
 from .picture import Picture, claim_title, colour_bar, sheet, signed
-from .source import Array, Example, Source, as_array, headline, plain, read
+from .source import Array, Example, Source, as_array, headline, read
 
 __all__ = ["series"]
 
@@ -89,7 +90,7 @@ def _names(names: Sequence[str] | None, count: int) -> list[str]:
             found=str(len(names)),
             mend="Name every channel, or set channels_last if time comes first.",
         )
-    return [plain(str(name)) for name in names]
+    return [short(str(name)) for name in names]
 
 
 def _times(times: Sequence[float] | Tensor | NDArray[np.generic] | None, count: int) -> Array:

@@ -1,0 +1,242 @@
+"""The explorer: an explanation, or several side by side, along their measured budget curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from stg_attr.attribution import Explanation
+from stg_attr.attribution.arguments import Baselines, Inputs
+from stg_attr.errors import ArgumentError
+from stg_attr.viz.source import explained, position
+
+from .methods import Method, Solved, at_count, checked_methods, compared_picture
+from .packing import Json, checked_curve, target_name
+from .page import fragment, new_id, script, stand_alone, style, template
+from .views import View, fitting_view
+
+__all__ = ["Explorer", "compare", "explore", "explorer"]
+
+_LISTED = 8  # examples whose evidence is written out
+_SHOWN = 12  # examples that are sent to the browser, unless the caller chooses
+
+
+class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships no types
+    """What `explore`, `compare` and `watch` show: an ipywidgets widget, whose view needs no kernel.
+
+    Its traits can be read, set and observed from Python, and linked to other widgets.
+
+    Attributes:
+        example: place of the shown example among those that can be picked.
+        budget: the largest number of features to keep.
+        show: "all", "kept", "removed" or, for images, "veil".
+    """
+
+    _esm = script()
+    _css = style()
+
+    payload = traitlets.Dict().tag(sync=True)
+    methods = traitlets.List().tag(sync=True)
+    key = traitlets.Unicode().tag(sync=True)
+    page = traitlets.Unicode(template()).tag(sync=True)
+    progress = traitlets.Dict().tag(sync=True)
+    example = traitlets.Int(0).tag(sync=True)
+    budget = traitlets.Int(0).tag(sync=True)
+    show = traitlets.Unicode("all").tag(sync=True)
+
+    def __init__(self, shown: Mapping[str, Method], view: View, places: Sequence[int], **traits: Any) -> None:
+        self._methods, self._view, self._places = dict(shown), view, list(places)
+        super().__init__(key=new_id(), **traits)
+
+    @property
+    def explanation(self) -> Explanation:
+        """The explanation, or the first of several."""
+        return next(m.explanation for m in self._methods.values() if isinstance(m, Solved))
+
+    @property
+    def place(self) -> int:
+        """Place of the shown example in the batch."""
+        return self._places[int(self.example)]
+
+    @property
+    def reading(self) -> Explanation:
+        """The explanation, or the first of several, at the budget that is shown."""
+        return at_count(self.explanation, self.place, self.budget)
+
+    def refresh(self, explanation: Explanation) -> None:
+        """Show another state of the same solve; the reader stays at the example and budget of before."""
+        self._methods = {"explanation": Solved(explanation)}
+        self.methods = _packed_methods(self._methods, self._places)
+
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Write a page that stands alone: the slider works in it without a kernel and without a network.
+
+        Where scripts do not run, the picture and the evidence of the shown example stand there.
+        """
+        Path(path).write_text(stand_alone(self._state(), self.static()), encoding="utf-8")
+
+    def markup(self) -> str:
+        """The same as markup for a page or an output of a cell, which needs no kernel and no network."""
+        return fragment(self._state(), self.static())
+
+    def _state(self) -> Json:
+        return {
+            name: getattr(self, name) for name in ("key", "payload", "methods", "example", "budget", "show")
+        }
+
+    def static(self) -> str:
+        """The shown example as a picture, and the evidence of the first of them."""
+        place = self.place
+        if len(self._methods) > 1:
+            return compared_picture(self._methods, self._view, place, self.budget)
+        reading = self.reading
+        chosen = [place, *(i for i in self._places if i != place)][:_LISTED]
+        labels = {i: entry["label"] for i, entry in zip(self._places, self.payload["examples"], strict=True)}
+        sentences = "".join(f"<li>{escape(f'{labels[i]}: {reading.describe(i)}')}</li>" for i in chosen)
+        return f"<div>{self._view.picture(reading, place)}<ul>{sentences}</ul></div>"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """Markup, which needs no kernel and finds this widget where there is one.
+
+        A widget view in its place would leave an error message in a notebook that is opened again without its
+        kernel, and an empty cell on a page made from a notebook whose widget states were stored.
+        """
+        return {"text/plain": repr(self.explanation), "text/html": self.markup()}, {}
+
+
+def explore(
+    explanation: Explanation,
+    *,
+    view: View | None = None,
+    examples: Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+) -> Explorer:
+    """A slider over the budget of an explanation: features come and go along the measured curve.
+
+    Args:
+        explanation: with a measured curve, as `explain` returns it.
+        view: how examples are drawn; the one that fits the inputs by default. Text needs
+            `TextView(tokens)`.
+        examples: their places in the batch; the first twelve by default.
+        names: of these examples.
+        classes: names of the model's outputs.
+
+    Raises:
+        ArgumentError: not an explanation, no curve, no such example, or it cannot be drawn in this view.
+    """
+    explanation = explained(explanation, "explanation")
+    checked_curve(explanation)
+    return explorer({"explanation": Solved(explanation)}, view, examples, names, classes)
+
+
+def compare(
+    methods: Mapping[str, Explanation | Inputs],
+    *,
+    forward_func: Callable[..., Any] | None = None,
+    baselines: Baselines = None,
+    additional_forward_args: Any = None,
+    view: View | None = None,
+    examples: Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+) -> Explorer:
+    """Several methods, or several targets, side by side at one budget, each measured on the model.
+
+    Attributions of other methods are ranked by their mean over each feature, and measured with as many
+    features as the first explanation was.
+
+    Args:
+        methods: explanations, or attributions as Captum returns them, by name; at least one explanation.
+            All of the same inputs and features.
+        forward_func: the model; needed for attributions that are no explanation.
+        baselines: what removed features show when these are measured; those of the first explanation by
+            default, averaged over references.
+        additional_forward_args: passed on to the model.
+        view: see `explore`.
+        examples: see `explore`.
+        names: of these examples.
+        classes: names of the model's outputs.
+
+    Raises:
+        ArgumentError: there is no explanation, they do not belong together, or the model is missing.
+    """
+    measured = checked_methods(methods, forward_func, baselines, additional_forward_args)
+    return explorer(measured, view, examples, names, classes, compared=True)
+
+
+def explorer(
+    methods: Mapping[str, Method],
+    view: View | None,
+    examples: Sequence[int] | None,
+    names: Sequence[str] | None,
+    classes: Sequence[str] | None,
+    compared: bool = False,
+) -> Explorer:
+    """The widget of some methods; arguments as for `explore`."""
+    first = next(m.explanation for m in methods.values() if isinstance(m, Solved))
+    view = fitting_view(first) if view is None else view
+    count = len(first)
+    places = [
+        position("examples", i, count) for i in (range(min(count, _SHOWN)) if examples is None else examples)
+    ]
+    labels = _labels(first, places, names, classes)
+    return Explorer(
+        methods,
+        view,
+        places,
+        payload=_packed(first, view, places, labels, compared),
+        methods=_packed_methods(methods, places),
+        budget=int(first.n_selected[places[0]]),
+    )
+
+
+def _packed(
+    first: Explanation, view: View, places: Sequence[int], labels: Sequence[str], compared: bool
+) -> Json:
+    """What is drawn, at whatever budget and of whatever method."""
+    scenes = [view.scene(first, place) for place in places]
+    return {
+        "kind": scenes[0]["kind"],
+        "modes": list(view.code(places[0])),
+        "compared": compared,
+        "examples": [
+            {"label": label, "scene": scene, "code": _code(view, place, compared)}
+            for label, scene, place in zip(labels, scenes, places, strict=True)
+        ],
+    }
+
+
+def _packed_methods(methods: Mapping[str, Method], places: Sequence[int]) -> list[Json]:
+    return [{"name": name, **method.packed(places)} for name, method in methods.items()]
+
+
+def _code(view: View, place: int, compared: bool) -> dict[str, str]:
+    modes = view.code(place)
+    return dict.fromkeys(modes, f"viz.comparison(view, {place})") if compared else modes
+
+
+def _labels(
+    explanation: Explanation,
+    places: Sequence[int],
+    names: Sequence[str] | None,
+    classes: Sequence[str] | None,
+) -> list[str]:
+    if not places:
+        raise ArgumentError("examples", expected="at least one", found="none", mend="For example [0, 1].")
+    if names is not None and len(names) != len(places):
+        raise ArgumentError(
+            "names",
+            expected=f"one for each of {len(places)} examples",
+            found=str(len(names)),
+            mend="Name what examples=[...] chooses, in its order.",
+        )
+    own = [f"example {place}" for place in places] if names is None else [str(name) for name in names]
+    targets = [target_name(explanation, place, classes) for place in places]
+    return [f"{name} ({target})" if target else name for name, target in zip(own, targets, strict=True)]

@@ -1,0 +1,116 @@
+// Charts: the budget curve with the current budget marked on it, and the loss of the solve.
+
+const LEFT = 56, WIDE = 566; // the view box is 640 wide
+const DASHES = ["none", "7 4", "2 3", "10 3 2 3", "1 5", "14 5"];
+
+function percent(share) {
+  return `${Math.round(100 * share)}%`;
+}
+
+function digits(value, count = 4) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "not measured";
+  return Math.abs(value) < 1e-4 && value !== 0 ? value.toExponential(2) : String(Number(value.toPrecision(count)));
+}
+
+function stroke(i) {
+  const colour = [rgba(KEPT, 1), rgba(REMOVED, 1), "currentColor"][Math.min(i, 2)];
+  return { stroke: colour, "stroke-dasharray": DASHES[i % DASHES.length], "stroke-width": 2, fill: "none" };
+}
+
+function tick(x, y, text, anchor) {
+  const node = make("text", { x, y, "text-anchor": anchor, "font-size": 12, fill: "currentColor" });
+  node.textContent = text;
+  return node;
+}
+
+function across(place, count) {
+  return LEFT + (place / Math.max(count - 1, 1)) * WIDE;
+}
+
+// Kept and removed scores of one method, or the kept scores of several; the axis is that of the slider.
+class BudgetCurve {
+  constructor(names) {
+    this.several = names.length > 1;
+    this.svg = make("svg", { viewBox: "0 0 640 150", class: "stg-curve", role: "img" });
+    const legend = (this.several ? names : ["kept", "removed"]).map((name, i) => {
+      const line = make("svg", { viewBox: "0 0 32 8", width: 32, height: 8, "aria-hidden": "true" });
+      line.append(make("line", { x1: 0, x2: 32, y1: 4, y2: 4, ...stroke(i) }));
+      const text = make("span");
+      text.textContent = ` ${name}`;
+      return make("span", {}, line, text);
+    });
+    this.node = make("div", { class: "stg-chart" }, this.svg, make("div", { class: "stg-legend" }, ...legend));
+  }
+
+  load(readings, stops) {
+    this.stops = stops;
+    this.shares = readings.every((reading) => reading.explainable);
+    const which = this.several ? ["kept"] : ["kept", "removed"];
+    this.lines = readings.flatMap((reading) => which.map((score) => ({ reading, score })));
+    const values = this.lines.flatMap((line) => line.reading.packed.n.map((_, k) => this.value(line, k)));
+    const known = values.filter((value) => value !== null);
+    this.low = Math.min(...known, this.shares ? 0 : Infinity);
+    this.high = Math.max(...known, this.shares ? 1 : -Infinity);
+    this.svg.replaceChildren(...this.axes(readings[0].packed.selected), ...this.lines.map((line, i) => this.path(line, i)));
+    this.mark = make("line", { y1: 6, y2: 122, stroke: "currentColor", "stroke-width": 1.5 });
+    this.dots = this.lines.map((_, i) => this.dot(i));
+    this.svg.append(this.mark, ...this.dots);
+    const what = this.shares ? "Retained score" : "Score";
+    this.svg.setAttribute("aria-label", `${what} against the number of features; its numbers are in a table below`);
+  }
+
+  value({ reading, score }, k) {
+    const measured = reading.packed[score][k];
+    return measured === null || !this.shares ? measured : reading.share(measured);
+  }
+
+  y(value) {
+    return 118 - ((value - this.low) / (this.high - this.low || 1)) * 106;
+  }
+
+  x(count) {
+    return across(this.stops.indexOf(count), this.stops.length);
+  }
+
+  axes(selected) {
+    const written = (value) => (this.shares ? percent(value) : digits(value));
+    const ends = [this.low, this.high].map((value) => tick(LEFT - 6, this.y(value) + 4, written(value), "end"));
+    const every = Math.ceil(this.stops.length / 14), last = this.stops.length - 1;
+    const counts = this.stops.flatMap((n, i) => (i % every === 0 || i === last ? [tick(this.x(n), 138, String(n), "middle")] : []));
+    const x = this.x(selected), dotted = { stroke: "currentColor", "stroke-dasharray": "2 4", opacity: 0.7 };
+    return [...ends, ...counts, make("line", { x1: x, x2: x, y1: 8, y2: 122, ...dotted })];
+  }
+
+  path(line, i) {
+    const points = line.reading.packed.n.map((n, k) => [this.x(n), this.value(line, k)]);
+    const known = points.filter(([, value]) => value !== null).map(([x, value]) => `${x},${this.y(value)}`);
+    return make("polyline", { points: known.join(" "), ...stroke(i) });
+  }
+
+  dot(i) {
+    if (i === 1 && !this.several) return make("rect", { x: -4.5, y: -4.5, width: 9, height: 9, fill: rgba(REMOVED, 1) });
+    return make("circle", { r: 5, fill: stroke(i).stroke });
+  }
+
+  move(stop) {
+    const x = across(stop, this.stops.length);
+    for (const end of ["x1", "x2"]) this.mark.setAttribute(end, x);
+    this.lines.forEach((line, i) => {
+      const value = this.value(line, line.reading.point), dot = this.dots[i];
+      dot.setAttribute("visibility", value === null ? "hidden" : "visible");
+      if (value !== null) dot.setAttribute("transform", `translate(${x}, ${this.y(value)})`);
+    });
+  }
+}
+
+// The loss of every step; null where a step was left out.
+function drawLoss(svg, trace) {
+  const known = trace.filter((loss) => loss !== null);
+  const low = Math.min(...known), span = Math.max(...known) - low || 1; // of one step there is no line
+  const points = trace.map((loss, i) => (loss === null ? "" : `${across(i, trace.length)},${66 - ((loss - low) / span) * 56}`));
+  const highest = Math.max(...known), marks = highest > low ? [[highest, 14], [low, 70]] : known.length ? [[low, 70]] : [];
+  const ends = marks.map(([loss, y]) => tick(LEFT - 6, y, digits(loss), "end"));
+  svg.replaceChildren(make("polyline", { points: points.join(" "), ...stroke(0) }), ...ends);
+  svg.setAttribute("aria-label", `Loss of ${known.length} steps, last ${digits(known.at(-1))}`);
+  return known;
+}

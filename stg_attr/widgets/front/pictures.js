@@ -1,0 +1,369 @@
+// Pictures: packed arrays, readings of them at a budget, and how each kind of input is drawn.
+// Strings of the user only ever become textContent, titles or canvas text: never markup.
+
+const KEPT = [0, 114, 178], REMOVED = [213, 94, 0], EDGE = "#F0E442", VEIL = 0.72;
+const WIDEST = 380; // CSS pixels of an image
+
+async function unpack(text, Kind) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Kind(await new Response(stream).arrayBuffer());
+}
+
+function make(name, attributes = {}, ...children) {
+  const svg = ["svg", "path", "polyline", "line", "circle", "rect", "text"].includes(name);
+  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+function rgba(colour, opacity) {
+  return `rgba(${colour.join(", ")}, ${opacity.toFixed(3)})`;
+}
+
+// One example as one method sees it: which gates are open at a budget, and how probable they are.
+class Reading {
+  static async of(packed, gates) {
+    const reading = new Reading();
+    reading.packed = packed;
+    reading.rank = await unpack(packed.rank, Int32Array);
+    reading.level = packed.level ? await unpack(packed.level, Float32Array) : null;
+    reading.alpha = packed.alpha ? await unpack(packed.alpha, Float32Array) : null;
+    reading.table = gates ? { ...gates, values: await unpack(gates.table, Float32Array) } : null;
+    reading.p = new Float32Array(reading.rank.length);
+    reading.open = new Uint8Array(reading.rank.length);
+    reading.order = reading.ranked();
+    return reading;
+  }
+
+  ranked() {
+    const places = Array.from(this.rank.keys());
+    const key = (g) => (this.rank[g] < 0 ? Infinity : this.rank[g]);
+    return places.sort((a, b) => key(a) - key(b) || a - b);
+  }
+
+  // Read at the largest measured count within the budget.
+  at(budget) {
+    const { n, shift } = this.packed;
+    this.point = Math.max(0, n.findLastIndex((count) => count <= budget));
+    this.count = n[this.point];
+    for (let g = 0; g < this.rank.length; g++) {
+      this.open[g] = this.rank[g] >= 0 && this.rank[g] < this.count ? 1 : 0;
+      this.p[g] = this.level ? Math.abs(this.level[g]) : this.probability(g, shift[this.point]);
+    }
+    return this;
+  }
+
+  probability(g, shift) {
+    const { half, reach, step, values } = this.table;
+    const place = Math.min(Math.max((this.alpha[g] + shift - half + reach) / step, 0), values.length - 1);
+    const below = Math.floor(place), part = place - below;
+    return part === 0 ? values[below] : values[below] * (1 - part) + values[below + 1] * part;
+  }
+
+  colour(g) {
+    return this.level && this.level[g] < 0 ? REMOVED : KEPT;
+  }
+
+  score(which) {
+    return this.packed[which][this.point];
+  }
+
+  get explainable() {
+    return this.packed.full !== this.packed.baseline && this.packed.explainable !== false;
+  }
+
+  share(score) {
+    return (score - this.packed.baseline) / (this.packed.full - this.packed.baseline);
+  }
+
+  number(g) {
+    if (!this.level) return this.p[g].toFixed(2);
+    return digits(this.level[g] * this.packed.limit, 3);
+  }
+}
+
+function featureName(scene, g) {
+  if (scene.names && scene.names[g]) return scene.names[g];
+  return `feature ${scene.ids ? scene.ids[g] : g}`;
+}
+
+function ink(node) {
+  return getComputedStyle(node).color;
+}
+
+class ImagePicture {
+  constructor() {
+    this.node = make("canvas", { role: "img", class: "stg-canvas" });
+    this.context = this.node.getContext("2d");
+    this.small = document.createElement("canvas");
+  }
+
+  async load(scene) {
+    const [height, width] = scene.size;
+    const pixels = await unpack(scene.pixels, Uint8Array);
+    const hidden = await unpack(scene.hidden, Uint8Array);
+    const columns = await unpack(scene.columns, Int32Array);
+    Object.assign(this, { scene, pixels, hidden, columns }); // at once: a frame may be drawn between two awaits
+    this.scale = Math.max(1, Math.ceil(WIDEST / Math.max(height, width)));
+    [this.small.width, this.small.height] = [width, height];
+    [this.node.width, this.node.height] = [width * this.scale, height * this.scale];
+    this.node.style.width = `${Math.round((WIDEST * width) / Math.max(height, width))}px`;
+    this.data = new ImageData(width, height);
+    this.mask = new Uint8Array(width * height);
+  }
+
+  draw(reading, show) {
+    const [height, width] = this.scene.size, area = height * width;
+    for (let i = 0; i < area; i++) this.pixel(i, area, reading, show);
+    this.small.getContext("2d").putImageData(this.data, 0, 0);
+    this.context.imageSmoothingEnabled = Math.max(height, width) >= 256;
+    this.context.clearRect(0, 0, this.node.width, this.node.height);
+    this.context.drawImage(this.small, 0, 0, this.node.width, this.node.height);
+    if (show === "all" || show === "veil") this.outline(width, height);
+  }
+
+  pixel(i, area, reading, show) {
+    const { layers, size } = this.scene, channels = size[2], out = this.data.data;
+    const constant = this.hidden.length === channels;
+    let any = 0, first = -1, most = 0;
+    for (let layer = 0; layer < layers; layer++) {
+      const g = this.columns[layer * area + i];
+      if (g < 0) continue;
+      any |= reading.open[g];
+      if (first < 0 || reading.p[g] > most) [first, most] = [g, reading.p[g]];
+    }
+    this.mask[i] = any;
+    for (let c = 0; c < 3; c++) {
+      const from = channels < 3 ? 0 : c;
+      const g = this.columns[(layers > from ? from * area : 0) + i];
+      const open = g < 0 || (show === "removed" ? !reading.open[g] : reading.open[g]);
+      const whole = show === "all" || show === "veil" || open;
+      out[4 * i + c] = whole ? this.pixels[i * channels + from] : this.hidden[(constant ? 0 : i * channels) + from];
+    }
+    out[4 * i + 3] = channels === 4 ? this.pixels[i * channels + 3] : 255;
+    if (show === "veil") this.cover(4 * i, first, most, reading);
+  }
+
+  // Grey and half way to white, so that the veil keeps its colour.
+  cover(at, g, probability, reading) {
+    const out = this.data.data;
+    const grey = 89 + 0.65 * (0.299 * out[at] + 0.587 * out[at + 1] + 0.114 * out[at + 2]);
+    const colour = g < 0 ? KEPT : reading.colour(g), part = VEIL * probability;
+    for (let c = 0; c < 3; c++) out[at + c] = grey * (1 - part) + colour[c] * part;
+  }
+
+  outline(width, height) {
+    const path = new Path2D(), thick = this.node.width / WIDEST;
+    const at = (x, y) => (x >= 0 && y >= 0 && x < width && y < height ? this.mask[y * width + x] : 0);
+    const inside = (place, most) => Math.min(Math.max(place * this.scale, 2 * thick), most * this.scale - 2 * thick);
+    const line = (x0, y0, x1, y1) => {
+      path.moveTo(inside(x0, width), inside(y0, height));
+      path.lineTo(inside(x1, width), inside(y1, height));
+    };
+    for (let y = 0; y <= height; y++) {
+      for (let x = 0, from = -1; x <= width; x++) {
+        const edge = x < width && at(x, y) !== at(x, y - 1);
+        if (edge && from < 0) from = x;
+        if (!edge && from >= 0) { line(from, y, x, y); from = -1; }
+      }
+    }
+    for (let x = 0; x <= width; x++) {
+      for (let y = 0, from = -1; y <= height; y++) {
+        const edge = y < height && at(x, y) !== at(x - 1, y);
+        if (edge && from < 0) from = y;
+        if (!edge && from >= 0) { line(x, from, x, y); from = -1; }
+      }
+    }
+    for (const [colour, pixels] of [["#000000", 4], [EDGE, 2]]) {
+      this.context.strokeStyle = colour;
+      this.context.lineWidth = pixels * thick;
+      this.context.lineCap = "square";
+      this.context.stroke(path);
+    }
+  }
+
+  hit(event) {
+    const box = this.node.getBoundingClientRect(), [height, width] = this.scene.size;
+    const x = Math.floor(((event.clientX - box.left) / box.width) * width);
+    const y = Math.floor(((event.clientY - box.top) / box.height) * height);
+    return x < 0 || y < 0 || x >= width || y >= height ? -1 : this.columns[y * width + x];
+  }
+}
+
+class TextPicture {
+  constructor() {
+    this.node = make("div", { class: "stg-text" });
+  }
+
+  async load(scene) {
+    this.scene = scene;
+    this.node.dir = scene.rtl ? "rtl" : "ltr";
+    this.spans = scene.words.map((word) => {
+      const span = make("span", { class: word.m ? "stg-word stg-muted" : "stg-word" });
+      span.textContent = word.t;
+      return span;
+    });
+    const pieces = scene.words.flatMap((word, i) => [word.b ? make("br") : word.s && i ? " " : "", this.spans[i]]);
+    this.node.replaceChildren(...pieces);
+  }
+
+  // Styles change only where they must: a long text stays within a frame.
+  draw(reading, show) {
+    this.scene.words.forEach((word, i) => {
+      const span = this.spans[i], gated = word.g.length > 0;
+      const most = word.g.reduce((best, g) => (best < 0 || reading.p[g] > reading.p[best] ? g : best), -1);
+      const open = word.g.some((g) => reading.open[g]);
+      const hidden = gated && (show === "kept" ? !open : show === "removed" && open);
+      const shade = show === "all" && gated ? rgba(reading.colour(most), VEIL * reading.p[most]) : "transparent";
+      const text = hidden ? "\u00b7".repeat(Math.min(Math.max(word.t.length, 1), 8)) : word.t;
+      if (span.textContent !== text) span.textContent = text;
+      span.style.backgroundColor = shade;
+      span.classList.toggle("stg-open", open && show === "all");
+      span.title = hidden ? "hidden" : gated ? `${reading.number(most)}${open ? ", kept" : ""}` : "no gate";
+    });
+  }
+
+  hit(event) {
+    const place = this.spans.indexOf(event.target);
+    return place < 0 || !this.scene.words[place].g.length ? -1 : this.scene.words[place].g[0];
+  }
+}
+
+// A canvas whose marks are measured in CSS pixels.
+function sized(canvas, width, height) {
+  const dense = window.devicePixelRatio || 1;
+  const [across, down] = [Math.round(width * dense), Math.round(height * dense)];
+  if (canvas.width !== across || canvas.height !== down) [canvas.width, canvas.height] = [across, down];
+  canvas.style.width = `${width}px`;
+  const context = canvas.getContext("2d");
+  context.setTransform(dense, 0, 0, dense, 0, 0);
+  context.clearRect(0, 0, width, height);
+  context.font = `13px ${getComputedStyle(canvas).fontFamily || "sans-serif"}`;
+  context.textBaseline = "middle";
+  return context;
+}
+
+function clipped(context, text, width) {
+  if (context.measureText(text).width <= width) return text;
+  let end = Math.min(text.length, 80);
+  while (end > 1 && context.measureText(`${text.slice(0, end)}\u2026`).width > width) end--;
+  return `${text.slice(0, end)}\u2026`;
+}
+
+class TablePicture {
+  constructor() {
+    this.node = make("canvas", { role: "img", class: "stg-canvas" });
+    this.width = 560; this.row = 24; this.rows = 12; this.label = 250;
+  }
+
+  async load(scene) {
+    this.scene = scene;
+  }
+
+  // Rows keep their order at every budget, so that only bars move.
+  draw(reading, show) {
+    this.shown = reading.order.slice(0, this.rows);
+    const context = sized(this.node, this.width, this.shown.length * this.row + 4), colour = ink(this.node);
+    const room = this.width - this.label - 60;
+    this.shown.forEach((g, i) => {
+      const middle = (i + 0.5) * this.row + 2, open = reading.open[g];
+      const hidden = show === "kept" ? !open : show === "removed" && open;
+      context.fillStyle = colour;
+      context.textAlign = "right";
+      context.fillText(clipped(context, this.text(g, hidden), this.label - 14), this.label - 8, middle);
+      context.fillStyle = context.strokeStyle = rgba(reading.colour(g), 1);
+      context.lineWidth = 1.5;
+      const length = Math.max(reading.p[g] * room, 0.5);
+      if (open) context.fillRect(this.label, middle - 8, length, 16);
+      context.strokeRect(this.label, middle - 8, length, 16);
+      context.fillStyle = colour;
+      context.textAlign = "left";
+      context.fillText(reading.number(g) + (open ? " \u2713" : ""), this.label + length + 6, middle);
+    });
+  }
+
+  text(g, hidden) {
+    const name = featureName(this.scene, g), values = hidden ? this.scene.hidden : this.scene.values;
+    const value = values && values[g] ? ` = ${values[g]}` : "";
+    return hidden ? `${name}${value} (baseline)` : name + value;
+  }
+
+  hit(event) {
+    const box = this.node.getBoundingClientRect();
+    const place = Math.floor((((event.clientY - box.top) / box.height) * (this.shown.length * this.row + 4) - 2) / this.row);
+    return this.shown[place] ?? -1;
+  }
+}
+
+class SeriesPicture {
+  constructor() {
+    this.node = make("canvas", { role: "img", class: "stg-canvas" });
+    this.width = 640; this.lane = 56; this.left = 90;
+  }
+
+  async load(scene) {
+    const values = await unpack(scene.values, Float32Array);
+    const hidden = await unpack(scene.hidden, Float32Array);
+    const columns = await unpack(scene.columns, Int32Array);
+    Object.assign(this, { scene, values, hidden, columns });
+  }
+
+  draw(reading, show) {
+    const [channels, steps] = this.scene.size;
+    const context = sized(this.node, this.width, channels * this.lane);
+    const wide = (this.width - this.left) / steps;
+    for (let lane = 0; lane < channels; lane++) {
+      this.spans(context, reading, show, lane, steps, wide);
+      this.line(context, reading, show, lane, steps, wide);
+      context.textAlign = "right";
+      context.fillStyle = ink(this.node);
+      context.fillText(clipped(context, this.scene.channels[lane], this.left - 14), this.left - 8, (lane + 0.5) * this.lane);
+    }
+  }
+
+  spans(context, reading, show, lane, steps, wide) {
+    for (let from = 0, to; from < steps; from = to) {
+      const g = this.columns[lane * steps + from];
+      for (to = from + 1; to < steps && this.columns[lane * steps + to] === g; ) to++;
+      if (g < 0 || show !== "all") continue;
+      const x = this.left + from * wide, across = (to - from) * wide, y = lane * this.lane;
+      context.fillStyle = rgba(reading.colour(g), VEIL * reading.p[g]);
+      context.fillRect(x, y + 1, across, this.lane - 2);
+      context.fillStyle = rgba(reading.colour(g), 1);
+      if (reading.open[g]) context.fillRect(x, y + this.lane - 5, across, 4);
+    }
+  }
+
+  line(context, reading, show, lane, steps, wide) {
+    const from = lane * steps, own = this.values.subarray(from, from + steps);
+    let low = Infinity, high = -Infinity;
+    for (const value of own) [low, high] = [Math.min(low, value), Math.max(high, value)];
+    if (show !== "all") for (const value of this.hidden.subarray(from, from + steps)) {
+      [low, high] = [Math.min(low, value), Math.max(high, value)];
+    }
+    const span = high - low || 1;
+    context.beginPath();
+    for (let t = 0; t < steps; t++) {
+      const g = this.columns[from + t], open = g < 0 || reading.open[g];
+      const hide = show === "kept" ? !open : show === "removed" && g >= 0 && open;
+      const value = hide ? this.hidden[from + t] : own[t];
+      const y = (lane + 0.9 - (0.8 * (value - low)) / span) * this.lane;
+      context.lineTo(this.left + (t + 0.5) * wide, y);
+    }
+    context.strokeStyle = ink(this.node);
+    context.lineWidth = 1.2;
+    context.stroke();
+  }
+
+  hit(event) {
+    const box = this.node.getBoundingClientRect(), [channels, steps] = this.scene.size;
+    const x = ((event.clientX - box.left) / box.width) * this.width;
+    const t = Math.floor(((x - this.left) / (this.width - this.left)) * steps);
+    const lane = Math.floor(((event.clientY - box.top) / box.height) * channels);
+    return t < 0 || t >= steps || lane < 0 || lane >= channels ? -1 : this.columns[lane * steps + t];
+  }
+}
+
+const PICTURES = { image: ImagePicture, text: TextPicture, table: TablePicture, series: SeriesPicture };

@@ -1,0 +1,137 @@
+"""Watching: a solve that shows its picture, evidence and loss while it runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from IPython import get_ipython
+from IPython.display import display
+from torch import Tensor
+
+from stg_attr.attribution import Explanation, LayerStochasticGates, Progress, Status, StochasticGates
+from stg_attr.attribution.arguments import Inputs
+
+from .explorer import Explorer, explore
+from .views import View
+
+__all__ = ["Watch", "watch"]
+
+_EVERY = 0.4  # seconds between two pictures, at least
+_SHARE = 2  # times as long as a picture took to read, before the next one
+_TOLD = 0.1  # seconds between two reports of progress
+
+
+class Watch:
+    """Follows a solve: keeps its latest reading, and an explorer up to date.
+
+    Args:
+        inputs: what is explained.
+        view: how examples are drawn; see `explore`.
+        settings: see `explore`.
+    """
+
+    def __init__(self, inputs: Inputs, view: View | None = None, **settings: Any) -> None:
+        first = inputs if isinstance(inputs, Tensor) else inputs[0]
+        self._batch, self._device, self._single = len(first), first.device, isinstance(inputs, Tensor)
+        self._settings = {"view": view, **settings}
+        self._began = self._drawn = time.monotonic()
+        self._cost = self._told = 0.0
+        self.explorer: Explorer | None = None
+        self.latest: Explanation | None = None
+        self.text = ""
+
+    def follow(self, progress: Progress) -> bool:
+        """Take note of a step; whether there is a new picture."""
+        self._tell(progress)
+        now = time.monotonic()
+        due = self.latest is None or now - self._drawn > max(_EVERY, _SHARE * self._cost)
+        if progress.batch != self._batch or not due:  # a part of the batch has no picture of its own
+            return False
+        self.latest = progress.read().to(self._device, single=self._single)
+        self.show(self.latest)
+        self._drawn = time.monotonic()
+        self._cost = self._drawn - now
+        return True
+
+    def show(self, explanation: Explanation) -> Explorer:
+        """Bring the explorer up to an explanation."""
+        if self.explorer is None:
+            self.explorer = explore(explanation, **self._settings)
+        else:
+            self.explorer.refresh(explanation)
+        return self.explorer
+
+    def finish(self, explanation: Explanation) -> Explorer:
+        """Show the result, and how long it took."""
+        shown = self.show(explanation)
+        shown.budget = int(explanation.n_selected[shown.place])
+        steps, spent = len(explanation.loss_trace), time.monotonic() - self._began
+        shown.progress = {"done": 1, "total": 1, "text": f"{steps} steps in {spent:.1f} s", "running": False}
+        return shown
+
+    def _tell(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._told < _TOLD:
+            return
+        self._told = now
+        left = (now - self._began) / progress.done * (progress.n_steps - progress.done)
+        self.text = f"step {progress.done} of {progress.n_steps}, about {left:.0f} s left"
+        if self.explorer is not None:
+            self.explorer.progress = {
+                "done": progress.done, "total": progress.n_steps, "text": self.text, "running": True,
+            }  # fmt: skip
+
+
+def watch(
+    stg: StochasticGates | LayerStochasticGates,
+    inputs: Inputs,
+    *,
+    view: View | None = None,
+    examples: Sequence[int] | None = None,
+    names: Sequence[str] | None = None,
+    classes: Sequence[str] | None = None,
+    **arguments: Any,
+) -> Explanation:
+    """Explain, and show the picture, the evidence and the loss while the solve runs.
+
+    Interrupt the kernel (the square button, or I twice in JupyterLab) to stop: what was learned until then is
+    returned, with the status `INTERRUPTED`. Outside a notebook a progress bar is shown instead.
+
+    Args:
+        stg: how to explain.
+        inputs: what to explain, as `stg.explain` takes it.
+        view: see `explore`.
+        examples: see `explore`.
+        names: of these examples.
+        classes: names of the model's outputs.
+        arguments: passed on to `stg.explain`.
+
+    Returns:
+        What `stg.explain` returns. Pictures cost model evaluations, which `n_evaluations` counts.
+
+    Raises:
+        ArgumentError: an argument cannot be used.
+    """
+    if getattr(get_ipython(), "kernel", None) is None:
+        return stg.explain(inputs, show_progress=True, **arguments)
+    watched = Watch(inputs, view, examples=examples, names=names, classes=classes)
+    shown = display({"text/plain": "Solving"}, raw=True, display_id=True)
+
+    def follow(progress: Progress) -> None:
+        new = watched.explorer is None
+        if watched.follow(progress) and new:
+            shown.update(watched.explorer)
+        elif watched.explorer is None:
+            shown.update({"text/plain": watched.text}, raw=True)
+
+    try:
+        explanation = stg.observed(follow).explain(inputs, **arguments)
+    except KeyboardInterrupt:  # before the first step, or while the result was read
+        if watched.latest is None:
+            raise
+        explanation = replace(watched.latest, status=(Status.INTERRUPTED,) * len(watched.latest))
+    shown.update(watched.finish(explanation))
+    return explanation

@@ -1,0 +1,212 @@
+"""Methods: what an explorer shows, an explanation or several beside each other, with their evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stg_attr import viz
+from stg_attr.attribution import Explanation
+from stg_attr.attribution.arguments import Baselines, Inputs
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import FeatureGroups
+from stg_attr.metrics import BudgetCurves, budget_curves
+from stg_attr.metrics.curves import rank_features
+from stg_attr.viz.source import explained, percent
+
+from .packing import Json, checked_curve, pack_gates, pack_reading, pack_rival
+from .views import TextView, View
+
+__all__ = ["Method", "Rival", "Solved", "checked_methods", "compared_picture"]
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """An explanation, which holds everything that is shown of it."""
+
+    explanation: Explanation
+
+    def packed(self, places: Sequence[int]) -> Json:
+        """What the front end needs of some examples."""
+        readings = self.explanation.readings()
+        own = [pack_reading(self.explanation, readings, place) for place in places]
+        return {"gates": pack_gates(self.explanation), "readings": own}
+
+    def scores(self, place: int, budget: int) -> tuple[int, float, float, float, float]:
+        """Features, and the scores full, baseline, kept and removed at a budget."""
+        view = at_count(self.explanation, place, budget)
+        full, baseline, kept, removed = (float(s[place]) for s in vars(view.scores).values())
+        return int(view.n_selected[place]), full, baseline, kept, removed
+
+    def attributions(self, place: int, budget: int) -> Explanation | Inputs:
+        """What a picture is drawn of."""
+        return at_count(self.explanation, place, budget)
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """Attributions of another method, measured like the explanation they stand beside.
+
+    Attributes:
+        given: as the method returned them.
+        reference: the explanation.
+        curves: what the model scored.
+        means: mean attribution of each feature, [batch, gates].
+        groups: the features.
+    """
+
+    given: Inputs
+    reference: Explanation
+    curves: BudgetCurves
+    means: Tensor
+    groups: FeatureGroups
+
+    def packed(self, places: Sequence[int]) -> Json:
+        """What the front end needs of some examples."""
+        ranking = rank_features(self.given, self.reference.inputs, self.groups)
+        own = [pack_rival(self.reference, self.curves, ranking, self.means, place) for place in places]
+        return {"gates": None, "readings": own}
+
+    def scores(self, place: int, budget: int) -> tuple[int, float, float, float, float]:
+        """Features, and the scores full, baseline, kept and removed at a budget."""
+        counts = self.curves.n_features[place]
+        point = max(int((counts <= budget).sum()) - 1, 0)
+        measured = (self.curves.kept[place, point], self.curves.removed[place, point])
+        ends = (self.curves.full[place], self.curves.baseline[place])
+        full, baseline, kept, removed = (float(score) for score in (*ends, *measured))
+        return int(counts[point]), full, baseline, kept, removed
+
+    def attributions(self, place: int, budget: int) -> Explanation | Inputs:
+        """What a picture is drawn of."""
+        return self.given
+
+
+Method = Solved | Rival
+
+
+def at_count(explanation: Explanation, place: int, count: int) -> Explanation:
+    """An explanation read at a number of features of one example."""
+    n_gates = int((explanation.feature_ids[place] >= 0).sum())
+    return explanation.at(budget=min(1.0, count / max(n_gates, 1)))
+
+
+def checked_methods(
+    methods: Mapping[str, Explanation | Inputs],
+    forward_func: Callable[..., Any] | None,
+    baselines: Baselines,
+    additional_forward_args: Any,
+) -> dict[str, Method]:
+    """Explanations as they are, and other attributions measured on the model.
+
+    Raises:
+        ArgumentError: there is no explanation, they are of different features, or the model is missing.
+    """
+    solved = [m for m in methods.values() if isinstance(m, Explanation)]
+    if not solved:
+        raise ArgumentError(
+            "methods",
+            expected="at least one Explanation, whose inputs and features all share",
+            found=f"{len(methods)} others",
+            mend="Add one, for example {'gates': stg.explain(inputs), 'gradients': attributions}.",
+        )
+    for explanation in solved:
+        checked_curve(explanation)
+        _check_same(explanation, solved[0])
+    return {
+        str(name): Solved(explained(method, name))
+        if isinstance(method, Explanation)
+        else _measured(name, method, solved[0], forward_func, baselines, additional_forward_args)
+        for name, method in methods.items()
+    }
+
+
+def _check_same(explanation: Explanation, first: Explanation) -> None:
+    same = [len(explanation.inputs) == len(first.inputs), len(explanation) == len(first)]
+    pairs = zip(
+        (*explanation.inputs, *explanation.feature_mask), (*first.inputs, *first.feature_mask), strict=False
+    )
+    if all(same) and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs):
+        return
+    raise ArgumentError(
+        "methods",
+        expected="explanations of the same inputs with the same feature_mask",
+        found="different ones",
+        mend="Explain the same batch again; targets, objectives and seeds may differ.",
+    )
+
+
+def _measured(
+    name: str,
+    attributions: Inputs,
+    reference: Explanation,
+    forward_func: Callable[..., Any] | None,
+    baselines: Baselines,
+    additional_forward_args: Any,
+) -> Rival:
+    if forward_func is None:
+        raise ArgumentError(
+            "forward_func",
+            expected=f"the model, on which {name!r} is measured",
+            found="None",
+            mend="Pass forward_func=model; only explanations were measured when they were made.",
+        )
+    single = attributions if isinstance(attributions, tuple) else (attributions,)
+    given = tuple(part.detach() for part in single)
+    curves = budget_curves(
+        forward_func,
+        reference.inputs,
+        given,
+        _means(reference) if baselines is None else baselines,
+        reference.target,
+        additional_forward_args,
+        reference.feature_mask,
+        counts=reference.curve.n_open,
+    )
+    groups = FeatureGroups.from_mask(reference.feature_mask, reference.inputs)
+    return Rival(given, reference, curves, groups.reduce(given), groups)
+
+
+def _means(explanation: Explanation) -> tuple[Tensor, ...]:
+    """What its closed gates showed, in the shape of the inputs."""
+    pairs = zip(explanation.baselines, explanation.inputs, strict=True)
+    return tuple(b.expand(len(b), *x.shape[1:]) for b, x in pairs)
+
+
+def compared_picture(methods: Mapping[str, Method], view: View, place: int, budget: int) -> str:
+    """Several methods as static markup: their picture, where there is one, and the evidence as a table."""
+    drawn = {name: method.attributions(place, budget) for name, method in methods.items()}
+    return f"<div>{_side_by_side(drawn, view, place)}{_evidence(methods, place, budget)}</div>"
+
+
+def _side_by_side(drawn: Mapping[str, Explanation | Inputs], view: View, place: int) -> str:
+    if isinstance(view, TextView):
+        explanations = {name: method for name, method in drawn.items() if isinstance(method, Explanation)}
+        return "".join(
+            f"<p>{escape(name)}</p>{view.picture(method, place)}" for name, method in explanations.items()
+        )
+    try:
+        return viz.comparison(drawn, place)._repr_html_() or ""
+    except ArgumentError:  # inputs that are neither images nor rows
+        return ""
+
+
+def _evidence(methods: Mapping[str, Method], place: int, budget: int) -> str:
+    heads = ("method", "features", "kept", "removed", "sufficiency", "comprehensiveness")
+    rows = ""
+    for name, method in methods.items():
+        count, full, baseline, kept, removed = method.scores(place, budget)
+        span = full - baseline
+        share = f" ({percent((kept - baseline) / span)})" if span else ""
+        cells = (
+            str(count),
+            f"{kept:.4g}{share}",
+            *(f"{x:.4g}" for x in (removed, full - kept, full - removed)),
+        )
+        rows += f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
+    head = "".join(f'<th scope="col">{text}</th>' for text in heads)
+    return f"<table><tr>{head}</tr>{rows}</table>"

@@ -1,0 +1,168 @@
+"""Packing: what the front end needs of an explanation, as JSON of moderate size.
+
+The front end holds the whole budget path. Every reading of an explanation is the same log-alphas, shifted:
+
+    P_k(gate) = P(active at log_alpha + shift_k)
+
+so one number per gate and one per reading are enough, with a table of P(active) to look them up in.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stg_attr.attribution import Explanation, Status
+from stg_attr.errors import ArgumentError
+from stg_attr.metrics import BudgetCurves
+from stg_attr.solve import Ranking
+from stg_attr.viz.source import as_array
+
+__all__ = ["Json", "checked_curve", "pack", "pack_gates", "pack_reading", "pack_rival", "target_name"]
+
+Json = dict[str, Any]
+
+_REACH, _STEP = 24.0, 1 / 32  # of the table of active probabilities around one half
+_UNSEEN = -1  # rank of a gate that is never selected
+
+
+def pack(values: NDArray[np.generic]) -> str:
+    """Numbers as text: their bytes, deflated, in base64.
+
+    Example:
+        >>> len(pack(np.zeros(10**6, dtype=np.uint8))) < 2000
+        True
+    """
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(values).tobytes(), 9)).decode("ascii")
+
+
+def checked_curve(explanation: Explanation) -> None:
+    """Refuse an explanation without a measured curve, along which alone a slider can move.
+
+    Raises:
+        ArgumentError: no curve was measured, or there are no examples.
+    """
+    if len(explanation) and explanation.curve.n_open.shape[1]:
+        return
+    raise ArgumentError(
+        "explanation",
+        expected="at least one example with a measured curve",
+        found="no examples" if not len(explanation) else "no curve",
+        mend="Pass what explain returns.",
+    )
+
+
+def pack_gates(explanation: Explanation) -> Json:
+    """The table of active probabilities, by distance from the parameter at which they are one half."""
+    gates = explanation.gates
+    half = float(gates.parameter_at(torch.tensor(0.5, dtype=torch.float64)))
+    parameters = torch.arange(-_REACH, _REACH + _STEP, _STEP, dtype=torch.float64) + half
+    table = as_array(gates.active_probability(parameters)).astype(np.float32)
+    return {"half": half, "reach": _REACH, "step": _STEP, "table": pack(table)}
+
+
+def pack_reading(explanation: Explanation, readings: Sequence[Explanation], example: int) -> Json:
+    """One example of an explanation along its measured curve.
+
+    Args:
+        explanation: what is read.
+        readings: the same at every point of the curve, from `Explanation.readings`.
+        example: its place in the batch.
+    """
+    curve, scores = explanation.curve, explanation.scores
+    counts, first = np.unique(as_array(curve.n_open[example]).astype(int), return_index=True)
+    return {
+        "alpha": pack(as_array(explanation.log_alpha[example]).astype(np.float32)),
+        "rank": pack(_ranks(explanation, example)),
+        "shift": [_shift(explanation, readings[point], example) for point in first],
+        "n": counts.tolist(),
+        "kept": _numbers(curve.kept[example], first),
+        "removed": _numbers(curve.removed[example], first),
+        "full": float(scores.full[example]),
+        "baseline": float(scores.baseline[example]),
+        "selected": int(explanation.n_selected[example]),
+        "gates": int((explanation.feature_ids[example] >= 0).sum()),
+        "status": explanation.status[example].value,
+        "doubt": explanation.status[example] is not Status.CONVERGED,
+        "explainable": explanation.status[example] is not Status.NOTHING_TO_EXPLAIN,
+        "evaluations": int(explanation.n_evaluations[example]),
+        "trace": _numbers(_finite_start(explanation.loss_trace[:, example])),
+    }
+
+
+def pack_rival(
+    reference: Explanation, curves: BudgetCurves, ranking: Ranking, means: Tensor, example: int
+) -> Json:
+    """One example of another method, measured where a reference explanation was.
+
+    Args:
+        reference: whose features, scores and counts are shared.
+        curves: of the other method.
+        ranking: the order of its features.
+        means: mean attribution of each feature, [batch, gates].
+        example: its place in the batch.
+    """
+    counts, first = np.unique(as_array(curves.n_features[example]).astype(int), return_index=True)
+    exists = reference.feature_ids[example] >= 0
+    values = as_array(means[example])
+    limit = float(np.abs(values).max()) or 1.0
+    return {
+        "level": pack((values / limit).astype(np.float32)),
+        "limit": limit,
+        "rank": pack(torch.where(exists, ranking.rank[example], _UNSEEN).cpu().numpy().astype(np.int32)),
+        "shift": [0.0] * len(first),
+        "n": counts.tolist(),
+        "kept": _numbers(curves.kept[example], first),
+        "removed": _numbers(curves.removed[example], first),
+        "full": float(curves.full[example]),
+        "baseline": float(curves.baseline[example]),
+        "selected": int(reference.n_selected[example]),
+        "gates": int(exists.sum()),
+    }
+
+
+def target_name(explanation: Explanation, example: int, classes: Sequence[str] | None) -> str:
+    """What is explained, in words; empty where the model returns one number."""
+    if explanation.target is None:
+        return ""
+    index = explanation.target[example].tolist()
+    if classes is not None and len(index) == 1 and 0 <= index[0] < len(classes):
+        return str(classes[index[0]])
+    return "output " + ", ".join(str(i) for i in index)
+
+
+def _visible(explanation: Explanation, example: int) -> Tensor:
+    return explanation.log_alpha[example].isfinite()
+
+
+def _ranks(explanation: Explanation, example: int) -> NDArray[np.int32]:
+    visible = _visible(explanation, example)
+    rank = Ranking.of(explanation.log_alpha[example : example + 1], visible.unsqueeze(0)).rank[0]
+    return torch.where(visible, rank, _UNSEEN).cpu().numpy().astype(np.int32)
+
+
+def _shift(explanation: Explanation, reading: Explanation, example: int) -> float:
+    visible = _visible(explanation, example)
+    if not bool(visible.any()):
+        return 0.0
+    moved = (reading.log_alpha[example] - explanation.log_alpha[example])[visible]
+    return float(moved[0])
+
+
+def _finite_start(losses: Tensor) -> Tensor:
+    """Without the steps after an example had settled, or was interrupted."""
+    known = losses.isfinite().nonzero()
+    return losses[: int(known[-1]) + 1] if len(known) else losses[:0]
+
+
+def _numbers(values: Tensor, places: NDArray[np.int64] | None = None) -> list[float | None]:
+    """As JSON has them: six digits, null for what is not finite."""
+    array = as_array(values) if places is None else as_array(values)[places]
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in array]

@@ -1,0 +1,356 @@
+"""Views: how one example is drawn, by the kind of its inputs; the pictures are those of `viz`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stg_attr import viz
+from stg_attr.attribution import Explanation
+from stg_attr.errors import ArgumentError
+from stg_attr.viz.features import Features, feature_names, rows_of
+from stg_attr.viz.notebook import is_image
+from stg_attr.viz.picture import Picture
+from stg_attr.viz.pixels import Numbers, Photograph, layout
+from stg_attr.viz.source import Array, as_array, read
+from stg_attr.viz.words import is_right_to_left, join
+
+from .packing import Json, pack
+
+__all__ = ["ImageView", "SeriesView", "TableView", "TextView", "View", "fitting_view"]
+
+_LONGEST_SIDE = 384  # pixels of an image in the browser; larger ones are thinned out
+_MODES = ("all", "kept", "removed")
+_NAMED = 4000  # features whose names and values are sent
+
+
+class View(ABC):
+    """How an example is drawn."""
+
+    @abstractmethod
+    def scene(self, explanation: Explanation, example: int) -> Json:
+        """What the front end draws of one example, at every budget.
+
+        Raises:
+            ArgumentError: the example cannot be drawn in this way.
+        """
+
+    @abstractmethod
+    def picture(self, explanation: Explanation, example: int) -> str:
+        """The same as a static picture: HTML that survives where scripts and style sheets do not."""
+
+    @abstractmethod
+    def code(self, example: int) -> dict[str, str]:
+        """For everything that can be shown of an example, a call of `viz` that draws the variable `view`."""
+
+    def alone(self, example: int) -> View:
+        """The view of an explanation of this example alone."""
+        return self
+
+
+@dataclass(frozen=True)
+class ImageView(View):
+    """Pixels: what is kept, what is removed, and a veil of active probability over the image.
+
+    Args:
+        mean: undoes the normalisation `(x - mean) / std`, a number or one per channel.
+        std: see `mean`.
+        which: the input to draw, where an explanation has several.
+    """
+
+    mean: Numbers | None = None
+    std: Numbers | None = None
+    which: int = 0
+
+    def scene(self, explanation: Explanation, example: int) -> Json:
+        one = read(explanation, example, dims=(2, 3), which=self.which)
+        photograph = Photograph.of(one, self.mean, self.std)
+        assert one.shown is not None  # Photograph.of has refused what has none
+        assert one.baseline is not None
+        shown, hidden = _bytes(photograph.colours(one.shown)), _bytes(photograph.colours(one.baseline))
+        step = -(-max(shown.shape[:2]) // _LONGEST_SIDE)
+        shown, hidden = shown[::step, ::step], hidden[::step, ::step]
+        columns = _channels_first(one.columns)[:, ::step, ::step]
+        constant = bool((hidden == hidden[:1, :1]).all())
+        return {
+            "kind": "image",
+            "size": [shown.shape[0], shown.shape[1], shown.shape[2]],
+            "pixels": pack(shown),
+            "hidden": pack(hidden[:1, :1] if constant else hidden),
+            "columns": pack(columns.astype(np.int32)),
+            "layers": len(columns),
+            "ids": _ids(explanation, example),
+        }
+
+    def picture(self, explanation: Explanation, example: int) -> str:
+        return _html(viz.panel(explanation, example, which=self.which, mean=self.mean, std=self.std))
+
+    def code(self, example: int) -> dict[str, str]:
+        calls = {"all": "contour", "kept": "kept", "removed": "removed", "veil": "overlay"}
+        settings = {"which": self.which or None, "mean": self.mean, "std": self.std}
+        return {mode: _call(call, example, **settings) for mode, call in calls.items()}
+
+
+@dataclass(frozen=True)
+class TextView(View):
+    """Words, shaded by active probability and underlined where selected.
+
+    Args:
+        tokens: of every example of the batch, one list each; or one list for all of them.
+        special: tokens to mute; by default those that look like `[CLS]`, `<s>` or `<|end|>`.
+        which: the input to draw, where an explanation has several.
+    """
+
+    tokens: Sequence[str] | Sequence[Sequence[str]]
+    special: Collection[str] | None = None
+    which: int = 0
+
+    def scene(self, explanation: Explanation, example: int) -> Json:
+        tokens = self._tokens(explanation, example)
+        columns = self._columns(explanation, example, len(tokens))
+        gated = np.array([bool(own) for own in columns], dtype=bool)
+        words = join(tokens, np.zeros(len(tokens)), np.zeros(len(tokens), bool), gated, special=self.special)
+        ends = np.cumsum([len(word.parts) for word in words]).tolist()
+        return {
+            "kind": "text",
+            "rtl": is_right_to_left("".join(word.text for word in words if not word.muted)),
+            "words": [
+                {"t": word.text, "s": word.spaced, "b": word.broken, "m": word.muted,
+                 "g": sorted({c for own in columns[end - len(word.parts) : end] for c in own})}
+                for word, end in zip(words, ends, strict=True)
+            ],
+            "names": _by_gate(columns, tokens, explanation.feature_ids.shape[1]),
+        }  # fmt: skip
+
+    def picture(self, explanation: Explanation, example: int) -> str:
+        return viz.text(
+            explanation,
+            self._tokens(explanation, example),
+            examples=[example],
+            which=self.which,
+            special=self.special,
+        )._repr_html_()
+
+    def code(self, example: int) -> dict[str, str]:
+        return dict.fromkeys(_MODES, _call("text", f"tokens, examples=[{example}]", which=self.which or None))
+
+    def alone(self, example: int) -> TextView:
+        if all(isinstance(token, str) for token in self.tokens):
+            return self
+        return replace(self, tokens=[str(token) for token in self.tokens[example]])
+
+    def _tokens(self, explanation: Explanation, example: int) -> list[str]:
+        if all(isinstance(token, str) for token in self.tokens):
+            return [str(token) for token in self.tokens]
+        if len(self.tokens) != len(explanation):
+            raise ArgumentError(
+                "tokens",
+                expected=f"one list for each of {len(explanation)} examples, or one list for all",
+                found=f"{len(self.tokens)} lists",
+                mend="Pass them in the order of the batch.",
+            )
+        return [str(token) for token in self.tokens[example]]
+
+    def _columns(self, explanation: Explanation, example: int, count: int) -> list[list[int]]:
+        """The gates of each token."""
+        one = read(explanation, example, dims=(1,), which=self.which)
+        if len(one.columns) == count:
+            rows = one.columns.reshape(count, -1)
+            return [sorted({int(column) for column in row if column >= 0}) for row in rows]
+        there = [int(column) for column in np.unique(one.columns) if column >= 0]
+        if len(there) != count:
+            raise ArgumentError(
+                "tokens",
+                expected=f"{len(one.columns)}, one per position, or {len(there)}, one per gate",
+                found=str(count),
+                mend="Pass what the model was given, special and padding tokens too.",
+            )
+        return [[column] for column in there]
+
+
+@dataclass(frozen=True)
+class TableView(View):
+    """Bars, one per feature, filled where selected; any explanation can be drawn so.
+
+    Args:
+        names: of the features, or of the input's elements; a DataFrame hands over its columns.
+    """
+
+    names: Iterable[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.names is not None:  # which may be read only once
+            object.__setattr__(self, "names", tuple(str(name) for name in self.names))
+
+    def scene(self, explanation: Explanation, example: int) -> Json:
+        (row,) = rows_of(explanation, [example])
+        shown = min(len(row.ids), _NAMED)
+        return {
+            "kind": "table",
+            "names": _plain_names(self.names, row)[:shown],
+            "values": [_number(value) for value in row.values[:shown]],
+            "hidden": [_number(value) for value in _baseline_values(explanation, example, row)[:shown]],
+        }
+
+    def picture(self, explanation: Explanation, example: int) -> str:
+        return _html(viz.bars(explanation, example, names=self.names))
+
+    def code(self, example: int) -> dict[str, str]:
+        return dict.fromkeys(_MODES, _call("bars", example, names=self.names and _Variable("names")))
+
+
+@dataclass(frozen=True)
+class SeriesView(View):
+    """Channels over time, shaded where active, with a bar under selected spans.
+
+    Args:
+        names: of the channels.
+        channels_last: inputs are [batch, time, channels] instead of [batch, channels, time].
+        which: the input to draw, where an explanation has several.
+    """
+
+    names: Sequence[str] | None = None
+    channels_last: bool = False
+    which: int = 0
+
+    def scene(self, explanation: Explanation, example: int) -> Json:
+        one = read(explanation, example, dims=(1, 2), which=self.which)
+        if one.attribution.ndim not in (1, 2):
+            raise ArgumentError(
+                "explanation",
+                expected="inputs of [batch, channels, time]",
+                found=str(tuple(one.attribution.shape)),
+                mend="Leave the view out to get the one that fits.",
+            )
+        columns, shown, hidden = (
+            self._lanes(values) for values in (one.columns, one.shown, one.baseline) if values is not None
+        )
+        return {
+            "kind": "series",
+            "size": list(columns.shape),
+            "values": pack(shown.astype(np.float32)),
+            "hidden": pack(hidden.astype(np.float32)),
+            "columns": pack(columns.astype(np.int32)),
+            "channels": self._channel_names(len(columns)),
+            "ids": _ids(explanation, example),
+        }
+
+    def picture(self, explanation: Explanation, example: int) -> str:
+        names = None if self.names is None else [str(name) for name in self.names]
+        return _html(
+            viz.series(explanation, example, which=self.which, names=names, channels_last=self.channels_last)
+        )
+
+    def code(self, example: int) -> dict[str, str]:
+        names = self.names and _Variable("names")
+        call = _call(
+            "series", example, which=self.which or None, names=names, channels_last=self.channels_last or None
+        )
+        return dict.fromkeys(_MODES, call)
+
+    def _lanes(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+        lanes = np.atleast_2d(values)
+        return lanes.T if self.channels_last and values.ndim == 2 else lanes
+
+    def _channel_names(self, count: int) -> list[str]:
+        if self.names is None:
+            return [f"channel {i}" for i in range(count)] if count > 1 else ["series"]
+        if len(self.names) != count:
+            raise ArgumentError(
+                "names",
+                expected=f"{count}, one per channel",
+                found=str(len(self.names)),
+                mend="Name every channel, or set channels_last if time comes first.",
+            )
+        return [str(name) for name in self.names]
+
+
+def fitting_view(explanation: Explanation) -> View:
+    """The view that fits the inputs: images, [channels, time] a series, bars for everything else."""
+    shape = tuple(explanation.inputs[0].shape[1:])
+    attributions = explanation.attributions
+    gated = attributions if isinstance(attributions, Tensor) else attributions[0]
+    if len(explanation.inputs) == 1 and gated.shape == explanation.inputs[0].shape:
+        if is_image(shape) and bool(explanation.inputs[0].isfinite().all()):
+            return ImageView()
+        if len(shape) == 2 and shape[0] <= shape[1]:
+            return SeriesView()
+    return TableView()
+
+
+def _html(picture: Picture) -> str:
+    return picture._repr_html_() or ""
+
+
+def _bytes(colours: Array) -> NDArray[np.uint8]:
+    """[height, width, 1, 3 or 4]."""
+    whole = np.rint(255 * colours).astype(np.uint8)
+    return whole[..., None] if whole.ndim == 2 else whole
+
+
+def _channels_first(columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[layers, height, width]; one layer where all channels share their gates."""
+    channel = layout(columns.shape)
+    layers = columns[None] if channel is None else np.moveaxis(columns, channel, 0)
+    return layers[:1] if bool((layers == layers[:1]).all()) else layers
+
+
+def _ids(explanation: Explanation, example: int) -> list[int] | None:
+    """Ids of the gates; None where they are 0, 1, 2, ..."""
+    ids: list[int] = explanation.feature_ids[example].tolist()
+    return None if ids == list(range(len(ids))) else ids
+
+
+def _plain_names(names: Iterable[str] | None, row: Features) -> list[str]:
+    """Without what matplotlib needs before a dollar sign."""
+    return [name.replace(r"\$", "$") for name in feature_names(names, row)]
+
+
+def _baseline_values(explanation: Explanation, example: int, row: Features) -> Array:
+    """The baseline of each feature of one element, NaN for groups."""
+    parts = [
+        np.broadcast_to(as_array(b[example if len(b) > 1 else 0]), tuple(x.shape[1:])).ravel()
+        for b, x in zip(explanation.baselines, explanation.inputs, strict=True)
+    ]
+    flat = np.concatenate(parts)
+    fits = flat.size == row.elements.size
+    return np.array([flat[m[0]] if fits and len(m) == 1 else np.nan for m in row.members])
+
+
+def _by_gate(columns: list[list[int]], tokens: Sequence[str], count: int) -> list[str]:
+    """What each gate is called: its tokens."""
+    names: list[list[str]] = [[] for _ in range(count)]
+    for own, token in zip(columns, tokens, strict=True):
+        for column in own:
+            names[column].append(token)
+    return [" ".join(own) for own in names]
+
+
+def _number(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.4g}"
+
+
+class _Variable:
+    """A variable of the user, written as it is."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def _call(name: str, first: int | str, **settings: object) -> str:
+    given = [f"{key}={_written(value)}" for key, value in settings.items() if value is not None]
+    return f"viz.{name}({', '.join(['view', str(first), *given])})"
+
+
+def _written(value: object) -> str:
+    if isinstance(value, _Variable):
+        return value.name
+    if isinstance(value, bool):
+        return repr(value)
+    numbers = as_array(value).ravel().tolist()  # type: ignore[arg-type]  # what Numbers are
+    return repr(numbers[0] if len(numbers) == 1 else numbers)

@@ -1,0 +1,289 @@
+"""The workbench: choose what to explain and how, explain it, and compare with earlier runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import anywidget
+import ipywidgets
+import torch
+import traitlets
+from IPython.display import DisplayHandle, display
+from torch import Tensor
+
+from stg_attr.attribution import Explanation, Progress, StochasticGates
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import Baseline
+from stg_attr.objective import Budget, Delete, Hybrid, Objective, Preserve, Sparsity, Sweep
+
+from .explorer import Explorer, compare
+from .live import Watch
+from .page import new_id, portal, script
+from .views import View
+
+__all__ = ["Run", "Workbench"]
+
+_PREDICTED = "predicted"
+_BUDGETS: dict[str, Sparsity] = {
+    "the smallest that keeps 90%": Sweep(),
+    **{f"{share:.0%} of the features": Budget(share) for share in (0.02, 0.05, 0.1, 0.2)},
+}
+_OBJECTIVES: dict[str, Objective] = {"Hybrid": Hybrid(), "Preserve": Preserve(), "Delete": Delete()}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One entry of the history.
+
+    Attributes:
+        settings: example, target, baseline, objective and budget in words.
+        example: its place among the examples.
+        explanation: of this example alone.
+    """
+
+    settings: tuple[str, ...]
+    example: int
+    explanation: Explanation
+
+    @property
+    def name(self) -> str:
+        """All settings."""
+        return ", ".join(self.settings)
+
+
+class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no types
+    """Pick an example and a target, set baseline, objective and budget, explain, and compare the runs.
+
+    A solve that the button starts runs beside the notebook, so that Stop works while it runs and keeps what
+    was learned. Do not train the model meanwhile.
+
+    Args:
+        model: as `StochasticGates` takes it.
+        examples: inputs, [batch, ...].
+        view: see `explore`; text needs the tokens of every example.
+        names: of the examples.
+        classes: names of the model's outputs.
+        baselines: to choose from, by name; zeros and the mean of the examples by default.
+        objectives: to choose from, by name; `Hybrid`, `Preserve` and `Delete` by default.
+        feature_mask: see `StochasticGates.attribute`; with one row.
+
+    Attributes:
+        history: all runs, first to last.
+
+    Raises:
+        ArgumentError: counts do not match, or the model cannot be explained.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        examples: Tensor,
+        *,
+        view: View | None = None,
+        names: Sequence[str] | None = None,
+        classes: Sequence[str] | None = None,
+        baselines: Mapping[str, Baseline] | None = None,
+        objectives: Mapping[str, Objective] | None = None,
+        feature_mask: Tensor | None = None,
+    ) -> None:
+        self._model, self._examples, self._view = model, examples, view
+        self._names = _checked_names(names, len(examples))
+        self._mask, self._classes = feature_mask, classes
+        mean: dict[str, Baseline] = {
+            "zeros": 0,
+            "mean of the examples": examples.float().mean(0, keepdim=True),
+        }
+        self._baselines: dict[str, Baseline] = dict(mean if baselines is None else baselines)
+        self._objectives = dict(_OBJECTIVES if objectives is None else objectives)
+        self._stopped = threading.Event()
+        self.history: list[Run] = []
+        self._explorer: Explorer | None = None
+        self._shown: list[DisplayHandle] = []
+        super().__init__(self._controls())
+        self._portal = _Portal(key=new_id(), inner=self.model_id)
+
+    def explain(self) -> Run:
+        """Solve as the controls say, show the result, and add it to the history."""
+        self._stopped.clear()
+        place = self._example.value
+        stg = StochasticGates(
+            self._model,
+            objective=self._objectives[self._objective.value],
+            sparsity=_BUDGETS[self._budget.value],
+        )
+        inputs = self._examples[place : place + 1]
+        watched = Watch(inputs, self._alone(place), names=[self._names[place]], classes=self._classes)
+        explanation = stg.observed(lambda progress: self._follow(watched, progress)).explain(
+            inputs,
+            baselines=self._baselines[self._baseline.value],
+            target=None if self._target.value == _PREDICTED else int(self._target.value),
+            feature_mask=self._mask,
+            n_steps=self._steps.value,
+        )
+        self._show(watched.finish(explanation))
+        return self._remember(Run(self._words(), place, explanation))
+
+    def stop(self) -> None:
+        """End the running solve after its next step; what was learned is kept."""
+        self._stopped.set()
+
+    def compare(self, runs: Sequence[Run]) -> Explorer:
+        """Show runs of one example side by side.
+
+        Raises:
+            ArgumentError: they are of several examples.
+        """
+        if len({run.example for run in runs}) != 1:
+            raise ArgumentError(
+                "runs",
+                expected="runs of one example",
+                found=f"of examples {sorted({run.example for run in runs})}",
+                mend="Choose them in the history.",
+            )
+        differ = [len(set(column)) > 1 for column in zip(*(run.settings for run in runs), strict=True)]
+        methods = {}
+        for run in runs:
+            own = [part for part, differs in zip(run.settings, differ, strict=True) if differs]
+            methods[f"{self.history.index(run) + 1}. {', '.join(own)}"] = run.explanation
+        shown = compare(methods, view=self._alone(runs[0].example), names=[self._names[runs[0].example]])
+        self._show(shown)
+        return shown
+
+    def _controls(self) -> list[ipywidgets.Widget]:
+        numbered = [(name, i) for i, name in enumerate(self._names)]
+        self._example = ipywidgets.Dropdown(options=numbered, description="Example")
+        self._target = ipywidgets.Dropdown(options=self._targets(), description="Target")
+        self._baseline = ipywidgets.Dropdown(options=list(self._baselines), description="Baseline")
+        self._objective = ipywidgets.Dropdown(options=list(self._objectives), description="Objective")
+        self._budget = ipywidgets.Dropdown(options=list(_BUDGETS), description="Budget")
+        self._steps = ipywidgets.BoundedIntText(12, min=1, max=10**6, description="Steps")
+        self._start = _button("Explain", self._explain_beside)
+        self._stop = _button("Stop", self.stop)
+        self._stop.disabled = True
+        self._status = ipywidgets.Label("Choose, then explain.")
+        self._runs = ipywidgets.SelectMultiple(
+            options=[], description="Runs", rows=4, layout={"width": "40em"}
+        )
+        self._again = _button("Show or compare", self._show_chosen)
+        self._place = ipywidgets.VBox([])
+        choices = (self._example, self._target, self._baseline, self._objective, self._budget, self._steps)
+        grid = ipywidgets.HBox(choices, layout={"flex_flow": "row wrap"})
+        buttons = ipywidgets.HBox([self._start, self._stop, self._status])
+        return [grid, buttons, self._place, ipywidgets.HBox([self._runs, self._again])]
+
+    def _targets(self) -> list[tuple[str, int | str]]:
+        with torch.no_grad():
+            output = self._model(self._examples[:1])
+        predicted: list[tuple[str, int | str]] = [
+            ("predicted class" if output.dim() == 2 else "output", _PREDICTED)
+        ]
+        if output.dim() != 2:
+            return predicted
+        count = output.shape[1]
+        names = [str(i) for i in range(count)] if self._classes is None else [str(c) for c in self._classes]
+        if len(names) != count:
+            raise ArgumentError(
+                "classes",
+                expected=f"one for each of {count} outputs",
+                found=str(len(names)),
+                mend="Name every output of the model, in order.",
+            )
+        return predicted + [(name, i) for i, name in enumerate(names)]
+
+    def _explain_beside(self) -> None:
+        self._start.disabled, self._stop.disabled = True, False
+        threading.Thread(target=self._explain_and_say, daemon=True).start()
+
+    def _explain_and_say(self) -> None:
+        """What the thread does: whatever goes wrong is told, since nobody sees a thread's traceback."""
+        self._status.value = "Solving"
+        try:
+            self.explain()
+        except Exception as error:
+            self._status.value = f"{type(error).__name__}: {error}"
+        finally:
+            self._start.disabled, self._stop.disabled = False, True
+
+    def _follow(self, watched: Watch, progress: Progress) -> None:
+        new = watched.explorer is None
+        if watched.follow(progress) and new and watched.explorer is not None:
+            self._show(watched.explorer)
+        self._status.value = watched.text
+        if self._stopped.is_set():
+            raise KeyboardInterrupt  # which a solve takes as the wish to keep what it has
+
+    def _remember(self, run: Run) -> Run:
+        self.history.append(run)
+        self._runs.options = [(f"{i + 1}. {run.name}", i) for i, run in enumerate(self.history)]
+        self._status.value = f"Run {len(self.history)} is done."
+        for shown in self._shown:  # what is saved shows this run
+            shown.update(*self._markup(), raw=True)
+        return run
+
+    def _words(self) -> tuple[str, ...]:
+        chosen = (self._target.label, self._baseline.value, self._objective.value, self._budget.value)
+        return self._names[self._example.value], *(str(part) for part in chosen)
+
+    def _show_chosen(self) -> None:
+        runs = [self.history[i] for i in self._runs.value]
+        try:
+            if runs:
+                self.compare(runs)
+        except ArgumentError as error:
+            self._status.value = str(error)
+
+    def _show(self, explorer: Explorer) -> None:
+        self._explorer = explorer
+        if self._place.children != (explorer,):
+            self._place.children = (explorer,)
+
+    def _alone(self, place: int) -> View | None:
+        return None if self._view is None else self._view.alone(place)
+
+    def _ipython_display_(self) -> None:
+        self._shown = [*self._shown, display(*self._markup(), raw=True, display_id=True)]
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return self._markup()[0], {}
+
+    def _markup(self) -> tuple[dict[str, str]]:
+        """The last picture and what was run, where a live kernel puts the controls."""
+        lines = [f"{i + 1}. {run.name}: {run.explanation.describe(0)}" for i, run in enumerate(self.history)]
+        listed = "".join(f"<li>{escape(line)}</li>" for line in lines) or "<li>no runs yet</li>"
+        picture = "" if self._explorer is None else self._explorer.static()
+        html = f"<div><p>Workbench of {len(self._names)} examples</p><ul>{listed}</ul>{picture}</div>"
+        return (
+            {"text/plain": "\n".join(["Workbench", *lines]), "text/html": portal(self._portal.key, html)},
+        )
+
+
+class _Portal(anywidget.AnyWidget):  # type: ignore[misc]  # as above
+    """Brings the controls to markup in the output of a cell."""
+
+    _esm = script()
+
+    key = traitlets.Unicode().tag(sync=True)
+    inner = traitlets.Unicode().tag(sync=True)
+
+
+def _button(text: str, action: Callable[[], None]) -> ipywidgets.Button:
+    made = ipywidgets.Button(description=text)
+    made.on_click(lambda _: action())
+    return made
+
+
+def _checked_names(names: Sequence[str] | None, count: int) -> list[str]:
+    if names is None:
+        return [f"example {i}" for i in range(count)]
+    if len(names) != count:
+        raise ArgumentError(
+            "names",
+            expected=f"one for each of {count} examples",
+            found=str(len(names)),
+            mend="Name them all.",
+        )
+    return [str(name) for name in names]

@@ -1,0 +1,179 @@
+"""Pages that stand alone: no kernel, no network, no script needed for the picture, nothing hostile runs."""
+
+import pytest
+import torch
+
+from stg_attr import StochasticGates, widgets
+
+HOSTILE = '<img src=x onerror="window.harmed=1"></script><script>window.harmed=1</script>%%style%% $x$'
+
+
+@pytest.fixture(scope="module")
+def pages(photograph, tmp_path_factory):
+    """Name -> a page with hostile names, one for each kind of input and a comparison."""
+    explanation, net = photograph
+    folder = tmp_path_factory.mktemp("pages")
+    rows = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+    weight = torch.tensor([3.0, -2.0, 0.0, 1.0, 0.5, 0.0])
+    table = StochasticGates(lambda x: x @ weight).explain(rows)
+    tokens = ["[CLS]", "a", "great", "film", HOSTILE, "[SEP]"]
+    embedded = torch.rand(2, 6, 4, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([-1, 0, 1, 2, 3, -1])[None, :, None]
+    text = StochasticGates(lambda x: x[:, 2].sum(1) + 0.5 * x[:, 4].sum(1)).explain(
+        embedded, feature_mask=mask
+    )
+    wave = torch.sin(torch.arange(80.0) / 5).expand(1, 3, 80).contiguous()
+    spans = (torch.arange(80) // 8)[None] + 10 * torch.arange(3)[:, None]
+    series = StochasticGates(lambda x: x[:, 1, 20:40].square().sum(1)).explain(wave, feature_mask=spans[None])
+    gradients = torch.autograd.functional.jacobian(lambda x: net(x)[:, 1].sum(), explanation.inputs[0])
+    shown = {
+        "image": widgets.explore(explanation, names=[HOSTILE, "two"], classes=["a", HOSTILE, "c"]),
+        "text": widgets.explore(text, view=widgets.TextView(tokens), names=[HOSTILE, "two"]),
+        "table": widgets.explore(table, view=widgets.TableView([HOSTILE, *"bcdef"])),
+        "series": widgets.explore(series, view=widgets.SeriesView([HOSTILE, "b", "c"])),
+        "compared": widgets.compare({"gates": explanation, HOSTILE: gradients}, forward_func=net),
+    }
+    for name, explorer in shown.items():
+        explorer.to_html(folder / f"{name}.html")
+    return folder
+
+
+kinds = pytest.mark.parametrize("kind", ["image", "text", "table", "series", "compared"])
+
+
+def _picture(page, pixels):
+    if page.locator(".stg-canvas").count():
+        return pixels(page)
+    return page.locator(".stg-text").inner_html()
+
+
+@kinds
+def test_slider_and_toggle_work_and_nothing_hostile_runs(kind, pages, look, pixels):
+    opened = look(pages / f"{kind}.html")
+    page = opened.page
+    page.locator("input[type=range]").focus()
+    page.keyboard.press("Home")
+    before = _picture(page, pixels)
+    page.keyboard.press("End")
+    assert _picture(page, pixels) != before
+    page.get_by_label("Kept", exact=True).check()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_label("Removed", exact=True).is_checked()
+    for summary in page.locator("summary:visible").all():
+        summary.click()
+    page.get_by_role("button", name="Copy as code").click()
+    assert page.evaluate("window.harmed") is None
+    assert page.locator("img, script[src], link").count() == 0
+    assert opened.requests == [f"file://{pages / kind}.html"]
+    assert opened.errors == []
+    assert opened.dialogs == []
+
+
+@kinds
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(kind, scheme, pages, look, axe):
+    opened = look(pages / f"{kind}.html", color_scheme=scheme)
+    for summary in opened.page.locator("summary:visible").all():
+        summary.click()
+    opened.page.get_by_role("button", name="Copy as code").click()
+    assert axe(opened.page) == []
+
+
+@kinds
+def test_without_scripts_a_picture_and_the_evidence_stand_there(kind, pages, look):
+    page = look(pages / f"{kind}.html", ready="#stg", java_script_enabled=False).page
+    if kind == "text":
+        assert page.get_by_text("great").first.is_visible()
+    else:
+        image = page.locator("#stg img")
+        assert image.evaluate("i => i.naturalWidth") > 300
+        assert len(image.get_attribute("alt")) > 20
+    assert page.locator("th:has-text('gates')" if kind == "compared" else "li").first.is_visible()
+    assert page.locator("script, style").filter(visible=True).count() == 0
+
+
+@kinds
+def test_a_downloaded_page_works_as_well(kind, pages, look, pixels, tmp_path):
+    opened = look(pages / f"{kind}.html", accept_downloads=True)
+    opened.page.locator("input[type=range]").focus()
+    opened.page.keyboard.press("Home")
+    with opened.page.expect_download() as download:
+        opened.page.get_by_role("button", name="Download HTML").click()
+    download.value.save_as(tmp_path / "again.html")
+    again = look(tmp_path / "again.html")
+    assert _picture(again.page, pixels) == _picture(opened.page, pixels)
+    again.page.locator("input[type=range]").focus()
+    again.page.keyboard.press("End")
+    assert _picture(again.page, pixels) != _picture(opened.page, pixels)
+    assert again.page.evaluate("window.harmed") is None
+    still = look(tmp_path / "again.html", ready="#stg", java_script_enabled=False)
+    assert still.page.locator("#stg img").evaluate("i => i.naturalWidth") > 300
+
+
+@kinds
+def test_a_downloaded_picture_is_one(kind, pages, look, tmp_path):
+    from matplotlib.image import imread
+
+    opened = look(pages / f"{kind}.html", accept_downloads=True)
+    with opened.page.expect_download() as download:
+        opened.page.get_by_role("button", name="Download PNG").click()
+    download.value.save_as(tmp_path / "picture.png")
+    image = imread(tmp_path / "picture.png")
+    assert image.shape[1] >= 700
+    assert image.std() > 0.02
+
+
+def test_the_browser_reads_what_python_reads(pages, look, photograph):
+    """At every stop the selection and the probabilities are those of `Explanation.at`."""
+    explanation, _ = photograph
+    page = look(pages / "image.html").page
+    for example in range(2):
+        page.get_by_label("Example").select_option(str(example))
+        page.wait_for_function(f"document.querySelector('#stg').stgExplorer.place === {example}")
+        stops = page.evaluate("document.querySelector('#stg').stgExplorer.stops")
+        for stop in stops:
+            read = page.evaluate(
+                "n => { const r = document.querySelector('#stg').stgExplorer.readings[0].at(n);"
+                " return [Array.from(r.p), Array.from(r.open)]; }",
+                stop,
+            )
+            known = explanation.at(budget=stop / 196)
+            assert torch.allclose(torch.tensor(read[0]), known.active_probabilities[example], atol=2e-4)
+            assert torch.equal(torch.tensor(read[1]).bool(), known.selected[example])
+
+
+def test_what_is_kept_is_what_the_model_was_given(pages, look, photograph):
+    explanation, _ = photograph
+    page = look(pages / "image.html").page
+    page.get_by_label("Kept", exact=True).check()
+    values = page.evaluate("""() => {
+        const picture = document.querySelector('#stg').stgExplorer.pictures[0];
+        return Array.from(picture.data.data);
+    }""")
+    drawn = torch.tensor(values, dtype=torch.float32).reshape(224, 224, 4)[..., :3].permute(2, 0, 1) / 255
+    cells = explanation.selected[0][explanation.feature_mask[0][0]]
+    assert torch.allclose(drawn, explanation.inputs[0][0] * cells, atol=0.5 / 255 + 1e-6)
+
+
+def test_memory_stays_flat_over_500_steps(pages, look):
+    page = look(pages / "image.html").page
+    used = "() => { gc(); return performance.memory.usedJSHeapSize; }"
+    step = """count => {
+        const slider = document.querySelector('#stg input[type=range]'), last = Number(slider.max) + 1;
+        for (let i = 0; i < count; i++) {
+            slider.value = String(i % last);
+            slider.dispatchEvent(new Event('input'));
+        }
+    }"""
+    page.evaluate(step, 1000)  # fills the list of the latest 1000 timings
+    before = page.evaluate(used)
+    page.evaluate(step, 500)
+    assert page.evaluate(used) - before < 200_000
+
+
+def test_a_theme_that_changes_repaints_the_bars(pages, look, pixels):
+    page = look(pages / "table.html").page
+    before = pixels(page)
+    page.evaluate("document.body.style.color = 'rgb(200, 0, 0)'; document.body.dataset.theme = 'red'")
+    page.wait_for_timeout(100)
+    assert pixels(page) != before

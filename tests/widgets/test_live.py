@@ -1,0 +1,91 @@
+"""Solves that are watched: the same result, pictures on the way, and what was learned when stopped."""
+
+import torch
+
+from stg_attr import StochasticGates, widgets
+from stg_attr.attribution import Status
+from stg_attr.widgets import live
+
+
+def test_without_a_notebook_a_bar_is_shown(net, images, blocks, capsys):
+    explanation = widgets.watch(StochasticGates(net), images, feature_mask=blocks, target=1)
+    assert explanation.converged.all()
+    assert "12/12" in capsys.readouterr().err
+
+
+def test_watching_changes_nothing_but_the_count(net, images, blocks, image, untouched):
+    seen = []
+    stg = StochasticGates(net)
+    with untouched(net, images):
+        watched = stg.observed(
+            lambda progress: seen.append((progress.done, progress.n_steps, progress.read()))
+        )
+        explanation = watched.explain(images, feature_mask=blocks, target=1)
+    assert torch.equal(explanation.log_alpha, image.log_alpha)
+    assert [done for done, _, _ in seen] == list(range(1, 13))
+    assert (explanation.n_evaluations > image.n_evaluations).all()
+    assert torch.equal(seen[-1][2].selected, image.selected)
+    assert len(seen[4][2].loss_trace) == 5
+    assert [b.shape for b in seen[4][2].baselines] == [b.shape for b in image.baselines]
+
+
+def test_a_watcher_that_interrupts_gets_what_was_learned(net, images, blocks):
+    def stop(progress):
+        if progress.done == 5:
+            raise KeyboardInterrupt
+
+    explanation = StochasticGates(net).observed(stop).explain(images, feature_mask=blocks, target=1)
+    assert explanation.status == (Status.INTERRUPTED,) * 3
+    assert len(explanation.loss_trace) == 5
+
+
+class Shown:
+    """Stands for the cell of a notebook."""
+
+    def __init__(self):
+        self.updates = []
+
+    def update(self, what, **_):
+        self.updates.append(what)
+
+
+def _notebook(monkeypatch):
+    shown = Shown()
+    monkeypatch.setattr(live, "get_ipython", lambda: type("Shell", (), {"kernel": object()})())
+    monkeypatch.setattr(live, "display", lambda *_, **__: shown)
+    return shown
+
+
+def test_in_a_notebook_the_cell_ends_with_the_result(net, images, blocks, image, monkeypatch):
+    shown = _notebook(monkeypatch)
+    explanation = widgets.watch(StochasticGates(net), images, feature_mask=blocks, target=1)
+    assert torch.equal(explanation.log_alpha, image.log_alpha)
+    explorer = shown.updates[-1]
+    assert isinstance(explorer, widgets.Explorer)
+    assert explorer.explanation is explanation
+    assert explorer.budget == int(explanation.n_selected[0])
+    assert explorer.progress["text"].startswith(f"{len(explanation.loss_trace)} steps in")
+
+
+def test_parts_of_a_batch_have_no_picture_until_all_are_done(net, images, blocks, monkeypatch):
+    shown = _notebook(monkeypatch)
+    widgets.watch(StochasticGates(net), images, feature_mask=blocks, target=1, internal_batch_size=2)
+    assert all(isinstance(update, dict) for update in shown.updates[:-1])
+    assert len(shown.updates[-1].explanation) == 3
+
+
+def test_an_interruption_of_the_last_reading_returns_the_latest(net, images, blocks, monkeypatch):
+    _notebook(monkeypatch)
+    from stg_attr.attribution import input as solving
+
+    real, calls = solving.read, []
+
+    def read(*arguments, **settings):
+        calls.append(settings)
+        if len(calls) == 2:  # the first is that of the first picture; a solve so short has no other
+            raise KeyboardInterrupt
+        return real(*arguments, **settings)
+
+    monkeypatch.setattr(solving, "read", read)
+    explanation = widgets.watch(StochasticGates(net), images, feature_mask=blocks, target=1)
+    assert explanation.status == (Status.INTERRUPTED,) * 3

@@ -1,0 +1,137 @@
+"""The workbench: what its controls say is what is solved; runs are kept and compared."""
+
+import time
+
+import pytest
+import torch
+
+from stg_attr import Delete, Status, StochasticGates, widgets
+from stg_attr.errors import ArgumentError
+from stg_attr.objective import Budget
+from stg_attr.widgets import workbench
+
+
+@pytest.fixture
+def bench(net, images, blocks, hostile):
+    return widgets.Workbench(
+        net, images, feature_mask=blocks, names=["one", hostile, "three"], classes=["a", "b", "c"]
+    )
+
+
+def _control(bench, name):
+    found = [bench]
+    while found:
+        widget = found.pop()
+        if getattr(widget, "description", None) == name:
+            return widget
+        found += getattr(widget, "children", ())
+    raise AssertionError(name)
+
+
+def test_the_controls_decide_what_is_solved(bench, net, images, blocks):
+    _control(bench, "Example").value = 1
+    _control(bench, "Target").value = 2
+    _control(bench, "Objective").value = "Delete"
+    _control(bench, "Budget").value = "20% of the features"
+    _control(bench, "Steps").value = 7
+    run = bench.explain()
+    stg = StochasticGates(net, objective=Delete(), sparsity=Budget(0.2))
+    alone = stg.explain(images[1:2], feature_mask=blocks, target=2, n_steps=7)
+    assert torch.equal(run.explanation.selected, alone.selected)
+    assert run.explanation.target.tolist() == [[2]]
+    assert bench.history == [run]
+
+
+def test_baselines_are_chosen_by_name(net, images, blocks):
+    bench = widgets.Workbench(net, images, feature_mask=blocks, baselines={"grey": 0.5})
+    assert float(bench.explain().explanation.baselines[0].mean()) == 0.5
+
+
+def test_runs_of_one_example_are_compared(bench):
+    first = bench.explain()
+    _control(bench, "Objective").value = "Preserve"
+    second = bench.explain()
+    shown = bench.compare([first, second])
+    assert [m["name"] for m in shown.methods] == ["1. Hybrid", "2. Preserve"]
+    _control(bench, "Runs").value = (1,)
+    _control(bench, "Show or compare").click()
+    assert _control(bench, "Runs").options[0][0].startswith("1. one, predicted class")
+
+
+def test_runs_of_several_examples_are_not(bench):
+    first = bench.explain()
+    _control(bench, "Example").value = 2
+    with pytest.raises(
+        ArgumentError, match=r"runs: expected runs of one example; found of examples \[0, 2\]"
+    ):
+        bench.compare([first, bench.explain()])
+
+
+def test_stop_keeps_what_was_learned(net, images, blocks):
+    def slow(x):
+        time.sleep(0.2)
+        return net(x)
+
+    bench = widgets.Workbench(slow, images, feature_mask=blocks)
+    _control(bench, "Steps").value = 10_000
+    _control(bench, "Explain").click()
+    _wait(lambda: bench._explorer is not None)
+    _control(bench, "Stop").click()
+    _wait(lambda: bench.history)
+    assert bench.history[0].explanation.status == (Status.INTERRUPTED,)
+    _wait(lambda: not _control(bench, "Explain").disabled)
+
+
+def test_what_goes_wrong_in_the_thread_is_told(net, images, blocks):
+    def broken(x):
+        return net(x) / (0 if broken.on else 1)
+
+    broken.on = False
+    bench = widgets.Workbench(broken, images, feature_mask=blocks)
+    broken.on = True
+    bench._explain_and_say()
+    assert bench._status.value.startswith("ArgumentError: forward_func: expected finite scores")
+
+
+def _wait(ready):
+    for _ in range(600):
+        if ready():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def test_saved_notebooks_show_the_runs(bench, monkeypatch, hostile):
+    shown = []
+    update = lambda _, data, raw: shown.append(data)  # noqa: E731
+    monkeypatch.setattr(workbench, "display", lambda *_, **__: type("Cell", (), {"update": update})())
+    bench._ipython_display_()
+    _control(bench, "Example").value = 1
+    bench.explain()
+    (data,) = shown
+    assert set(data) == {"text/html", "text/plain"}
+    assert "1. &lt;img src=x onerror=&quot;harm()" in data["text/html"]
+    assert "<img src=x" not in data["text/html"]
+    assert "data:image/png;base64," in data["text/html"]
+
+
+def test_text_views_follow_the_example(text, tokens):
+    view = widgets.TextView([tokens, [token.upper() for token in tokens]])
+    model = lambda x: x[:, 4].sum(1) + 0.5 * x[:, 6].sum(1)  # noqa: E731
+    mask = torch.tensor([-1, 0, 1, 2, 3, 4, 5, -1])[None, :, None]
+    bench = widgets.Workbench(model, text.inputs[0], view=view, feature_mask=mask)
+    _control(bench, "Example").value = 1
+    bench.explain()
+    assert "FILM" in bench._explorer.markup()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"names": ["a"]}, "names: expected one for each of 3 examples; found 1"),
+        ({"classes": ["a"]}, "classes: expected one for each of 3 outputs; found 1"),
+    ],
+)
+def test_counts_must_match(settings, message, net, images):
+    with pytest.raises(ArgumentError, match=message):
+        widgets.Workbench(net, images, **settings)
