@@ -49,8 +49,8 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
             example and as many dimensions as the first are gated.
         objective: what the kept and the removed features must do.
         sparsity: at which budgets gates are learned and read.
-        gates: distribution of the gates.
-        estimator: of the gradient.
+        gates: distribution of the gates; None for the one that goes with the estimator.
+        estimator: of the gradient; `ScoreFunction()` for a model without one.
         smoothness: how strongly regions that lie side by side in a map, [batch, channels, height, width],
             are drawn together; 0 for not at all. Single places are left alone.
         device: where the solve runs; the device of the model's parameters, else of the inputs, by default.
@@ -106,10 +106,11 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         target: Target = None,
         additional_forward_args: Any = None,
         feature_mask: Inputs | None = None,
-        n_steps: int = 12,
+        n_steps: int | None = None,
         n_samples: int | None = None,
         perturbations_per_eval: int | None = None,
         internal_batch_size: int | None = None,
+        max_evals: int | None = None,
         seed: int = 0,
         return_input_shape: bool = True,
         show_progress: bool = False,
@@ -131,6 +132,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
             n_samples: gate samples per update.
             perturbations_per_eval: gate samples in one call of the model.
             internal_batch_size: examples solved together; None for all.
+            max_evals: rows that the model may be run on for each example, everything included.
             seed: of the noise.
             return_input_shape: if False, one value per feature is returned.
             show_progress: show a progress bar.
@@ -155,6 +157,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
             n_samples=n_samples,
             perturbations_per_eval=perturbations_per_eval,
             internal_batch_size=internal_batch_size,
+            max_evals=question.left_of(max_evals),
             seed=seed,
             return_input_shape=return_input_shape,
             show_progress=show_progress,
@@ -168,12 +171,14 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         target: Target = None,
         additional_forward_args: Any = None,
         feature_mask: Inputs | None = None,
-        n_steps: int = 12,
+        n_steps: int | None = None,
         n_samples: int | None = None,
         perturbations_per_eval: int | None = None,
         internal_batch_size: int | None = None,
+        max_evals: int | None = None,
         seed: int = 0,
         show_progress: bool = False,
+        n_restarts: int = 1,
         layer_baselines: Baselines = None,
         attribute_to_layer_input: bool = False,
     ) -> Explanation:
@@ -196,8 +201,10 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
             n_samples=n_samples,
             perturbations_per_eval=perturbations_per_eval,
             internal_batch_size=internal_batch_size,
+            max_evals=question.left_of(max_evals),
             seed=seed,
             show_progress=show_progress,
+            n_restarts=n_restarts,
         )
         return replace(explanation, n_evaluations=explanation.n_evaluations + question.n_evaluations)
 
@@ -264,6 +271,10 @@ class _Question:
     method: StochasticGates
     asked: dict[str, Any]
     n_evaluations: int
+
+    def left_of(self, max_evals: int | None) -> int | None:
+        """What is left for the answer of the rows that may be run."""
+        return None if max_evals is None else max_evals - self.n_evaluations
 
 
 class _ActivationGates(StochasticGates):

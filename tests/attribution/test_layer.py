@@ -16,6 +16,7 @@ from stg_attr import (
     OutputMatch,
     Preserve,
     ReferenceSet,
+    ScoreFunction,
     StochasticGates,
     column_mask,
     grid_mask,
@@ -255,6 +256,27 @@ def test_the_rows_that_the_model_is_run_on_are_counted():
         net = Tagger()
         found = LayerStochasticGates(net, net.embedding).explain(IDS, internal_batch_size=batch_size, **asked)
         assert int(found.n_evaluations.sum()) == net.rows
+
+
+@pytest.mark.parametrize("baselines", [None, PAD])
+def test_a_budget_of_evaluations_includes_those_that_read_the_activation(baselines):
+    net = Tagger()
+    stg = LayerStochasticGates(net, net.embedding)
+    stg.attribute(IDS, baselines, max_evals=60)
+    assert 40 * len(IDS) < net.rows <= 60 * len(IDS)
+    with pytest.raises(ArgumentError, match="max_evals: expected"):
+        stg.attribute(IDS, baselines, max_evals=1)
+
+
+def test_activations_are_gated_without_gradients_and_asked_again():
+    net = Planted()
+    ids = torch.tensor([[1, 8, 2, 3, 9], [9, 4, 8, 8, 5]])
+    with torch.no_grad():
+        stg = LayerStochasticGates(lambda ids: net(ids).tolist(), net.embedding, estimator=ScoreFunction())
+        found = stg.explain(ids, n_restarts=2)
+    assert torch.equal(found.selected, ids >= 8)
+    assert found.restarts is not None
+    assert torch.equal(found.minimal().selected, ids >= 8)
 
 
 def test_a_step_runs_the_model_once_for_all_its_samples():

@@ -4,8 +4,7 @@ import pytest
 import torch
 from captum.attr import FeatureAblation, LLMAttribution, TextTemplateInput, TextTokenInput
 
-import stg_attr
-from stg_attr import ArgumentError, LayerStochasticGates, LLMStochasticGates, StochasticGates
+from stg_attr import ArgumentError, LayerStochasticGates, LLMStochasticGates, ScoreFunction, StochasticGates
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
@@ -13,9 +12,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
 COLOURS = {"red": "apple", "yellow": "banana", "green": "pear"}
 ANIMALS = {"cat": "milk", "dog": "bone", "horse": "hay"}
 FILLERS = ["the", "a", "one", "saw", "and", "was", "very", "near", "house", "street"]
-
-
-ScoreFunction = getattr(stg_attr, "ScoreFunction", None)
 
 
 def word_tokenizer():
@@ -82,8 +78,6 @@ def by_gradient(model, tokenizer, **kwargs):
 
 
 def by_score(model, tokenizer, **kwargs):
-    if ScoreFunction is None:
-        pytest.skip("no score function yet")
     return LLMStochasticGates(StochasticGates(model, estimator=ScoreFunction()), tokenizer, **kwargs)
 
 

@@ -10,6 +10,8 @@ from stg_attr import (
     ArgumentError,
     LayerStochasticGates,
     NamedInputs,
+    ScoreFunction,
+    StochasticGates,
     sentence_mask,
     token_mask,
     viz,
@@ -210,7 +212,7 @@ def test_texts_of_different_lengths_are_refused():
 
 @pytest.fixture(scope="module")
 def reviews():
-    """A small BERT that learned which of six words decides a review, and its tokenizer."""
+    """A small BERT that learned which of six words decides a review, or that none is there; its tokenizer."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         tokenizer = bert_tokenizer()
@@ -218,8 +220,10 @@ def reviews():
         texts, labels, _ = written(400)
         batch = encoded(tokenizer, texts)
         optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-        for rows in torch.randint(len(labels), (60, 64)):
+        for rows in torch.randint(len(labels), (100, 64)):
             part = {name: values[rows] for name, values in batch.items()}
+            masked = torch.rand(part["input_ids"].shape) < 0.8 * torch.rand(64, 1)
+            part["input_ids"] = part["input_ids"].masked_fill(masked, tokenizer.mask_token_id)
             optimizer.zero_grad()
             model(**part, labels=labels[rows]).loss.backward()
             optimizer.step()
@@ -269,6 +273,7 @@ def test_the_deciding_word_of_a_review_is_found(reviews, untouched):
             baselines=(4, None, None),
         )
     assert (model(**encoding).logits.argmax(1) == labels).float().mean() > 0.95
+    assert bool((found.scores.full - found.scores.baseline > 1).all())  # there is something to explain
     best = found.log_alpha.argmax(1).tolist()
     assert sum(a == b for a, b in zip(best, places, strict=True)) >= 38
     attributions = found.attributions
@@ -292,6 +297,30 @@ def test_the_keywords_reach_the_model_by_name_or_as_arguments(reviews):
         feature_mask=mask,
     )
     assert torch.equal(named, given)
+
+
+def test_token_ids_are_explained_without_gradients_too(reviews):
+    model, tokenizer = reviews
+    texts, labels, places = written(12, seed=2)
+    encoding = encoded(tokenizer, texts)
+    ids = encoding["input_ids"]
+
+    def probabilities(ids, attention):
+        with torch.no_grad():
+            return model(ids, attention).logits.softmax(1).numpy()
+
+    found = StochasticGates(probabilities, estimator=ScoreFunction()).explain(
+        ids,
+        baselines=tokenizer.mask_token_id,
+        target=labels,
+        additional_forward_args=encoding["attention_mask"],
+        feature_mask=word_mask(encoding),
+        max_evals=400,
+    )
+    assert found.attributions.shape == ids.shape
+    assert bool((found.scores.full - found.scores.baseline > 0.2).all())
+    best = found.log_alpha.argmax(1).tolist()
+    assert sum(a == b for a, b in zip(best, places, strict=True)) >= 11
 
 
 def test_the_padding_of_a_batch_changes_nothing(reviews):
