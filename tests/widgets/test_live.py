@@ -2,7 +2,7 @@
 
 import torch
 
-from stg_attr import StochasticGates, widgets
+from stg_attr import LayerStochasticGates, StochasticGates, widgets
 from stg_attr.attribution import Status
 from stg_attr.widgets import live
 
@@ -89,3 +89,23 @@ def test_an_interruption_of_the_last_reading_returns_the_latest(net, images, blo
     monkeypatch.setattr(solving, "read", read)
     explanation = widgets.watch(StochasticGates(net), images, feature_mask=blocks, target=1)
     assert explanation.status == (Status.INTERRUPTED,) * 3
+
+
+def test_layers_are_watched_too():
+    embedding = torch.nn.Embedding.from_pretrained(torch.eye(4))
+    weight = torch.tensor([0.0, 1.0, 0.0, 5.0])
+    stg = LayerStochasticGates(lambda ids: embedding(ids).sum(1) @ weight, embedding)
+    ids, seen = torch.tensor([[2, 3, 0]]), []
+    explanation = stg.observed(lambda progress: seen.append(progress.read())).explain(ids)
+    assert explanation.selected.tolist() == [[False, True, False]]
+    assert torch.equal(seen[-1].selected, explanation.selected)
+    explorer = widgets.explore(explanation, view=widgets.TextView(["a", "good", "film"]))
+    assert explorer.payload["examples"][0]["scene"]["kind"] == "text"
+
+
+def test_restarts_are_watched_as_one(net, images, blocks):
+    seen = []
+    stg = StochasticGates(net).observed(lambda progress: seen.append((progress.batch, progress.read())))
+    stg.explain(images, feature_mask=blocks, target=1, n_restarts=2)
+    assert {batch for batch, _ in seen} == {3}
+    assert {len(explanation) for _, explanation in seen} == {3}
