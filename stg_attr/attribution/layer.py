@@ -176,6 +176,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         show_progress: bool = False,
         layer_baselines: Baselines = None,
         attribute_to_layer_input: bool = False,
+        n_restarts: int = 1,
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
 
@@ -198,6 +199,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
             internal_batch_size=internal_batch_size,
             seed=seed,
             show_progress=show_progress,
+            n_restarts=n_restarts,
         )
         return replace(explanation, n_evaluations=explanation.n_evaluations + question.n_evaluations)
 
