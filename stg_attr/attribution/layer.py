@@ -181,6 +181,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         n_restarts: int = 1,
         layer_baselines: Baselines = None,
         attribute_to_layer_input: bool = False,
+        n_restarts: int = 1,
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
 

@@ -5,7 +5,16 @@ import torch
 from scipy.stats import binomtest
 from torch import nn
 
-from stg_attr import ArgumentError, Budget, Explanation, FixedWeight, Preserve, Status, StochasticGates
+from stg_attr import (
+    ArgumentError,
+    Budget,
+    Explanation,
+    FixedWeight,
+    LayerStochasticGates,
+    Preserve,
+    Status,
+    StochasticGates,
+)
 from stg_attr.attribution import Restarts
 
 QUICK = {"n_steps": 4, "n_samples": 4}
@@ -151,3 +160,18 @@ def test_noise_tells_apart_features_that_stand_in_for_each_other():
     assert float(frequency[0] + frequency[1]) == pytest.approx(1.0)
     assert 0.1 < float(frequency[0]) < 0.9
     assert float(explanation.restarts.agreement) < 0.9
+
+
+def test_gates_on_a_layer_restart_too_and_have_their_certificates():
+    torch.manual_seed(0)
+    embedding = nn.Embedding(10, 4)
+    head = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    ids = torch.randint(0, 10, (2, 5))
+    stg = LayerStochasticGates(lambda ids: head(embedding(ids)).sum(1), embedding)
+    several = stg.explain(ids, n_restarts=3, **QUICK)
+    alone = [stg.explain(ids, seed=i, **QUICK) for i in range(3)]
+    assert torch.equal(several.restarts.selected, torch.stack([e.selected for e in alone]))
+    found = several.minimal()
+    kept = embedding(ids) * found.selected.unsqueeze(2)
+    scores = head(kept).sum(1).gather(1, found.target).squeeze(1)
+    torch.testing.assert_close(found.scores.kept, scores.detach())

@@ -119,3 +119,14 @@ def test_a_share_that_is_no_number_or_outside_its_range_is_refused(wrong):
     for name, sparsity in settings.items():
         with pytest.raises(ArgumentError, match=rf"{name}: expected a number in \(0, 1\]"):
             sparsity(wrong)
+
+
+@pytest.mark.parametrize(
+    "kind", [FixedWeight, lambda weight: Sweep(reg_weight=weight)], ids=["fixed", "sweep"]
+)
+def test_open_gates_may_cost_nothing_but_not_less(kind):
+    assert kind(0).reg_weight == 0
+    with pytest.raises(
+        ArgumentError, match=r"reg_weight: expected a number of at least 0; found -1\. 0\.01 asks"
+    ):
+        kind(-1)

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import nn
 
-from stg_attr import StochasticGates
+from stg_attr import LayerStochasticGates, StochasticGates
 
 
 class Noisy(nn.Module):
@@ -73,3 +73,20 @@ def test_an_error_in_one_thread_lets_the_next_one_in():
         first, second = pool.map(attempt, [failing, lambda x: x.sum(1)])
     assert first == "the model's own error"
     assert second.shape == (1, 3)
+
+
+def test_gates_on_a_layer_and_on_the_input_of_one_model_do_not_meet():
+    """The hook of one solve must not change what another one sees."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    at_layer, at_input = LayerStochasticGates(model, model[0]), StochasticGates(model)
+    jobs = [
+        (method, torch.randn(2, 6, generator=torch.Generator().manual_seed(i)), i)
+        for i in range(3)
+        for method in (at_layer, at_input)
+    ]
+    alone = [_explain(*job) for job in jobs]
+    with ThreadPoolExecutor(4) as pool:
+        at_once = list(pool.map(lambda job: _explain(*job), jobs))
+    for one, other in zip(alone, at_once, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
