@@ -7,6 +7,7 @@
 
 # %%
 import logging
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -100,10 +101,11 @@ assert again == [shards[-1].name]
 # ## On Ray
 #
 # The same call with `engine=RayActors(...)`; `engine="ray"` takes a worker for each CPU. On a cluster, start the notebook
-# on it; without one, Ray starts on this machine.
+# on it and leave the first line out: `"local"` starts a Ray of its own on this machine.
 
 # %%
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"  # Ray tells of its internals
+ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 explain_dataset(factory, "table", "on_ray", engine=RayActors(count=2, num_cpus=0.5), **settings)
 ray.shutdown()
 
