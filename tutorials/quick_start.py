@@ -2,14 +2,14 @@
 # # Quick start
 #
 # Which pixels does a net need to recognise a digit? Everything here runs in seconds and downloads nothing; it
-# needs `pip install stg_attr[demo]`.
+# needs `pip install stg_attr[demo]`. To explain a model of your own, only the cell under *Explain it* changes.
 
 # %%
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from stg_attr import StochasticGates, viz
+from stg_attr import Status, StochasticGates, viz
 
 torch.manual_seed(0)
 data = load_digits()
@@ -44,25 +44,37 @@ assert accuracy > 0.9
 # %% [markdown]
 # ## Explain it
 #
-# The score that is explained is what the model returns for the predicted class: here its probability. A
-# closed gate shows a black pixel.
+# The score that is explained is what the model returns for the predicted class: here its probability. Every
+# pixel gets a gate, and a closed gate shows a black pixel.
 
 # %%
 model = nn.Sequential(net, nn.Softmax(dim=1))
 inputs = images[1400:1408]
 stg = StochasticGates(model)
 explanation = stg.explain(inputs)
-print(explanation)
+explanation
 
 # %% [markdown]
-# An attribution is the probability that a pixel's gate is active. Those above one half were measured to keep
-# at least 90 % of the score on their own.
+# Every line is evidence that was measured on the model itself. The first says: the model was shown only the
+# selected pixels, and everything else black, and this share of its score was still there; then only the rest, and
+# that share was left. In figures:
+
+# %%
+print(explanation.describe(0))
+print("pixels selected:", explanation.n_selected.tolist(), "of", explanation.selected.shape[1])
+print("rows that the model was run on, for each image:", explanation.n_evaluations.tolist())
+assert bool((explanation.retained >= 0.9).all())
+
+# %% [markdown]
+# ## What the numbers are
+#
+# An attribution is the probability that a pixel's gate is active: in [0, 1], shaped like the input. Those above one
+# half are the selected ones, and they were measured to keep at least 90 % of the score on their own.
 
 # %%
 assert explanation.attributions.shape == inputs.shape
-assert bool((explanation.retained >= 0.9).all())
 assert torch.equal(explanation.attributions.flatten(1) > 0.5, explanation.selected)
-viz.panel(explanation, 0)
+viz.grid(explanation, [0, 1, 2], names=[f"class {int(explanation.target[i])}" for i in range(3)])
 
 # %% [markdown]
 # Nothing has to be believed: show the model only these pixels, and it says the same.
@@ -73,19 +85,49 @@ scores = model(kept).gather(1, explanation.target).squeeze(1)
 assert torch.allclose(scores, explanation.scores.kept, atol=1e-5)
 
 # %% [markdown]
+# ## Another class
+#
+# `target` names the output to explain. What speaks for the second most likely class is something else: ask for it,
+# and read the status first, because a score that is nearly 0 leaves little to explain.
+
+# %%
+second = model(inputs).topk(2).indices[:, 1]
+other = stg.explain(inputs, target=second)
+print("score of the second class:", [round(score, 4) for score in other.scores.full.tolist()])
+print("status:", sorted({status.name for status in other.status}))
+assert bool((other.target.squeeze(1) == second).all())
+
+# %% [markdown]
 # ## Another sparsity, without solving again
+#
+# One solve covers every number of pixels. The curve was measured: the score with only the best *k* pixels shown, and
+# with these *k* hidden. `at` reads another point of it, and does not run the model.
 
 # %%
 smaller = explanation.at(retain=0.5)
 assert bool((smaller.n_selected <= explanation.n_selected).all())
+assert torch.equal(smaller.n_evaluations, explanation.n_evaluations)
 print(smaller.describe(0))
 viz.curve(explanation, 0)
 
 # %% [markdown]
 # ## When not to trust it
 #
-# `status` has a sentence for every example: not converged, nothing to explain, a baseline that scores higher.
+# `status` has a sentence for every example: converged or not, nothing to explain, a baseline that scores higher. The
+# tutorial *when to trust an explanation* shows each of them.
 
 # %%
 for i, status in enumerate(explanation.status):
     print(i, status.value)
+assert Status.NOTHING_TO_EXPLAIN not in explanation.status
+
+# %% [markdown]
+# ## Keep it
+#
+# A file holds tensors and text, and no code. `to_frame` gives a table for pandas, and every picture has `save`.
+
+# %%
+explanation.save("digits.safetensors")
+again = type(explanation).load("digits.safetensors")
+assert torch.equal(again.attributions, explanation.attributions)
+explanation.to_frame().head()
