@@ -13,6 +13,7 @@ from stg_attr.gates import Blend
 from stg_attr.objective import Anchors, Objective
 from stg_attr.solve import Noise
 
+from .pieces import in_pieces, joined
 from .scoring import Scorer
 
 __all__ = ["MOST_REFERENCES", "Case", "Measured"]
@@ -67,12 +68,13 @@ class Case:
         self.objective = objective
         self.reference_order = Noise.reference_order(blend.n_references)
         self._scorer = scorer
-        self._last: tuple[Tensor, Blend] | None = None
+        self._everyone = torch.arange(self.batch)
+        self._last: _Part | None = None
         with torch.no_grad():
             shown = tuple(x.clone() for x in blend.inputs)  # a model may work in place
             full = scorer.observe(shown, index).to(self._device, blend.dtype)
             self.samples_per_call = self._settled(samples_per_call)
-            references = self._shown()
+            references = self._shown().to(self._device)
             empty = self._scores(self._closed().expand(len(references), -1, -1), references)
         _check_finite(full.unsqueeze(0), "the inputs")
         _check_finite(empty, "the baselines")
@@ -103,34 +105,42 @@ class Case:
         return self.reference_order[:MOST_REFERENCES]
 
     def _scores(self, gates: Tensor, draws: Tensor, examples: Tensor | None = None) -> Tensor:
-        rows = torch.arange(self.batch)
-        everyone = examples is None or torch.equal(examples, rows)
-        blend = self.blend if examples is None or everyone else self._part(examples)
-        rows = rows if examples is None else examples
-        draws, size = draws.to(gates.device), self.samples_per_call
-        parts = [
-            self._scorer.scores(blend(z, d), rows)
-            for z, d in zip(torch.split(gates, size), torch.split(draws, size), strict=True)
-        ]
-        return torch.cat(parts).to(self._device, blend.dtype)
+        examples = self._everyone if examples is None else examples
+        blend, size = self._part(examples).blend, self.samples_per_call
 
-    def _part(self, examples: Tensor) -> Blend:
-        """The blend of some examples; that of the last call is kept, since a solve asks for it again."""
-        if self._last is None or not torch.equal(self._last[0], examples):
-            self._last = examples, self.blend.rows(examples.to(self._device))
-        return self._last[1]
+        def scores_of(z: Tensor, first: int) -> Tensor:
+            shown = blend(z, draws[first : first + len(z)])
+            return self._scorer.scores(shown, examples).to(self._device, blend.dtype)
+
+        if gates.requires_grad:
+            return in_pieces(scores_of, gates, size)
+        return joined([scores_of(gates[i : i + size], i) for i in range(0, len(gates), size)])
+
+    def _part(self, examples: Tensor) -> _Part:
+        """What belongs to some examples; that of the last call is kept, since a solve asks for it again."""
+        if self._last is None or self._last.examples is not examples:
+            everyone = torch.equal(examples, self._everyone)
+            where = examples.to(self._device)
+            self._last = _Part(examples, where, self.blend if everyone else self.blend.rows(where))
+        return self._last
+
+    def _anchors_of(self, examples: Tensor) -> Anchors:
+        part = self._part(examples)
+        if part.anchors is None:
+            part.anchors = self.anchors.rows(part.where)
+        return part.anchors
 
     def loss(self, gates: Tensor, draws: Tensor, examples: Tensor) -> Tensor:
         """Loss of gate values [samples, examples, gates], with a reference for each; [samples, examples].
 
         Args:
             gates: gate values.
-            draws: the reference that each sample is shown, long [samples].
+            draws: the reference that each sample is shown, long [samples], on the device of the gates.
             examples: the examples they are of, long [examples] on the CPU.
         """
         views = self.objective.views(gates)
-        scores = self._scores(views, draws.repeat(self.objective.n_views), examples)
-        return self.objective.loss(scores, self.anchors.rows(examples.to(scores.device)))
+        draws = draws.repeat(self.objective.n_views) if self.blend.n_references > 1 else draws
+        return self.objective.loss(self._scores(views, draws, examples), self._anchors_of(examples))
 
     @torch.no_grad()
     def measure(self, selections: Tensor, examples: Tensor | None = None) -> Measured:
@@ -143,7 +153,7 @@ class Case:
         """
         keeps, fidelity = self.objective.keeps, self.objective.fidelity
         scores = self._selected_scores(selections if keeps else ~selections, examples)
-        anchors = self.anchors if examples is None else self.anchors.rows(examples.to(scores.device))
+        anchors = self.anchors if examples is None else self._anchors_of(examples)
         share = fidelity.retained(scores, anchors) if keeps else 1 - fidelity.remaining(scores, anchors)
         return Measured(scores.mean(1), share.mean(1), share.amin(1))
 
@@ -161,19 +171,20 @@ class Case:
         """[k, examples, gates] -> [k, references, examples]."""
         references = self._shown()
         gates = selections.repeat_interleave(len(references), 0).to(self.blend.dtype)
-        draws = references.repeat(len(selections))
-        rows = torch.arange(self.batch) if examples is None else examples
+        draws = references.repeat(len(selections)).to(gates.device)
+        rows = self._everyone if examples is None else examples
         most = self.batch * max(1, self.samples_per_call // max(1, len(gates)))  # examples in one call
-        parts = [
-            self._scores(z, draws, part)
-            for z, part in zip(torch.split(gates, most, 1), torch.split(rows, most), strict=True)
-        ]
-        return torch.cat(parts, 1).reshape(len(selections), len(references), -1)
+        if len(rows) <= most:
+            scores = self._scores(gates, draws, rows)
+        else:
+            parts = zip(torch.split(gates, most, 1), torch.split(rows, most), strict=True)
+            scores = torch.cat([self._scores(z, draws, part) for z, part in parts], 1)
+        return scores.reshape(len(selections), len(references), -1)
 
     @property
     def evaluations(self) -> Tensor:
         """Model rows evaluated so far for each example, long [batch] on the CPU."""
-        return self._scorer.evaluations.clone()
+        return self._scorer.evaluations
 
     def may_stop(self, failure: BaseException) -> bool:
         """Whether an exception is Ctrl-C or the model's own, so that what was learned before it counts."""
@@ -183,6 +194,23 @@ class Case:
     def target(self) -> Tensor | None:
         """What is explained in each example, long [batch, output dimensions - 1]."""
         return self._scorer.target
+
+
+@dataclass
+class _Part:
+    """What belongs to some examples.
+
+    Attributes:
+        examples: long [examples] on the CPU.
+        where: the same on the device.
+        blend: of their inputs.
+        anchors: of their scores; None before they are needed.
+    """
+
+    examples: Tensor
+    where: Tensor
+    blend: Blend
+    anchors: Anchors | None = None
 
 
 def _check_finite(scores: Tensor, where: str) -> None:

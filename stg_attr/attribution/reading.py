@@ -48,7 +48,7 @@ def read(
         selected,
         worth=_use(solution, solver.gates) if either else None,
         # averages over all steps: where parameters of needed gates saturate, their order is chance
-        merit=influence if either else solution.effect,
+        merit=_coarse(influence if either else solution.effect),
     )
     log_alpha = reported(ranking, selected, solver.gates)
     log_alpha = log_alpha.masked_fill(~visible, -torch.inf)  # what the model does not react to gets nothing
@@ -138,6 +138,12 @@ def _chosen(
         if not bool(unseen.any()):
             return family.ranking, count, visible
         seen, visible = seen | (selected & ~unseen), visible & ~unseen
+
+
+def _coarse(values: Tensor) -> Tensor:
+    """Values [batch, gates] in steps that no rounding error of a model fills: equal features stay equal."""
+    tiny = torch.finfo(values.dtype).tiny
+    return (values / values.abs().amax(1, keepdim=True).clamp_min(tiny) * 2**16).round()
 
 
 def _use(solution: Solution, gates: GateDistribution) -> Tensor:

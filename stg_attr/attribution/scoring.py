@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -50,7 +51,19 @@ class Scorer:
         self.target: Tensor | None = None
         self.raised: Exception | None = None
         self.one_row_per_call = False
-        self.evaluations = torch.zeros(self._batch, dtype=torch.long)
+        self._asked = torch.zeros(self._batch, dtype=torch.long)
+        self._rows: _Rows | None = None
+
+    @property
+    def evaluations(self) -> Tensor:
+        """Model rows evaluated so far for each example, long [batch] on the CPU."""
+        self._count(self._rows)
+        return self._asked.clone()
+
+    def _count(self, rows: _Rows | None) -> None:
+        if rows is not None:
+            self._asked.index_add_(0, rows.examples, torch.full_like(rows.examples, rows.repeats))
+            rows.repeats = 0
 
     def output(self, inputs: Sequence[Tensor], examples: Tensor) -> Tensor:
         """The model's raw output on rows sample by sample, [samples * examples, ...].
@@ -59,19 +72,30 @@ class Scorer:
             inputs: blended inputs, each [samples * examples, ...].
             examples: the examples they belong to, long [examples] on the CPU.
         """
-        rows = inputs[0].shape[0]
-        repeats = rows // len(examples)
-        self.evaluations.index_add_(0, examples, torch.full_like(examples, repeats))
+        n, rows = inputs[0].shape[0], self._rows_of(examples)
+        repeats = n // len(examples)
+        rows.repeats += repeats
         arguments = (
-            _repeated(argument[examples], repeats) if go_along else argument
-            for argument, go_along in zip(self._arguments, self._go_along, strict=True)
+            _repeated(argument, repeats) if go_along else argument
+            for argument, go_along in zip(rows.arguments, self._go_along, strict=True)
         )
         try:
             output = self._forward(*inputs, *arguments)
         except Exception as error:
             self.raised = error
             raise
-        return _checked_output(output, rows, self.one_row_per_call)
+        return _checked_output(output, n, self.one_row_per_call)
+
+    def _rows_of(self, examples: Tensor) -> _Rows:
+        """What belongs to some examples; that of the last call is kept, since a solve asks for it again."""
+        if self._rows is None or self._rows.examples is not examples:
+            self._count(self._rows)
+            arguments = [
+                argument[examples] if go_along else argument
+                for argument, go_along in zip(self._arguments, self._go_along, strict=True)
+            ]
+            self._rows = _Rows(examples, arguments)
+        return self._rows
 
     def may_stop(self, failure: BaseException) -> bool:
         """Whether an exception is Ctrl-C or the model's own."""
@@ -99,14 +123,30 @@ class Scorer:
         return self._picked(self.output(inputs, examples), examples)
 
     def _picked(self, output: Tensor, examples: Tensor) -> Tensor:
-        if output.dim() == 0:
-            output = output.reshape(1)
-        if self.target is not None:
-            repeats = output.shape[0] // len(examples)
-            where = self.target[examples.to(output.device)].repeat(repeats, 1).unbind(1)
-            rows = torch.arange(output.shape[0], device=output.device)
-            output = output[tuple([rows, *where])]  # noqa: C409  # Python 3.10 unpacks only in a list
-        return output.reshape(-1, len(examples))
+        output, rows = output.reshape(-1, len(examples), *output.shape[1:]), self._rows_of(examples)
+        if self.target is None:
+            return output.reshape(-1, len(examples))
+        if rows.where is None:
+            target = self.target[examples.to(output.device)]
+            rows.where = (slice(None), torch.arange(len(examples), device=output.device), *target.unbind(1))
+        return output[rows.where]
+
+
+@dataclass
+class _Rows:
+    """What belongs to some examples.
+
+    Attributes:
+        examples: long [examples] on the CPU.
+        arguments: additional arguments of the model, one row an example where they go along.
+        where: index of their explained scores in outputs [samples, examples, ...]; None before it is needed.
+        repeats: rows evaluated for each of them and not counted yet.
+    """
+
+    examples: Tensor
+    arguments: list[Any]
+    where: tuple[Any, ...] | None = None
+    repeats: int = 0
 
 
 def _repeated(argument: Tensor, repeats: int) -> Tensor:

@@ -138,11 +138,11 @@ class BinaryConcrete(GateDistribution):
         stretched = self._stretch(s)
         z = stretched.clamp(0, 1)
         width = (self.upper_bound - self.lower_bound) / self.temperature
-        return z, width * s * (1 - s) * (z == stretched)
+        return z, torch.addcmul(s, s, s, value=-1) * (z == stretched) * width
 
     def openness(self, parameter: Tensor) -> Tensor:
         p = self.active_probability(parameter)
-        return p * (1 - p)
+        return torch.addcmul(p, p, p, value=-1)
 
     def active_probability(self, parameter: Tensor) -> Tensor:
         return torch.sigmoid(parameter - self._offset)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -54,10 +55,21 @@ class FeatureGroups:
         """Number of columns: the largest number of groups that any example has."""
         return self.feature_ids.shape[1]
 
-    @property
+    @cached_property
     def exists(self) -> Tensor:
         """Which columns hold a gate, bool [1 or batch, gates]."""
         return self.feature_ids != UNGATED
+
+    @cached_property
+    def _flat(self) -> tuple[Tensor, ...]:
+        """Per input, the column of each element in one row, that after the last for what is never gated."""
+        return tuple(_rows_of(part).remainder(self.n_gates + 1) for part in self.index)
+
+    @cached_property
+    def _in_order(self) -> bool:
+        """Whether every gate uses the noise variable of its own column."""
+        order = self.noise_order
+        return torch.equal(order, torch.arange(self.n_gates, device=order.device).expand_as(order))
 
     @classmethod
     def from_mask(
@@ -137,9 +149,9 @@ class FeatureGroups:
         shape = (samples, batch, *index.shape[1:])
         first = self.runs[which]
         if first is not None:
-            return gates[..., first : first + index.numel()].reshape(shape)
-        padded = torch.nn.functional.pad(gates, (0, 1), value=ungated)  # the last column
-        flat = _rows_of(index).remainder(n_gates + 1)  # -1 becomes the last column
+            whole = index.numel() == n_gates
+            return (gates if whole else gates[..., first : first + index.numel()]).reshape(shape)
+        padded, flat = torch.nn.functional.pad(gates, (0, 1), value=ungated), self._flat[which]
         if index.shape[0] == 1:
             return padded.index_select(2, flat[0]).reshape(shape)
         return padded.gather(2, flat.expand(samples, *flat.shape)).reshape(shape)
@@ -161,6 +173,8 @@ class FeatureGroups:
 
     def noise(self, uniform: Tensor) -> Tensor:
         """Hand each gate its noise variable: [samples, 1 or batch, gates] -> [samples, 1 or batch, gates]."""
+        if self._in_order:
+            return uniform
         rows = max(uniform.shape[1], self.noise_order.shape[0])
         order = self.noise_order.expand(uniform.shape[0], rows, -1)
         return uniform.expand(-1, rows, -1).gather(2, order)

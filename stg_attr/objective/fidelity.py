@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -48,7 +49,17 @@ class Anchors:
 
     def retained(self, scores: Tensor) -> Tensor:
         """V = (s - s(b)) / (s(x) - s(b)): 1 for the whole input, 0 for the baseline; [..., batch]."""
-        return (scores - self.baseline) / _nonzero(self.full - self.baseline)
+        return (scores - self.baseline) / self.span
+
+    @cached_property
+    def span(self) -> Tensor:
+        """s(x) - s(b), [batch]; 1 where that is 0."""
+        return _nonzero(self.full - self.baseline)
+
+    @cached_property
+    def scale(self) -> Tensor:
+        """The spread, [batch]; 1 where that is 0."""
+        return _nonzero(self.spread)
 
 
 def _nonzero(x: Tensor) -> Tensor:
@@ -114,10 +125,10 @@ class OutputMatch(Fidelity):
     either_direction = True
 
     def retained(self, scores: Tensor, anchors: Anchors) -> Tensor:
-        return 1 - (scores - anchors.full).abs() / _nonzero(anchors.spread)
+        return 1 - (scores - anchors.full).abs() / anchors.scale
 
     def remaining(self, scores: Tensor, anchors: Anchors) -> Tensor:
-        return (scores - anchors.baseline).abs() / _nonzero(anchors.spread)
+        return (scores - anchors.baseline).abs() / anchors.scale
 
     def kept_loss(self, scores: Tensor, anchors: Anchors) -> Tensor:
         return torch.log1p(1 - self.retained(scores, anchors))
@@ -152,9 +163,8 @@ class Objective(ABC):
 
     def views(self, gates: Tensor) -> Tensor:
         """The gate values at which the model is run: kept, removed, or both, [views * samples, ...]."""
-        kept = [gates] if self.keeps else []
-        removed = [1 - gates] if self.removes else []
-        return torch.cat(kept + removed)
+        views = [gates] * self.keeps + [1 - gates] * self.removes
+        return torch.cat(views) if len(views) > 1 else views[0]
 
     @property
     def n_views(self) -> int:
@@ -171,13 +181,11 @@ class Objective(ABC):
         Returns:
             [samples, batch]; 0 at best for faithful gates.
         """
-        views = scores.reshape(self.n_views, -1, scores.shape[-1])
-        loss = torch.zeros_like(views[0])
-        if self.keeps:
-            loss = loss + self.fidelity.kept_loss(views[0], anchors)
-        if self.removes:
-            loss = loss + self.fidelity.removed_loss(views[-1], anchors)
-        return loss
+        views = scores.reshape(self.n_views, -1, scores.shape[-1]).unbind()
+        if not self.removes:
+            return self.fidelity.kept_loss(views[0], anchors)
+        removed = self.fidelity.removed_loss(views[-1], anchors)
+        return self.fidelity.kept_loss(views[0], anchors) + removed if self.keeps else removed
 
 
 @dataclass(frozen=True)

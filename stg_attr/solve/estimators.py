@@ -115,14 +115,14 @@ class Reparameterized(Estimator):
             loss = loss_of(leaf, first)
             if not loss.requires_grad:
                 raise _no_gradient()
-            (slope,) = torch.autograd.grad(loss.sum(), leaf, allow_unused=True)
+            (slope,) = torch.autograd.grad(loss, leaf, torch.ones_like(loss), allow_unused=True)
             if slope is None:  # only the model's own parameters carry a gradient
                 raise _no_gradient()
             slopes.append(slope)
             losses.append(loss.detach())
         slope, loss = _joined(slopes), _joined(losses)
-        valid = loss.isfinite().unsqueeze(2) & slope.isfinite()
-        slope = slope.masked_fill(~valid, 0.0)  # a sample on which the model fails says nothing
+        # a sample on which the model fails says nothing: loss - loss is NaN where the loss is not finite
+        slope = (slope + (loss - loss).unsqueeze(2)).nan_to_num_(0.0, 0.0, 0.0)
         return Estimate(slope * dz, slope, loss)
 
 

@@ -8,56 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stg_attr.gates import GateDistribution
-
-__all__ = ["Ranking", "SelectionFamily", "shift_to_budget"]
+__all__ = ["Ranking", "SelectionFamily"]
 
 _LARGEST_PRUNED = 12  # gates of a set whose members are tried for removal; larger sets would cost too much
 _MOST_TOGETHER = 4  # gates that are tried for removal together
 _TRADED = 12  # counts measured in one round of the search for the best trade of openness for output
 _POINTS = 3  # counts measured in one round of the search for the smallest sufficient set
-_SHIFTS = 48  # shifts at which the mean active probability is known; between them it is interpolated
-_MOST_ELEMENTS = 2**22  # of one operation there
-
-
-def shift_to_budget(gates: GateDistribution, parameter: Tensor, exists: Tensor, budget: Tensor) -> Tensor:
-    """The shift of all parameters at which the mean active probability is the budget.
-
-    The mean rises with the shift. It is computed at shifts from where even the largest parameter is below
-    the lowest budget to where even the smallest is above the highest. Between them the parameter of a gate
-    that has the mean probability is interpolated, which is a straight line where all gates are equal.
-
-    Args:
-        gates: distribution of the gates.
-        parameter: [batch, gates].
-        exists: which gates there are, bool [batch or 1, gates].
-        budget: in (0, 1), [samples], or [samples, 1 or batch] where examples differ.
-
-    Returns:
-        [samples, batch, 1].
-    """
-    ends = gates.parameter_at(torch.tensor([0.01, 0.99], dtype=parameter.dtype)).to(parameter.device)
-    low = ends[0] - parameter.masked_fill(~exists, -torch.inf).amax(1)  # [batch]
-    high = ends[1] - parameter.masked_fill(~exists, torch.inf).amin(1)
-    share = torch.linspace(0, 1, _SHIFTS, dtype=parameter.dtype, device=parameter.device)
-    shifts = torch.lerp(low.unsqueeze(1), high.unsqueeze(1), share)  # [batch, shifts]
-    weight = (exists / exists.sum(1, keepdim=True)).to(parameter.dtype).unsqueeze(1)
-    means = torch.cat(
-        [
-            (gates.active_probability(parameter.unsqueeze(1) + part.unsqueeze(2)) * weight).sum(2)
-            for part in torch.split(shifts, max(1, _MOST_ELEMENTS // parameter.numel()), 1)
-        ],
-        dim=1,
-    )
-    typical = gates.parameter_at(means.clamp(1e-6, 1 - 1e-6))
-    budget = budget if budget.dim() == 1 else budget.T
-    wanted = gates.parameter_at(budget.clamp(0.01, 0.99)).expand(len(parameter), -1).contiguous()
-    above = torch.searchsorted(typical, wanted).clamp(1, _SHIFTS - 1)  # [batch, samples]
-    below = above - 1
-    start, end = typical.gather(1, below), typical.gather(1, above)
-    inside = (wanted - start) / (end - start).clamp_min(torch.finfo(means.dtype).tiny)
-    found = torch.lerp(shifts.gather(1, below), shifts.gather(1, above), inside.clamp(0, 1))
-    return found.T.unsqueeze(2)
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from torch import Tensor
 from stg_attr.gates import FeatureGroups, GateDistribution
 from stg_attr.objective import Sparsity
 
-from .estimators import Estimator
-from .family import shift_to_budget
-from .noise import Noise
+from .draws import Draws, draw
+from .estimators import Estimate, Estimator
 from .optimizer import DualAveraging
+from .shift import BudgetShift
 from .smoothing import Smoothing
 
 __all__ = ["Solution", "Solver"]
@@ -108,97 +108,63 @@ class Solver:
         """
         record = _Record.begin(self, groups, batch, dtype)
         failure: BaseException | None = None
+        steps, seeds = range(self.n_steps), range(self.seed, self.seed + self.n_restarts)
+        draws = draw(
+            seeds, self.sparsity, steps, self.n_samples, groups.n_gates, reference_order, record.parameter
+        )
         try:
-            for step in range(self.n_steps):
+            for step in steps:
                 if len(record.active):
-                    self._advance(step, record, loss_of, reference_order)
-                on_step(step + 1, lambda: record.solution(self.n_samples, None))
+                    early = 3 * (step + 1) <= 2 * self.n_steps
+                    self._advance(next(draws).of(record.restart), record, loss_of, early)
+                on_step(step + 1, lambda: record.solution(groups.exists, self.n_samples, None))
         except (Exception, KeyboardInterrupt) as stopped:
             if not record.trace:
                 raise
             failure = stopped
-        return record.solution(self.n_samples, failure)
+        return record.solution(groups.exists, self.n_samples, failure)
 
-    def _advance(self, step: int, record: _Record, loss_of: DrawnLoss, reference_order: Tensor) -> None:
+    def _advance(self, drawn: Draws, record: _Record, loss_of: DrawnLoss, early: bool) -> None:
         """One update of the examples that have not settled."""
         state, active = record.state, record.active
-        restart = active // (len(record.n_steps) // self.n_restarts)
-        gradient, slopes, loss = self._step(
-            step,
-            record.estimator,
-            state.parameter,
-            record.groups,
-            restart,
-            lambda z, draws: loss_of(z, draws, active),
-            reference_order,
-        )
-        state.update(gradient)
-        record.take(slopes, loss, early=3 * (step + 1) <= 2 * self.n_steps)
-        if _FIRST_STOP <= step + 1 < self.n_steps:
-            record.release_settled()
-
-    def _draw(self, step: int, n_gates: int, restart: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise [samples, 1 or batch, gates] and budgets [samples, 1 or batch] of one step.
-
-        Args:
-            step: number of the step.
-            n_gates: number of gates.
-            restart: which restart each row belongs to, long [batch].
-        """
-        noises = [Noise(self.seed + i) for i in range(self.n_restarts)]
-        uniform = torch.cat([noise.uniform(step, self.n_samples, n_gates) for noise in noises], 1)
-        first = step * self.n_samples
-        budgets = [self.sparsity.budgets(first, self.n_samples, noise.start()) for noise in noises]
-        if self.n_restarts == 1:
-            return uniform, budgets[0].unsqueeze(1)
-        return uniform[:, restart], torch.stack(budgets, 1)[:, restart]
-
-    def _step(
-        self,
-        step: int,
-        estimator: Estimator,
-        parameter: Tensor,
-        groups: FeatureGroups,
-        restart: Tensor,
-        loss_of: Callable[[Tensor, Tensor], Tensor],
-        reference_order: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradient [batch, gates], slopes and their squares, summed, [2, batch, gates], and loss [batch]."""
-        noise, device = Noise(self.seed), parameter.device
-        uniform, budgets = self._draw(step, groups.n_gates, restart)
-        swept = budgets[:, 0].isfinite()  # stays on the CPU, so that asking it never waits for the device
-        uniform = uniform.to(parameter.dtype).to(device)
-        draws = noise.references(step, self.n_samples, reference_order).to(device)
-        estimate = estimator.estimate(
+        estimate = record.estimator.estimate(
             self.gates,
-            self._levels(parameter, groups.exists, budgets, swept),
-            groups.noise(uniform),
-            lambda z, first: loss_of(z, draws[first : first + len(z)]),
+            self._levels(record, drawn),
+            record.groups.noise(drawn.uniform),
+            lambda z, first: loss_of(z, drawn.references[first : first + len(z)], active),
             self.samples_per_call,
         )
-        gradient = estimate.gradient * groups.exists
-        if bool(swept.any()):
-            mean = gradient.sum(2, keepdim=True) / groups.exists.sum(1, keepdim=True)
-            gradient = gradient - swept.to(device)[:, None, None] * mean
-        gradient = gradient.mean(0)
-        if self.sparsity.reg_weight > 0 and not bool(swept.all()):
-            share = (~swept).double().mean().item()
-            gradient = gradient + self.sparsity.reg_weight * share * self.gates.openness(parameter)
-        slopes = torch.stack([estimate.slope.sum(0), estimate.slope.square().sum(0)])
-        return gradient * groups.exists, slopes, estimate.loss.mean(0)
+        state.update(self._descent(estimate.gradient, record, drawn))
+        record.take(estimate, early)
+        if state.n_updates >= _FIRST_STOP:
+            record.release_settled()
 
-    def _levels(self, parameter: Tensor, exists: Tensor, budgets: Tensor, swept: Tensor) -> Tensor:
+    def _levels(self, record: _Record, drawn: Draws) -> Tensor:
         """Parameters of each sample, at their own level or at its budget, [samples, batch, gates].
 
         They are rounded first: where a loss has kinks, a rounding error of the model would otherwise grow
         from step to step, and an example would not get the same answer alone and in a batch.
         """
-        parameter = (parameter / _GRID).round() * _GRID
-        shifts = parameter.new_zeros(len(budgets), len(parameter), 1)
-        if bool(swept.any()):
-            wanted = budgets[swept].to(parameter.dtype).to(parameter.device)
-            shifts[swept.to(parameter.device)] = shift_to_budget(self.gates, parameter, exists, wanted)
-        return parameter + shifts
+        parameter = (record.state.parameter / _GRID).round() * _GRID
+        if drawn.share == 0:
+            return parameter.expand(self.n_samples, -1, -1)
+        return parameter + record.shift(parameter, drawn.budgets) * drawn.swept.reshape(-1, 1, 1)
+
+    def _descent(self, gradient: Tensor, record: _Record, drawn: Draws) -> Tensor:
+        """The gradient of the whole objective, [batch, gates], from that of the samples' losses.
+
+        A sample at a budget says nothing of the level of all gates together, so its gradient is centred; the
+        others pay for open gates.
+        """
+        state, mean = record.state, gradient.mean(0)
+        if drawn.share > 0:
+            swept = gradient.sum(2, keepdim=True) * drawn.swept.reshape(-1, 1, 1)
+            mean = mean - swept.mean(0) / state.n_gates
+        if self.sparsity.reg_weight > 0 and drawn.share < 1:
+            price = self.sparsity.reg_weight * (1 - drawn.share)
+            mean = torch.add(mean, self.gates.openness(state.parameter), alpha=price)
+        missing = record.shift.missing
+        return mean if missing is None else mean.masked_fill(missing, 0.0)
 
 
 @dataclass
@@ -206,90 +172,117 @@ class _Record:
     """What is known of every example while those that have not settled are still learned.
 
     Attributes:
-        state: of the active examples.
-        estimator: of the active examples.
-        groups: of the active examples.
+        state, estimator, groups, shift: of the active examples.
         active: the examples that have not settled, long [examples] on the CPU.
-        direction: unit vectors of the centred parameters of the active examples one step ago.
-        error: standard error of that direction, [examples].
-        parameter, earlier, n_steps: of all examples, as in `Solution`.
-        slopes: sums of slopes and of their squares of all examples, [2, batch, gates].
-        exists: which gates there are, bool [1 or batch, gates].
-        trace: the loss of each step, [batch] with NaN for the settled.
+        where: the same on the device.
+        restart: the restart that each belongs to, long [examples]; None where there is one.
+        latest: parameters of the active examples when two thirds of the steps were done, [examples, gates].
+        total, squares: sums of their slopes and of the squares of these, [examples, gates].
+        direction: unit vectors of their centred parameters one step ago; None before there was one.
+        error: standard error of that direction, [examples]; None before there was one.
+        parameter, earlier, slopes, n_steps: of the examples that have left, as in `solution`.
+        trace: the examples and the loss of each step.
     """
 
     state: DualAveraging
     estimator: Estimator
     groups: FeatureGroups
+    shift: BudgetShift
     active: Tensor
-    direction: Tensor
-    error: Tensor
+    where: Tensor
+    restart: Tensor | None
+    latest: Tensor
+    total: Tensor
+    squares: Tensor
+    direction: Tensor | None
+    error: Tensor | None
     parameter: Tensor
     earlier: Tensor
     slopes: Tensor
     n_steps: Tensor
-    exists: Tensor
-    trace: list[Tensor]
+    trace: list[tuple[Tensor, Tensor]]
 
     @classmethod
     def begin(cls, solver: Solver, groups: FeatureGroups, batch: int, dtype: torch.dtype) -> _Record:
         smooth = Smoothing(groups.neighbours() if solver.smoothness else _NOBODY, solver.smoothness)
         state = DualAveraging.begin(batch, groups.exists, dtype, solver.gates.start, smooth)
+        nothing, everyone = torch.zeros_like(state.parameter), torch.arange(batch)
+        blocks = everyone // (batch // solver.n_restarts)
         return cls(
-            state,
-            solver.estimator.begin(groups.exists),
-            groups,
-            torch.arange(batch),
-            torch.zeros_like(state.total),
-            state.total.new_full((batch,), torch.inf),
-            state.parameter,
-            state.parameter,
-            state.total.new_zeros(2, *state.total.shape),
-            torch.zeros(batch, dtype=torch.long, device=groups.exists.device),
-            groups.exists,
-            [],
+            state=state,
+            estimator=solver.estimator.begin(groups.exists),
+            groups=groups,
+            shift=BudgetShift.of(solver.gates, groups.exists, dtype),
+            active=everyone,
+            where=everyone.to(nothing.device),
+            restart=None if solver.n_restarts == 1 else blocks.to(nothing.device),
+            latest=state.parameter,
+            total=nothing.clone(),
+            squares=nothing.clone(),
+            direction=None,
+            error=None,
+            parameter=nothing.clone(),
+            earlier=nothing.clone(),
+            slopes=nothing.new_zeros(2, *nothing.shape),
+            n_steps=torch.zeros(batch, dtype=torch.long, device=nothing.device),
+            trace=[],
         )
 
-    def take(self, slopes: Tensor, loss: Tensor, early: bool) -> None:
+    def take(self, estimate: Estimate, early: bool) -> None:
         """Enter the results of one step of the active examples."""
-        where = self.active.to(loss.device)
-        parameter = self.state.parameter
-        self.parameter = self.parameter.index_copy(0, where, parameter)
+        self.total.add_(estimate.slope.sum(0))
+        self.squares.add_(estimate.slope.square().sum(0))
+        self.trace.append((self.where, estimate.loss.mean(0)))
         if early:
-            self.earlier = self.earlier.index_copy(0, where, parameter)
-        self.slopes = self.slopes.index_add(1, where, slopes)
-        self.n_steps[where] += 1
-        self.trace.append(loss.new_full((len(self.n_steps),), torch.nan).index_copy(0, where, loss))
+            self.latest = self.state.parameter
 
     def release_settled(self) -> None:
         """Let examples go whose direction has moved less than its standard error allows, twice running."""
-        parameter, exists = self.state.parameter, self.state.exists
-        centred = (
-            parameter - (parameter * exists).sum(1, keepdim=True) / exists.sum(1, keepdim=True)
-        ) * exists
-        direction = torch.nn.functional.normalize(centred, dim=1)
-        error = (direction - self.direction).norm(dim=1) * self.state.n_updates**0.5
-        unsettled = (torch.maximum(error, self.error) >= _SETTLED).cpu()
-        self.direction, self.error = direction, error
-        if bool(unsettled.all()):
+        before, error, missing = self.direction, self.error, self.shift.missing
+        centred = self.state.parameter - self.state.parameter.mean(1, keepdim=True)
+        if missing is not None:
+            parameter = self.state.parameter.masked_fill(missing, 0.0)
+            centred = parameter - parameter.sum(1, keepdim=True) / self.state.n_gates
+            centred = centred.masked_fill(missing, 0.0)
+        self.direction = torch.nn.functional.normalize(centred, dim=1)
+        if before is None:
             return
-        keep = unsettled.nonzero().squeeze(1)
-        self.active, rows = self.active[keep], keep.to(parameter.device)
-        self.state, self.groups = self.state.rows(rows), self.groups.rows(rows)
-        self.estimator = self.estimator.rows(rows)
-        self.direction, self.error = self.direction[rows], self.error[rows]
+        self.error = (self.direction - before).norm(dim=1) * self.state.n_updates**0.5
+        if error is None:
+            return
+        unsettled = (torch.maximum(self.error, error) >= _SETTLED).cpu()
+        if not bool(unsettled.all()):
+            self._leave(self.state.parameter)
+            self._keep(unsettled.nonzero().squeeze(1))
 
-    def solution(self, n_samples: int, failure: BaseException | None) -> Solution:
+    def _keep(self, rows: Tensor) -> None:
+        """Go on with some of the active examples, long [rows] on the CPU."""
+        here = rows.to(self.where.device)
+        self.state, self.groups = self.state.rows(here), self.groups.rows(here)
+        self.estimator = self.estimator.rows(here)
+        self.active, self.where, self.shift = self.active[rows], self.where[here], self.shift.rows(here)
+        self.latest, self.total, self.squares = self.latest[here], self.total[here], self.squares[here]
+        self.restart, self.direction, self.error = (
+            None if known is None else known[here] for known in (self.restart, self.direction, self.error)
+        )
+
+    def _leave(self, earlier: Tensor) -> None:
+        """Write down what the active examples have learned, as if all of them left."""
+        self.parameter[self.where], self.earlier[self.where] = self.state.parameter, earlier
+        self.slopes[:, self.where] = torch.stack([self.total, self.squares])
+        self.n_steps[self.where] = self.state.n_updates
+
+    def solution(self, exists: Tensor, n_samples: int, failure: BaseException | None) -> Solution:
         """What was learned of all examples."""
-        settled = self.n_steps < len(self.trace)
-        earlier = torch.where(settled.unsqueeze(1), self.parameter, self.earlier)
+        self._leave(self.latest)
         n = (self.n_steps * n_samples).unsqueeze(1)
+        unknown = self.parameter.new_full(self.n_steps.shape, torch.nan)
         return Solution(
-            self.parameter.masked_fill(~self.exists, -torch.inf),
-            earlier.masked_fill(~self.exists, -torch.inf),
+            self.parameter.masked_fill(~exists, -torch.inf),
+            self.earlier.masked_fill(~exists, -torch.inf),
             (self.slopes[1] / n).sqrt(),
             -self.slopes[0] / n,
-            torch.stack(self.trace),
-            self.n_steps,
+            torch.stack([unknown.index_copy(0, where, loss) for where, loss in self.trace]),
+            self.n_steps.clone(),
             failure,
         )

@@ -35,15 +35,16 @@ class Noise:
         u = torch.rand(gates, half, generator=self._generator(step)).T  # gates first: prefixes agree
         return torch.cat([u, 1 - u])[:samples].unsqueeze(1).clamp(_EDGE, 1 - _EDGE)
 
-    def references(self, step: int, samples: int, order: Tensor) -> Tensor:
-        """Which reference each sample of a step is shown, long [samples].
+    def references(self, step: int, samples: int, order: Tensor, steps: int = 1) -> Tensor:
+        """Which reference each sample is shown, long [steps * samples].
 
         Args:
-            step: number of the step.
-            samples: number of samples.
+            step: number of the first step.
+            samples: number of samples in a step.
             order: a permutation of the references, [references], walked through again and again.
+            steps: number of steps.
         """
-        return order[(step * samples + torch.arange(samples)) % len(order)]
+        return order[torch.arange(step * samples, (step + steps) * samples) % len(order)]
 
     @staticmethod
     def reference_order(references: int) -> Tensor:

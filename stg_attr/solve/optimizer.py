@@ -27,16 +27,20 @@ class DualAveraging:
     Attributes:
         total: G, [batch, gates].
         scale: V, [batch, 1].
-        exists: which gates there are, bool [batch or 1, gates].
+        n_gates: how many gates there are, [batch or 1, 1].
+        start: where parameters start.
         smooth: lets neighbouring gates share what they learn.
+        n_updates: t.
+        parameter: a, [batch, gates].
     """
 
     total: Tensor
     scale: Tensor
-    exists: Tensor
+    n_gates: Tensor
     start: float
     smooth: Smoothing
-    n_updates: int = 0
+    n_updates: int
+    parameter: Tensor
 
     @classmethod
     def begin(
@@ -44,28 +48,25 @@ class DualAveraging:
     ) -> DualAveraging:
         """State before the first step."""
         zeros = torch.zeros(batch, exists.shape[1], dtype=dtype, device=exists.device)
-        return cls(zeros, zeros[:, :1].clone(), exists, start, smooth)
+        n_gates = exists.sum(1, keepdim=True).to(dtype)
+        return cls(zeros, zeros[:, :1].clone(), n_gates, start, smooth, 0, zeros + start)
 
     def rows(self, examples: Tensor) -> DualAveraging:
         """The state of some examples, long [examples]."""
-        exists = self.exists if len(self.exists) == 1 else self.exists[examples]
         return replace(
             self,
             total=self.total[examples],
             scale=self.scale[examples],
-            exists=exists,
+            n_gates=self.n_gates if len(self.n_gates) == 1 else self.n_gates[examples],
             smooth=self.smooth.rows(examples),
+            parameter=self.parameter[examples],
         )
 
     def update(self, gradient: Tensor) -> None:
         """Take in the gradient of one step, [batch, gates]; 0 where no gate exists."""
         self.n_updates += 1
-        mean_square = gradient.square().sum(1, keepdim=True) / self.exists.sum(1, keepdim=True)
-        self.total = self.total - self.n_updates**0.5 * gradient
-        self.scale = self.scale + self.n_updates * mean_square
-
-    @property
-    def parameter(self) -> Tensor:
-        """The parameters of the gates, [batch, gates]."""
+        mean_square = gradient.square().sum(1, keepdim=True) / self.n_gates
+        self.total = torch.sub(self.total, gradient, alpha=self.n_updates**0.5)
+        self.scale = torch.add(self.scale, mean_square, alpha=self.n_updates)
         tiny = torch.finfo(self.scale.dtype).tiny
-        return self.start + self.smooth(self.total) / self.scale.sqrt().clamp_min(tiny)
+        self.parameter = self.start + self.smooth(self.total) / self.scale.sqrt().clamp_min(tiny)

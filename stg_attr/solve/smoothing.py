@@ -41,13 +41,12 @@ class Smoothing:
         if self.strength == 0 or self.neighbours.shape[2] == 0:
             return values
         batch, gates, degree = len(values), *self.neighbours.shape[1:]
-        found = (self.neighbours >= 0).to(values.dtype)
-        degrees = found.sum(2)  # [1 or batch, gates]
+        degrees = (self.neighbours >= 0).sum(2).to(values.dtype)  # [1 or batch, gates]
         weight = self.strength * degrees.clamp_max(1)
+        gain = weight / (degrees.clamp_min(1) * (1 + weight))
         where = self.neighbours.remainder(gates + 1).flatten(1).expand(batch, -1)  # -1 becomes the padding
-        smooth = values
+        own, smooth = values / (1 + weight), values
         for _ in range(_SWEEPS):
             padded = torch.nn.functional.pad(smooth, (0, 1))
-            around = padded.gather(1, where).reshape(batch, gates, degree).sum(2)
-            smooth = (values + weight * around / degrees.clamp_min(1)) / (1 + weight)
+            smooth = torch.addcmul(own, gain, padded.gather(1, where).reshape(batch, gates, degree).sum(2))
         return smooth

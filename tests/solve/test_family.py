@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
 from stg_attr.solve import Ranking, SelectionFamily
-from stg_attr.solve.family import shift_to_budget
+from stg_attr.solve.shift import BudgetShift
 
 from .reference import best_value, pruned, smallest_sufficient, top
 from .reference import shift_to_budget as naive_shift
@@ -22,6 +22,10 @@ FEW = settings(max_examples=25, deadline=None, derandomize=True)
 def _parameters(seed, batch=3, gates=6, spread=3.0):
     generator = torch.Generator().manual_seed(seed)
     return spread * torch.randn(batch, gates, generator=generator, dtype=torch.float64)
+
+
+def shift_to_budget(gates, parameter, exists, budget):
+    return BudgetShift.of(gates, exists, parameter.dtype)(parameter, budget.unsqueeze(1))
 
 
 def _ranking(parameters, visible=None):

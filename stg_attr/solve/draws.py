@@ -1,0 +1,88 @@
+"""Draws: what chance decides in each step of a solve, for all examples alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from stg_attr.objective import Sparsity
+
+from .noise import Noise
+
+__all__ = ["Draws", "draw"]
+
+_MOST_STEPS = 16  # drawn at once, as far as they hold no more than so many numbers
+_MOST_NUMBERS = 2**20
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What one step is told by chance.
+
+    Attributes:
+        uniform: noise in (0, 1), [samples, restarts, gates].
+        references: the reference that each sample is shown, long [samples].
+        budgets: expected fraction of open gates, [samples, restarts]; where a sample is not swept, any.
+        swept: 1 for samples at a budget, 0 for those at the gates' own level, [samples].
+        share: share of the samples that are swept.
+    """
+
+    uniform: Tensor
+    references: Tensor
+    budgets: Tensor
+    swept: Tensor
+    share: float
+
+    def of(self, restart: Tensor | None) -> Draws:
+        """The draws of rows, whose restarts are long [rows]; None where there is one restart."""
+        if restart is None:
+            return self
+        return replace(self, uniform=self.uniform[:, restart], budgets=self.budgets[:, restart])
+
+
+def draw(
+    seeds: range,
+    sparsity: Sparsity,
+    steps: range,
+    samples: int,
+    gates: int,
+    reference_order: Tensor,
+    like: Tensor,
+) -> Iterator[Draws]:
+    """The draws of each step, made for several steps at once and copied without waiting for the device.
+
+    Args:
+        seeds: of the noise of each restart.
+        sparsity: gives the budgets.
+        steps: numbers of the steps.
+        samples: gate samples in a step.
+        gates: number of columns.
+        reference_order: the order in which references are shown, long [references].
+        like: a tensor of the dtype and on the device that the draws shall have.
+    """
+    noises, dtype = [Noise(seed) for seed in seeds], like.dtype
+    size = max(1, min(_MOST_STEPS, _MOST_NUMBERS // (samples * gates * len(noises))))
+    for first in range(steps.start, steps.stop, size):
+        some = range(first, min(first + size, steps.stop))
+        uniform = [torch.cat([noise.uniform(step, samples, gates) for noise in noises], 1) for step in some]
+        span = (first * samples, len(some) * samples)
+        budgets = torch.stack([sparsity.budgets(*span, noise.start()) for noise in noises], 1)
+        swept = budgets[:, 0].isfinite().to(dtype).reshape(len(some), samples)
+        references = noises[0].references(first, samples, reference_order, len(some))
+        yield from map(
+            Draws,
+            _sent(torch.stack(uniform).to(dtype), like),
+            _sent(references.reshape(len(some), samples), like),
+            _sent(budgets.nan_to_num(0.5).to(dtype).reshape(len(some), samples, -1), like),
+            _sent(swept, like),
+            swept.mean(1).tolist(),
+        )
+
+
+def _sent(drawn: Tensor, like: Tensor) -> Tensor:
+    """On the device of `like`; page-locked memory is what a GPU can copy from while the CPU goes on."""
+    drawn = drawn.pin_memory() if like.is_cuda else drawn
+    return drawn.to(like.device, non_blocking=True)
