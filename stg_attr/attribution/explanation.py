@@ -37,8 +37,7 @@ class Explanation:
     Attributes:
         attributions: active probability of each element's gate, in [0, 1], in the structure of the inputs;
             0 for elements that are never gated.
-        log_alpha: gate parameters as reported, [batch, gates]; -inf where an example has no such gate, or the
-            model did not react to it.
+        log_alpha: gate parameters as reported, [batch, gates]; -inf where an example has no such gate.
         active_probabilities: P(z > 0) at `log_alpha`, [batch, gates].
         selected: the features reported as needed, bool [batch, gates].
         influence: root mean square slope of the loss in each gate, [batch, gates]: the feature matters
@@ -213,7 +212,7 @@ class Explanation:
     def _read_at(self, point: Tensor) -> Explanation:
         """Read the curve at one point for each example, long [batch]."""
         index = point.to(self.log_alpha.device).unsqueeze(1)
-        visible = self.log_alpha.isfinite()
+        visible = ((self.influence > 0) | self.selected) & self.log_alpha.isfinite()
         ranking = Ranking.of(self.log_alpha, visible)
         selected = ranking.top(self.curve.n_open.gather(1, index))[0]
         half = self.gates.parameter_at(torch.tensor(0.5, dtype=self.log_alpha.dtype))

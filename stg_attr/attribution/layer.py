@@ -178,7 +178,6 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         max_evals: int | None = None,
         seed: int = 0,
         show_progress: bool = False,
-        n_restarts: int = 1,
         layer_baselines: Baselines = None,
         attribute_to_layer_input: bool = False,
         n_restarts: int = 1,

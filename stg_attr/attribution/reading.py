@@ -43,15 +43,10 @@ def read(
     ranking, count, visible = _chosen(meter, solution, solver, visible)
     influence = solution.influence.masked_fill(~visible & explainable, 0.0)
     selected = ranking.top(count.unsqueeze(1))[0]
-    either = case.objective.fidelity.either_direction
-    ranking = ranking.promoted(
-        selected,
-        worth=_use(solution, solver.gates) if either else None,
-        # averages over all steps: where parameters of needed gates saturate, their order is chance
-        merit=_coarse(influence if either else solution.effect),
-    )
+    if case.objective.fidelity.either_direction:
+        ranking = ranking.promoted(selected, _use(solution, solver.gates))
     log_alpha = reported(ranking, selected, solver.gates)
-    log_alpha = log_alpha.masked_fill(~visible, -torch.inf)  # what the model does not react to gets nothing
+    log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
     probabilities = solver.gates.active_probability(log_alpha)
     scores, curve, fragile = evidence(meter, ranking, count, with_curve)
     groups = case.blend.groups
@@ -138,12 +133,6 @@ def _chosen(
         if not bool(unseen.any()):
             return family.ranking, count, visible
         seen, visible = seen | (selected & ~unseen), visible & ~unseen
-
-
-def _coarse(values: Tensor) -> Tensor:
-    """Values [batch, gates] in steps that no rounding error of a model fills: equal features stay equal."""
-    tiny = torch.finfo(values.dtype).tiny
-    return (values / values.abs().amax(1, keepdim=True).clamp_min(tiny) * 2**16).round()
 
 
 def _use(solution: Solution, gates: GateDistribution) -> Tensor:

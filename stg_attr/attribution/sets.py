@@ -98,7 +98,7 @@ def _minimal_rows(search: _Search, explanation: Explanation) -> tuple[Tensor, Te
     selected = search.smallest(search.allowed)
     visible = search.ranking.visible | selected
     ranking = Ranking.of(search.ranking.parameter, visible).promoted(selected)
-    log_alpha = reported(ranking, selected, explanation.gates).masked_fill(~visible, -torch.inf)
+    log_alpha = reported(ranking, selected, explanation.gates).masked_fill(~search.allowed, -torch.inf)
     scores, curve, _ = evidence(Meter(search.case), ranking, selected.sum(1), True)
     return selected, log_alpha, scores, curve, search.case.evaluations
 
@@ -212,7 +212,8 @@ class _Search:
         device = case.anchors.full.device
         allowed = (explanation.feature_ids[rows].to(device) >= 0) & case.anchors.explainable.unsqueeze(1)
         log_alpha = explanation.log_alpha[rows].to(device)
-        visible = allowed & log_alpha.isfinite()
+        seen = (explanation.influence[rows] > 0) | explanation.selected[rows]
+        visible = allowed & log_alpha.isfinite() & seen.to(device)
         last = log_alpha.masked_fill(~visible, 0.0).amin() - 1  # for gates that the solve saw no reaction to
         ranking = Ranking.of(torch.where(visible, log_alpha, last), visible)
         everything = case.measure(allowed.unsqueeze(0)).share[0]

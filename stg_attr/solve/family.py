@@ -49,18 +49,16 @@ class Ranking:
         """The hard selections of the first gates: counts [batch, k] -> bool [k, batch, gates]."""
         return (self.rank < counts.T.unsqueeze(2)) & self.visible
 
-    def promoted(self, selected: Tensor, worth: Tensor | None = None, merit: Tensor | None = None) -> Ranking:
+    def promoted(self, selected: Tensor, worth: Tensor | None = None) -> Ranking:
         """The same parameters handed out anew, so that a selection comes first; orders within stay.
 
         Args:
             selected: visible gates, bool [batch, gates].
             worth: orders the other gates by this, largest first, [batch, gates].
-            merit: orders the selected gates by this, likewise.
         """
         rest = self.rank if worth is None else _places(worth)
-        first = self.rank if merit is None else _places(merit)
         last = self.rank.shape[1]
-        place = torch.where(selected, first - last, rest) + last * ~self.visible
+        place = torch.where(selected, self.rank - last, rest) + last * ~self.visible
         rank = place.argsort(1).argsort(1)
         ordered = self.parameter.gather(1, self.rank.argsort(1))
         return Ranking(ordered.gather(1, rank), self.visible, rank)
