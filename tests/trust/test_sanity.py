@@ -97,7 +97,7 @@ def test_permuted_labels_change_the_attribution(net, objective):
 def test_columns_that_the_model_ignores_get_nothing(net, objective):
     blind = copy.deepcopy(net)
     blind[0].weight[:, 5:] = 0.0
-    assert float(attributions(blind, objective)[:, 5:].max()) < 0.5
+    assert float(attributions(blind, objective)[:, 5:].max()) <= 0.5  # never selected
 
 
 @each_objective
