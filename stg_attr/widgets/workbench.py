@@ -16,6 +16,7 @@ from IPython.display import DisplayHandle, display
 from torch import Tensor
 
 from stg_attr.attribution import Explanation, Progress, StochasticGates
+from stg_attr.attribution.model import undisturbed
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Baseline
 from stg_attr.objective import Budget, Delete, Hybrid, Objective, Preserve, Sparsity, Sweep
@@ -176,8 +177,9 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         return [grid, buttons, self._place, ipywidgets.HBox([self._runs, self._again])]
 
     def _targets(self) -> list[tuple[str, int | str]]:
-        with torch.no_grad():
-            output = self._model(self._examples[:1])
+        device = StochasticGates(self._model).solve_device(self._examples)
+        with undisturbed(self._model, device, 0), torch.no_grad():
+            output = self._model(self._examples[:1].to(device))
         predicted: list[tuple[str, int | str]] = [
             ("predicted class" if output.dim() == 2 else "output", _PREDICTED)
         ]

@@ -42,6 +42,14 @@ def test_the_controls_decide_what_is_solved(bench, net, images, blocks):
     assert bench.history == [run]
 
 
+def test_the_model_is_left_as_it_was(images, untouched):
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 3), torch.nn.BatchNorm1d(3)).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with untouched(model, images):
+        widgets.Workbench(model, images).explain()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_baselines_are_chosen_by_name(net, images, blocks):
     bench = widgets.Workbench(net, images, feature_mask=blocks, baselines={"grey": 0.5})
     assert float(bench.explain().explanation.baselines[0].mean()) == 0.5
