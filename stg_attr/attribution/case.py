@@ -13,12 +13,11 @@ from stg_attr.gates import Blend
 from stg_attr.objective import Anchors, Objective
 from stg_attr.solve import Noise
 
-from .pieces import in_pieces, joined
+from .pieces import Room
 from .scoring import Scorer
 
 __all__ = ["MOST_REFERENCES", "Case", "Measured"]
 
-_MOST_ELEMENTS = 2**22  # input elements in one call of the model, unless the user says how many samples
 MOST_REFERENCES = 5  # references on which the scale of an example and its selections are measured
 
 
@@ -48,8 +47,8 @@ class Case:
         scorer: the model.
         objective: what is asked.
         index: what is explained, from `as_index`.
-        samples_per_call: gate samples in one call of the model; None for as many as four million input
-            elements hold, which is 27 photographs of 3 x 224 x 224.
+        samples_per_call: gate samples in one call of the model, with all examples; None for what four million
+            input elements hold, which is 27 photographs of 3 x 224 x 224. Less where memory runs out.
 
     Raises:
         ArgumentError: the model's output cannot be used.
@@ -70,28 +69,32 @@ class Case:
         self._scorer = scorer
         self._everyone = torch.arange(self.batch)
         self._last: _Part | None = None
+        elements = sum(x.numel() for x in blend.inputs) // self.batch
+        self._room = Room.of(elements, self.batch, samples_per_call)
         with torch.no_grad():
             shown = tuple(x.clone() for x in blend.inputs)  # a model may work in place
-            full = scorer.observe(shown, index).to(self._device, blend.dtype)
-            self.samples_per_call = self._settled(samples_per_call)
+            full = scorer.observe(shown, index, self._room).to(self._device, blend.dtype)
+            self._check_call_size(samples_per_call)
+            self._room.samples = 1 if scorer.one_row_per_call else self._room.samples
             references = self._shown().to(self._device)
             empty = self._scores(self._closed().expand(len(references), -1, -1), references)
         _check_finite(full.unsqueeze(0), "the inputs")
         _check_finite(empty, "the baselines")
         self.anchors = Anchors.measure(full, empty)
 
-    def _settled(self, samples_per_call: int | None) -> int:
-        if not self._scorer.one_row_per_call:
-            elements = sum(x.numel() for x in self.blend.inputs)
-            return samples_per_call or max(1, _MOST_ELEMENTS // elements)
-        if samples_per_call not in (None, 1):
+    def _check_call_size(self, samples_per_call: int | None) -> None:
+        if self._scorer.one_row_per_call and samples_per_call not in (None, 1):
             raise ArgumentError(
                 "perturbations_per_eval",
                 expected="1, since forward_func returns one number per call",
                 found=str(samples_per_call),
                 mend="Leave it out, or return one score for every row.",
             )
-        return 1
+
+    @property
+    def samples_per_call(self) -> int:
+        """Gate samples in one call of the model."""
+        return self._room.samples
 
     @property
     def _device(self) -> torch.device:
@@ -105,16 +108,14 @@ class Case:
         return self.reference_order[:MOST_REFERENCES]
 
     def _scores(self, gates: Tensor, draws: Tensor, examples: Tensor | None = None) -> Tensor:
-        examples = self._everyone if examples is None else examples
-        blend, size = self._part(examples).blend, self.samples_per_call
+        everyone = self._everyone if examples is None else examples
 
-        def scores_of(z: Tensor, first: int) -> Tensor:
-            shown = blend(z, draws[first : first + len(z)])
-            return self._scorer.scores(shown, examples).to(self._device, blend.dtype)
+        def scores_of(z: Tensor, first: int, rows: slice) -> Tensor:
+            some = everyone if z.shape[1] == len(everyone) else everyone[rows]
+            shown = self._part(some).blend(z, draws[first : first + len(z)])
+            return self._scorer.scores(shown, some).to(self._device, self.blend.dtype)
 
-        if gates.requires_grad:
-            return in_pieces(scores_of, gates, size)
-        return joined([scores_of(gates[i : i + size], i) for i in range(0, len(gates), size)])
+        return self._room.scores(scores_of, gates)
 
     def _part(self, examples: Tensor) -> _Part:
         """What belongs to some examples; that of the last call is kept, since a solve asks for it again."""
@@ -172,13 +173,7 @@ class Case:
         references = self._shown()
         gates = selections.repeat_interleave(len(references), 0).to(self.blend.dtype)
         draws = references.repeat(len(selections)).to(gates.device)
-        rows = self._everyone if examples is None else examples
-        most = self.batch * max(1, self.samples_per_call // max(1, len(gates)))  # examples in one call
-        if len(rows) <= most:
-            scores = self._scores(gates, draws, rows)
-        else:
-            parts = zip(torch.split(gates, most, 1), torch.split(rows, most), strict=True)
-            scores = torch.cat([self._scores(z, draws, part) for z, part in parts], 1)
+        scores = self._scores(gates, draws, examples)
         return scores.reshape(len(selections), len(references), -1)
 
     @property

@@ -28,7 +28,7 @@ from stg_attr.solve import Estimator, Reparameterized, Solution, Solver
 from .arguments import Baselines, Effort, Gaps, Given, Inputs, checked_inputs
 from .case import MOST_REFERENCES
 from .explanation import Explanation, Status, first_restart, join
-from .model import module_of, undisturbed
+from .model import module_of, undisturbed, without_weight_gradients
 from .probe import Probe
 from .progress import Progress
 from .reading import evidence_rows, nothing_learned, read, stopped_by
@@ -330,7 +330,12 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 self._observer(Progress(done, plan[0], batch, lambda: now(so_far(), True)[0]))
 
         blend = case.blend
-        solution = solver.fit(case.loss, blend.groups, case.batch, case.reference_order, blend.dtype, on_step)
+        solution = without_weight_gradients(
+            self.forward_func,
+            lambda: solver.fit(
+                case.loss, blend.groups, case.batch, case.reference_order, blend.dtype, on_step
+            ),
+        )
         if solution.failure is not None and not case.may_stop(solution.failure):
             raise solution.failure
         return now(solution, with_curve)

@@ -7,12 +7,37 @@ import inspect
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.nn import functional as F  # noqa: N812  # its usual name
+from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import CheckpointError
 
-__all__ = ["differentiable_recurrence", "disturbing_layers", "module_of", "undisturbed"]
+__all__ = [
+    "differentiable_recurrence",
+    "disturbing_layers",
+    "module_of",
+    "undisturbed",
+    "without_weight_gradients",
+]
+
+T = TypeVar("T")
+
+_LARGE = 2**20  # parameters; in a smaller model the way around their gradients costs more than it saves
+_WEIGHTED = frozenset(
+    {
+        F.linear,
+        F.conv1d,
+        F.conv2d,
+        F.conv3d,
+        F.layer_norm,
+        F.batch_norm,
+        F.group_norm,
+        F.multi_head_attention_forward,
+    }
+)
 
 # torch's random generator and a model's hooks exist once for all threads; a model may explain its own parts
 _ONE_THREAD_AT_A_TIME = threading.RLock()
@@ -55,6 +80,43 @@ def differentiable_recurrence(
         flags: contextlib.AbstractContextManager[Any] = torch.backends.cudnn.flags(enabled=False)
         return flags
     return contextlib.nullcontext()
+
+
+def without_weight_gradients(forward: Callable[..., Any], run: Callable[[], T]) -> T:
+    """Run while layers of a large model keep nothing for gradients of their weights, which no solve asks for.
+
+    Flags of the parameters are left alone, and other threads do not notice. Small models, and modules that
+    are compiled, run as they are; so do those whose layers are computed again in the backward pass.
+    """
+    module = module_of(forward)
+    learned = 0 if module is None else sum(p.numel() for p in module.parameters() if p.requires_grad)
+    compiled = module is not None and any(hasattr(part, "_orig_mod") for part in module.modules())
+    if learned < _LARGE or compiled:
+        return run()
+    try:
+        with _DetachedWeights():
+            return run()
+    except (
+        CheckpointError
+    ):  # autograd leaves function modes, so there the layers keep what they did not before
+        return run()
+
+
+class _DetachedWeights(TorchFunctionMode):
+    """Hands detached parameters to functions that differentiate with respect to weights."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _WEIGHTED:
+            args = [_detached(value) for value in args]
+            kwargs = {name: _detached(value) for name, value in kwargs.items()}
+        return func(*args, **kwargs)
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, nn.Parameter) and value.requires_grad else value
 
 
 def disturbing_layers(forward: Callable[..., Any]) -> bool:

@@ -1,43 +1,106 @@
-"""Pieces: scores of many samples with the memory of a few."""
+"""Pieces: scores of many samples of many examples, with the memory of one call of the model."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["in_pieces", "joined"]
+__all__ = ["Room"]
 
-ScoresOf = Callable[[Tensor, int], Tensor]
+_MOST_ELEMENTS = 2**22  # input elements in one call of the model, unless the user says how many samples
+
+#: Gate values [samples, examples, gates], the number of their first sample, and which examples of a batch
+#: they are of -> scores [samples, examples].
+ScoresOf = Callable[[Tensor, int, slice], Tensor]
 
 
-def in_pieces(scores_of: ScoresOf, gates: Tensor, size: int) -> Tensor:
-    """Differentiable scores of gate values, some samples at a time, [samples, examples].
+@dataclass
+class Room:
+    """How much goes into one call of the model; less from then on where memory does not hold it.
 
-    A score depends on the gates of its own sample and example only, so its slopes can be found along with it,
-    and the graph of one piece is gone before that of the next is built.
-
-    Args:
-        scores_of: gate values and the number of their first sample -> scores.
-        gates: [samples, examples, gates].
-        size: samples in a piece.
+    Attributes:
+        samples: gate samples in a call.
+        examples: examples in a call.
     """
-    scores: Tensor = _InPieces.apply(gates, scores_of, size)  # type: ignore[no-untyped-call]
-    return scores
+
+    samples: int
+    examples: int
+
+    @classmethod
+    def of(cls, elements: int, batch: int, samples: int | None) -> Room:
+        """For examples of so many input elements: four million of them in a call, 27 photographs.
+
+        Args:
+            elements: of one example.
+            batch: number of examples.
+            samples: in a call, with all examples, if the user says so.
+        """
+        if samples is not None:
+            return cls(samples, batch)
+        examples = min(batch, max(1, _MOST_ELEMENTS // elements))
+        return cls(max(1, _MOST_ELEMENTS // (elements * examples)), examples)
+
+    def scores(self, scores_of: ScoresOf, gates: Tensor) -> Tensor:
+        """Scores of gate values [samples, examples, gates], with a gradient if these have one."""
+        if gates.requires_grad:
+            found: Tensor = _InPieces.apply(gates, scores_of, self)  # type: ignore[no-untyped-call]
+            return found
+        (found,) = self.over(lambda s, e: (scores_of(gates[s, e], s.start, e),), *gates.shape[:2])
+        return found
+
+    def over(
+        self, work: Callable[[slice, slice], tuple[Tensor, ...]], samples: int, examples: int
+    ) -> list[Tensor]:
+        """Results [samples, examples, ...] of work on some samples of some examples, put together again.
+
+        Where memory runs out, the piece is halved and tried again.
+        """
+        done, found = 0, []
+        while done < samples:
+            step = min(self.samples, samples - done)
+            width = self.examples * (self.samples // step)  # with fewer samples, more examples
+            some = slice(done, done + step)
+            try:
+                parts = [work(some, slice(i, i + width)) for i in range(0, examples, width)]
+            except (RuntimeError, MemoryError) as error:
+                if not (_is_out_of_memory(error) and self._halved(step, min(width, examples))):
+                    raise
+                error.__traceback__ = None  # its frames hold the tensors that were too many
+                torch.cuda.empty_cache()
+            else:
+                found.append([_joined(part, 1) for part in zip(*parts, strict=True)])
+                done += step
+        return [_joined(part, 0) for part in zip(*found, strict=True)]
+
+    def _halved(self, samples: int, examples: int) -> bool:
+        """Make room in a call of so many samples and examples; not if it was one of one."""
+        self.samples, self.examples = max(1, samples // 2), examples if samples > 1 else max(1, examples // 2)
+        return samples > 1 or examples > 1
 
 
 class _InPieces(torch.autograd.Function):
+    """Scores with their slopes.
+
+    A score depends on the gates of its own sample and example only, so its slopes can be found along with it,
+    and the graph of one piece is gone before that of the next is built.
+    """
+
     @staticmethod
-    def forward(ctx: Any, gates: Tensor, scores_of: ScoresOf, size: int) -> Tensor:
-        found = [_differentiated(scores_of, gates, i, size) for i in range(0, len(gates), size)]
-        scores = joined([score for score, _ in found])
-        slopes = [slope for _, slope in found if slope is not None]
-        if len(slopes) < len(found):
+    def forward(ctx: Any, gates: Tensor, scores_of: ScoresOf, room: Room) -> Tensor:
+        unknown: list[Tensor] = []
+
+        def work(some: slice, examples: slice) -> tuple[Tensor, Tensor]:
+            scores, slope = _differentiated(scores_of, gates[some, examples], some.start, examples)
+            unknown.extend([scores] if slope is None else [])
+            return scores, gates[some, examples] if slope is None else slope
+
+        scores, ctx.slopes = room.over(work, *gates.shape[:2])
+        if unknown:
             ctx.mark_non_differentiable(scores)
-        else:
-            ctx.slopes = joined(slopes)
         return scores
 
     @staticmethod
@@ -46,18 +109,23 @@ class _InPieces(torch.autograd.Function):
 
 
 def _differentiated(
-    scores_of: ScoresOf, gates: Tensor, first: int, size: int
+    scores_of: ScoresOf, gates: Tensor, first: int, examples: slice
 ) -> tuple[Tensor, Tensor | None]:
     """Scores of one piece and their slopes, [samples, examples, gates]; None where they have none."""
     with torch.enable_grad():
-        leaf = gates[first : first + size].detach().requires_grad_()
-        scores = scores_of(leaf, first)
+        leaf = gates.detach().requires_grad_()
+        scores = scores_of(leaf, first, examples)
     if not scores.requires_grad:
         return scores, None
     (slope,) = torch.autograd.grad(scores, leaf, torch.ones_like(scores), allow_unused=True)
     return scores.detach(), slope
 
 
-def joined(parts: list[Tensor]) -> Tensor:
-    """One tensor of samples, without a copy where there is one part."""
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
+def _joined(parts: tuple[Tensor, ...], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    said = str(error).lower()
+    known = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
+    return known or "out of memory" in said or "can't allocate memory" in said

@@ -14,6 +14,8 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import unusual
 
+from .pieces import Room
+
 __all__ = ["Scorer", "Target", "as_index", "goes_along", "resolve_target"]
 
 #: What to explain, as captum takes it: a class, a position in an output of several dimensions, or one of
@@ -101,22 +103,28 @@ class Scorer:
         """Whether an exception is Ctrl-C or the model's own."""
         return isinstance(failure, KeyboardInterrupt) or failure is self.raised
 
-    def observe(self, inputs: tuple[Tensor, ...], index: Tensor | None) -> Tensor:
+    def observe(self, inputs: tuple[Tensor, ...], index: Tensor | None, room: Room) -> Tensor:
         """Run the model on the inputs themselves and settle what is explained: `target`, [batch, dims].
 
         Args:
             inputs: the inputs, each [batch, ...].
             index: the target from `as_index`.
+            room: how many examples go into a call.
 
         Returns:
             The explained score of each example, [batch].
         """
         self.one_row_per_call = self._batch == 1
         everyone = torch.arange(self._batch)
-        output = self.output(inputs, everyone)
-        self.one_row_per_call = output.dim() == 0
-        self.target = resolve_target(index, output.reshape(1) if output.dim() == 0 else output)
-        return self._picked(output, everyone)[0]
+
+        def outputs(_: slice, rows: slice) -> tuple[Tensor]:
+            output = self.output([x[rows] for x in inputs], everyone[rows])
+            self.one_row_per_call = output.dim() == 0
+            return (output.reshape(1, -1) if output.dim() == 0 else output.unsqueeze(0),)
+
+        (output,) = room.over(outputs, 1, self._batch)
+        self.target = resolve_target(index, output[0])
+        return self._picked(output[0], everyone)[0]
 
     def scores(self, inputs: Sequence[Tensor], examples: Tensor) -> Tensor:
         """The explained score of each row, [samples, examples]; arguments as for `output`."""

@@ -1,0 +1,103 @@
+"""Calls of the model: as many rows as fit, fewer where memory runs out, the same result."""
+
+import pytest
+import torch
+from torch import nn
+
+from stg_attr import Preserve, Reparameterized, ScoreFunction, StochasticGates
+from stg_attr.attribution.pieces import Room
+
+X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+SAID = {
+    "CPU": RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate 4096 bytes. Error code 12 (Cannot allocate memory)"
+    ),
+    "GPU": torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    "Python": MemoryError(),
+}
+
+
+class Limited(nn.Module):
+    """Two layers; raises what is said where more than some rows are asked for, and notes all calls."""
+
+    def __init__(self, most, said=SAID["CPU"], in_backward=False):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.body = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
+        self.most, self.said, self.in_backward, self.calls = most, said, in_backward, []
+
+    def forward(self, x):
+        self.calls.append(len(x))
+        if len(x) > self.most:
+            if not (self.in_backward and x.requires_grad):
+                raise self.said
+            x.register_hook(self.fail)
+        return self.body(x)
+
+    def fail(self, grad):
+        raise self.said
+
+
+@pytest.mark.parametrize("most", [1, 3, 4, 10, 100])
+@pytest.mark.parametrize("estimator", [Reparameterized(), ScoreFunction()], ids=repr)
+def test_a_call_that_memory_does_not_hold_is_halved_and_tried_again(most, estimator):
+    limited, whole = Limited(most), Limited(10**9)
+    found = StochasticGates(limited, estimator=estimator).explain(X, target=0, n_steps=3)
+    expected = StochasticGates(whole, estimator=estimator).explain(X, target=0, n_steps=3)
+    torch.testing.assert_close(found.attributions, expected.attributions, rtol=0, atol=1e-5)
+    torch.testing.assert_close(found.scores.kept, expected.scores.kept)
+    assert found.status == expected.status
+    failed = [n for n in limited.calls if n > most]
+    assert len(failed) <= 8  # it is not tried again and again
+    assert max(limited.calls[len(limited.calls) // 2 :]) <= most
+
+
+@pytest.mark.parametrize("said", SAID.values(), ids=SAID)
+@pytest.mark.parametrize("in_backward", [False, True])
+def test_every_way_to_run_out_of_memory_is_known(said, in_backward):
+    found = StochasticGates(Limited(5, said, in_backward)).attribute(X, target=0, n_steps=2)
+    expected = StochasticGates(Limited(10**9)).attribute(X, target=0, n_steps=2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_one_row_that_memory_does_not_hold_is_an_error():
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        StochasticGates(Limited(0)).attribute(X, target=0)
+
+
+def test_other_errors_are_not_tried_again():
+    model = Limited(5, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="mat1"):
+        StochasticGates(model, objective=Preserve()).attribute(X, target=0, perturbations_per_eval=2)
+    assert [n for n in model.calls if n > 5] == [8]
+
+
+@pytest.mark.parametrize(
+    ("elements", "batch", "samples", "room"),
+    [
+        (30, 16, None, Room(8738, 16)),
+        (3 * 224 * 224, 16, None, Room(1, 16)),
+        (3 * 224 * 224, 100, None, Room(1, 27)),
+        (10**8, 4, None, Room(1, 1)),
+        (10**8, 4, 2, Room(2, 4)),
+    ],
+)
+def test_a_call_has_four_million_input_elements_or_the_samples_that_the_user_wants(
+    elements, batch, samples, room
+):
+    assert Room.of(elements, batch, samples) == room
+
+
+def test_large_examples_are_shown_in_several_calls():
+    rows = []
+
+    def forward(x):
+        rows.append(len(x))
+        return x.mean((1, 2, 3))
+
+    x = torch.ones(3, 1, 1500, 1500)
+    mask = (torch.arange(1500) // 750).reshape(1, 1, 1, 1500)
+    StochasticGates(forward).attribute(x, feature_mask=mask, n_steps=1, n_samples=2)
+    assert max(rows) == 1  # two would be more than four million elements
