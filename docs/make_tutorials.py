@@ -27,6 +27,7 @@ KERNEL = {
     "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
 }
 _PATH = re.compile(r"(?<![\w/:.<])/(?:[\w.~+-]+/)+[\w.~+-]*|\b[A-Z]:\\\w+|\bfile://")
+_RAY = re.compile(r"^\[[\d: ,-]+ [IWE] \d+ \d+\] .*\n?", re.MULTILINE)
 _ENCODED = re.compile(r"base64,[A-Za-z0-9+/=\n]+")
 
 
@@ -49,8 +50,18 @@ def executed(script: Path) -> NotebookNode:
             notebook, timeout=SECONDS, record_timing=False, resources={"metadata": {"path": folder}}
         )
         client.execute(env={**os.environ, **settings})
+    for cell in notebook.cells:
+        _drop_log_of_ray(cell)
     notebook.metadata = KERNEL
     return notebook
+
+
+def _drop_log_of_ray(cell: NotebookNode) -> None:
+    """What Ray's own processes log about themselves goes to stderr, and no setting of ours stops it."""
+    for output in cell.get("outputs", ()):
+        if output.get("name") == "stderr":
+            output["text"] = _RAY.sub("", output["text"])
+    cell["outputs"] = [output for output in cell.get("outputs", ()) if output.get("text") != ""]
 
 
 def faults(notebook: NotebookNode) -> list[str]:

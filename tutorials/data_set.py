@@ -7,7 +7,6 @@
 
 # %%
 import logging
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -104,7 +103,6 @@ assert again == [shards[-1].name]
 # on it and leave the first line out: `"local"` starts a Ray of its own on this machine.
 
 # %%
-os.environ["RAY_BACKEND_LOG_LEVEL"] = "fatal"  # Ray tells of its internals
 ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 explain_dataset(factory, "table", "on_ray", engine=RayActors(count=2, num_cpus=0.5), **settings)
 ray.shutdown()

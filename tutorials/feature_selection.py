@@ -12,10 +12,10 @@
 
 # %%
 import torch
-from matplotlib.figure import Figure
 from sklearn.datasets import load_breast_cancer
 from torch import nn
 
+from stg_attr import viz
 from stg_attr.gates import BinaryConcreteStochasticGates, GaussianStochasticGates
 
 torch.manual_seed(0)
@@ -65,13 +65,8 @@ assert accuracy > 0.92
 # %%
 assert int(is_open[30:].sum()) == 0
 assert 1 <= int(is_open[:30].sum()) <= 20
-fig = Figure(figsize=(8, 2.6), layout="constrained")
-ax = fig.subplots()
-ax.bar(range(30), gates.get_gate_active_probs()[:30], label="real columns", color="#0072B2")
-ax.bar(range(30, 60), gates.get_gate_active_probs()[30:], label="shuffled copies", color="#D55E00")
-ax.set(xlabel="column", ylabel="active probability", ylim=(0, 1))
-ax.legend()
-fig
+names = [*data.feature_names, *(f"shuffled {name}" for name in data.feature_names)]
+viz.bars(gates.get_gate_active_probs(), names=names, values=[""] * 60, top=12)
 
 # %% [markdown]
 # ## How many columns?
