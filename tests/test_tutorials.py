@@ -1,4 +1,4 @@
-"""Every tutorial runs in a kernel of its own, keeps what it asserts, and is saved as a notebook with its outputs."""
+"""Tutorials run in new kernels as written, and their notebooks hold what the scripts say."""
 
 from __future__ import annotations
 
