@@ -18,7 +18,7 @@ import torch
 from captum.attr import FeatureAblation, IntegratedGradients, KernelShap, ShapleyValueSampling
 from torch import Tensor
 
-from stg_attr import Hybrid, Preserve, StochasticGates
+from stg_attr import StochasticGates
 from stg_attr.metrics import budget_curves
 
 from .quality.problem import Problem
@@ -43,12 +43,11 @@ class Counter:
 Method = Callable[[Counter, Tensor, Tensor], Tensor]
 
 
-def gates(objective: Hybrid | Preserve, n_steps: int, n_samples: int, seed: int) -> Method:
-    """The project, with a number of steps."""
+def gates(seed: int, **effort: int) -> Method:
+    """The project, with some effort."""
 
     def attribute(model: Counter, x: Tensor, y: Tensor) -> Tensor:
-        stg = StochasticGates(model, objective=objective)
-        found = stg.attribute(x, target=y, n_steps=n_steps, n_samples=n_samples, seed=seed)
+        found = StochasticGates(model).attribute(x, target=y, seed=seed, **effort)
         assert isinstance(found, Tensor)
         return found
 
@@ -78,12 +77,10 @@ def methods(seed: int) -> dict[str, Method]:
             x, target=y, n_samples=12, perturbations_per_eval=16
         ),
         "KernelSHAP, 800 samples": kernel_shap,
-        "**gates**, Preserve, 2 x 4": gates(Preserve(), 2, 4, seed),
-        "**gates**, Hybrid, 3 x 2": gates(Hybrid(), 3, 2, seed),
-        "**gates**, Hybrid, 3 x 4": gates(Hybrid(), 3, 4, seed),
-        "**gates**, Hybrid, 8 x 8": gates(Hybrid(), 8, 8, seed),
-        "**gates**, Hybrid, 12 x 16 (default)": gates(Hybrid(), 12, 16, seed),
-        "**gates**, Hybrid, 36 x 16": gates(Hybrid(), 36, 16, seed),
+        "**gates**, `max_evals=50`": gates(seed, max_evals=50),
+        "**gates**, `max_evals=100`": gates(seed, max_evals=100),
+        "**gates**, `max_evals=200`": gates(seed, max_evals=200),
+        "**gates**, default": gates(seed),
     }
 
 

@@ -22,6 +22,7 @@ Baselines: TypeAlias = Baseline | tuple[Baseline | None, ...] | None
 
 
 _STEPS = 12  # updates where neither n_steps nor max_evals is given
+_LEAST_STEPS = 6  # updates into which even a small `max_evals` is cut: many small ones beat few large ones
 _EVALUATIONS = 32  # model evaluations of an update whose n_samples is not given
 _READING = 40  # selections that a reading may measure; at most a quarter of what max_evals leaves goes there
 
@@ -83,7 +84,7 @@ class Effort:
             )
         samples = max(1, (left - min(left // 4, _READING * references)) // n_views)
         if self.n_samples is None:
-            steps = max(1, round(samples / n_samples)) if self.n_steps is None else self.n_steps
+            steps = max(_LEAST_STEPS, round(samples / n_samples)) if self.n_steps is None else self.n_steps
             steps = min(steps, samples)
             return steps, samples // steps
         n_samples = min(n_samples, samples)
