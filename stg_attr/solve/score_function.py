@@ -18,7 +18,6 @@ _POWERS = 4  # of the mean active probability in the control variate: constant t
 _MOST_SLOPES = 256  # gates above which no slope of their own is fitted, since that costs their number squared
 _RIDGE = 1e-3  # squared size of a power, summed over samples, that counts as none
 _LEAST_RIDGE = 1e-9  # keeps the fit defined where gates have come to be always open or always closed
-_PRIOR = 10.0  # samples that speak for a slope of 0
 _LEAST_VARIANCE = 0.02  # of a gate whose slope is found by dividing by it
 
 
@@ -139,8 +138,9 @@ class _Run(ScoreFunction):
         dtype, own = score.dtype, self.moment.shape[1] > _POWERS + 1 or score.shape[2] == 1
         steps = score if own else (score * self.slopes).sum(2, keepdim=True)
         spread = variance if own else (variance * self.slopes.square()).sum(2, keepdim=True)
+        prior = self.exists.sum(1, keepdim=True) if own else 1  # samples that speak for a coefficient of 0
         terms, loss = torch.cat([powers, steps], 2).double(), loss.double()
-        ridge = torch.cat([torch.full_like(powers[0], _RIDGE), _PRIOR * spread.mean(0)], 1).double()
+        ridge = torch.cat([torch.full_like(powers[0], _RIDGE), prior * spread.mean(0)], 1).double()
         gram = self.gram + torch.diag_embed(ridge.clamp_min(_LEAST_RIDGE))
         weights = torch.linalg.solve(gram, self.moment.expand_as(ridge))
         self.gram = self.gram + torch.einsum("sbi,sbj->bij", terms, terms)
