@@ -93,11 +93,26 @@ def test_permuted_labels_change_the_attribution(net, objective):
     assert likeness(attributions(net, objective), other) < 0.4
 
 
+@pytest.fixture(scope="module")
+def blind(net):
+    """The net without a weight on columns 5 to 9."""
+    other = copy.deepcopy(net)
+    other[0].weight[:, 5:] = 0.0
+    return other
+
+
 @each_objective
-def test_columns_that_the_model_ignores_get_nothing(net, objective):
-    blind = copy.deepcopy(net)
-    blind[0].weight[:, 5:] = 0.0
-    assert float(attributions(blind, objective)[:, 5:].max()) <= 0.5  # never selected
+def test_columns_that_the_model_ignores_are_never_selected(blind, objective):
+    stg = StochasticGates(blind, objective=objective)
+    explanation = stg.explain(rows(ROWS, 2), rows(200, 3), torch.zeros(ROWS, dtype=torch.long))
+    assert not bool(explanation.selected[:, 5:].any())
+    assert float(explanation.influence[:, 5:].max()) == 0.0
+
+
+@pytest.mark.xfail(reason="a gate without a slope keeps a place below the boundary, up to 0.5", strict=True)
+@each_objective
+def test_columns_that_the_model_ignores_get_nothing(blind, objective):
+    assert float(attributions(blind, objective)[:, 5:].max()) == 0.0
 
 
 @each_objective
