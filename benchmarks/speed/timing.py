@@ -116,7 +116,7 @@ def spread(values: list[float], digits: int = 2) -> str:
 
 def nobody_leaves() -> AbstractContextManager[object]:
     """No example settles, so that every solve takes all its steps."""
-    return mock.patch("stg_attr.solve.fit._SETTLED", 0.0)
+    return mock.patch("stg_attr.solve.record._SETTLED", 0.0)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stg_attr.solve import Learned
+
 from .explanation import Explanation
 
 __all__ = ["check_consistent"]
@@ -33,6 +35,20 @@ def check_consistent(explanation: Explanation) -> None:
     if explanation.restarts is not None:
         selected = explanation.restarts.selected
         _check("restarts", selected, (max(1, len(selected)), *gates), (torch.bool,))
+    if explanation.learned is not None:
+        _check_learned(explanation.learned, gates)
+
+
+def _check_learned(learned: Learned, gates: tuple[int, int]) -> None:
+    for name in ("total", "slopes", "squares"):
+        _check_numbers(name, getattr(learned, name), gates)
+    for name in ("scale", "error"):
+        _check_numbers(name, getattr(learned, name), gates[:1])
+    for name in ("n_steps", "n_samples"):
+        _check(name, getattr(learned, name), gates[:1], (torch.int64,))
+        if bool((getattr(learned, name) < 0).any()):
+            raise ValueError(f"{name} is negative")
+    _check("settled", learned.settled, gates[:1], (torch.bool,))
 
 
 def _check_measured(explanation: Explanation, batch: int) -> None:

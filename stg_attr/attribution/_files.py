@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
+from stg_attr.solve import Learned
 
 from ._consistency import check_consistent
 from .explanation import Explanation
@@ -19,12 +20,17 @@ from .records import Curve, Restarts, Scores, Status
 _VERSION = 2
 _GATES = {gate.__name__: gate for gate in (Bernoulli, BinaryConcrete, Gaussian)}
 _TUPLES = ("attributions", "feature_mask", "inputs", "baselines")
-_RECORDS: dict[str, type[Scores] | type[Curve] | type[Restarts]] = {
+_RECORDS: dict[str, type[Scores] | type[Curve] | type[Restarts] | type[Learned]] = {
     "scores": Scores,
     "curve": Curve,
     "restarts": Restarts,
+    "learned": Learned,
 }
-_OPTIONAL = {"target": "target", "restarts": "restarts.selected"}  # and the tensor they need
+_OPTIONAL = {
+    "target": "target",
+    "restarts": "restarts.selected",
+    "learned": "learned.total",
+}  # and the tensor they need
 _ELSEWHERE = ("status", "seed", "gates", "probe")  # text, or never written
 
 
@@ -54,7 +60,7 @@ def _tensors(explanation: Explanation) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for field in dataclasses.fields(explanation):
         value = getattr(explanation, field.name)
-        if isinstance(value, (Scores, Curve, Restarts)):
+        if isinstance(value, (Scores, Curve, Restarts, Learned)):
             tensors |= {f"{field.name}.{name}": part for name, part in vars(value).items()}
         elif isinstance(value, Tensor):
             tensors[field.name if field.name not in _TUPLES else f"{field.name}.0"] = value

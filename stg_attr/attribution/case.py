@@ -112,7 +112,7 @@ class Case:
 
         def scores_of(z: Tensor, first: int, rows: slice) -> Tensor:
             some = everyone if z.shape[1] == len(everyone) else everyone[rows]
-            shown = self._part(some).blend(z, draws[first : first + len(z)])
+            shown = self._part(some).blend(z.to(self.blend.dtype), draws[first : first + len(z)])
             return self._scorer.scores(shown, some).to(self._device, self.blend.dtype)
 
         return self._room.scores(scores_of, gates)
@@ -171,7 +171,7 @@ class Case:
     def _selected_scores(self, selections: Tensor, examples: Tensor | None) -> Tensor:
         """[k, examples, gates] -> [k, references, examples]."""
         references = self._shown()
-        gates = selections.repeat_interleave(len(references), 0).to(self.blend.dtype)
+        gates = selections.repeat_interleave(len(references), 0)
         draws = references.repeat(len(selections)).to(gates.device)
         scores = self._scores(gates, draws, examples)
         return scores.reshape(len(selections), len(references), -1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups, GateDistribution
-from stg_attr.solve import Ranking
+from stg_attr.solve import Learned, Ranking
 
 from .records import Curve, Restarts, Scores, Status, first_rows, joined, moved
 
@@ -58,6 +58,7 @@ class Explanation:
         inputs: what was explained, one tensor per input.
         baselines: what closed gates show, the mean over references, one [1 or batch, ...] per input.
         restarts: what several solves selected; None where only one was asked for, and after another reading.
+        learned: what `explain(resume=...)` goes on from; None in what was read from an older file.
         probe: the model and its arguments, for `minimal` and `sufficient_sets`; None in what was loaded,
             unpickled or copied, which is data only.
     """
@@ -81,6 +82,7 @@ class Explanation:
     inputs: tuple[Tensor, ...]
     baselines: tuple[Tensor, ...]
     restarts: Restarts | None = None
+    learned: Learned | None = None
     probe: Probe | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:

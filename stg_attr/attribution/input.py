@@ -29,6 +29,7 @@ from .arguments import Baselines, Effort, Gaps, Given, Inputs, checked_inputs
 from .case import MOST_REFERENCES
 from .explanation import Explanation, Status, first_restart, join
 from .model import module_of, undisturbed, without_weight_gradients
+from .past import Past
 from .probe import Probe
 from .progress import Progress
 from .reading import evidence_rows, nothing_learned, read, stopped_by
@@ -176,6 +177,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         seed: int = 0,
         show_progress: bool = False,
         n_restarts: int = 1,
+        resume: Explanation | None = None,
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
 
@@ -183,6 +185,11 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
 
         `n_restarts` solves with the noise of so many seeds, from `seed` on, go into one batch. The first is
         reported; `Explanation.restarts` says how often each feature was selected.
+
+        `resume` goes on from an earlier explanation of the same examples, also one that was interrupted or
+        comes from a file, for `n_steps` more: given the same other arguments, with the result of one solve of
+        all the steps. Examples that have settled stay as they are. Of `ScoreFunction`, what it has fitted to
+        earlier samples is not kept, so that its result differs, but is as good.
 
         Returns:
             Attributions, gates, measured scores, curve, status and counts; without the inputs that are None.
@@ -197,6 +204,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             ),
             show_progress,
             with_curve=True,
+            resume=resume,
         )  # fmt: skip
 
     def attribute_future(self, *args: Any, **kwargs: Any) -> None:
@@ -218,6 +226,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         effort: Effort,
         show_progress: bool,
         with_curve: bool,
+        resume: Explanation | None = None,
     ) -> Explanation:
         gaps = Gaps.of(inputs)
         given = checked_inputs(gaps.without(inputs))
@@ -230,6 +239,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             masks = default_masks(moved) if feature_mask is None else gaps.without(feature_mask)
             groups = FeatureGroups.from_mask(masks, moved)
             self._check_estimator(moved, groups)
+            batch, restarts = len(given[0]), effort.n_restarts
+            past = None if resume is None else Past.of(resume, batch, groups, self.gates, restarts)
             whole = Blend(moved, as_references(gaps.without(baselines), moved), groups)
             probe = Probe(
                 gaps.filled(self.forward_func),
@@ -249,7 +260,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 parts: list[Explanation] = []
                 for rows in probe.shards():
                     known = parts[0] if parts else None
-                    part, failure = self._solve_rows(probe, rows, effort, plan, with_curve, bar, known)
+                    part, failure = self._solve_rows(probe, rows, effort, plan, with_curve, bar, known, past)
                     if parts and Status.INTERRUPTED in parts[-1].status:
                         part = replace(part, status=(Status.INTERRUPTED,) * len(part))
                     if Status.INTERRUPTED in part.status:  # the rest gets one step, and says so
@@ -264,6 +275,9 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 baselines=tuple(_mean(reference) for reference in whole.references),
                 probe=replace(probe, blend=whole.to(home)),
             )
+            if past is not None:
+                spent = explanation.n_evaluations + past.evaluations
+                explanation = replace(explanation, n_evaluations=spent)
             return explanation.to(home, single=isinstance(inputs, Tensor))
 
     def _plan(self, effort: Effort, whole: Blend, with_curve: bool) -> tuple[int, int]:
@@ -280,6 +294,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         with_curve: bool,
         bar: tqdm[Any],
         known: Explanation | None,
+        past: Past | None,
     ) -> tuple[Explanation, BaseException | None]:
         """The explanation of some rows, and what stopped it.
 
@@ -287,13 +302,14 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         """
         scorer = probe.scorer(probe.repeated(rows, effort.n_restarts) if effort.n_restarts > 1 else rows)
         try:
-            return self._explained(probe, rows, scorer, effort, plan, with_curve, bar)
+            return self._explained(probe, rows, scorer, effort, plan, with_curve, bar, past)
         except (Exception, KeyboardInterrupt) as failure:
             if known is None or not scorer.may_stop(failure):
                 raise
             blend = probe.blend.rows(rows).to(probe.device)
             evaluations = scorer.evaluations.reshape(effort.n_restarts, -1).sum(0)
-            return nothing_learned(known, blend, stopped_by(failure), evaluations), failure
+            part = nothing_learned(known, blend, stopped_by(failure), evaluations)
+            return replace(part, learned=past.learned.rows(rows)) if past else part, failure
 
     def _explained(
         self,
@@ -304,6 +320,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         plan: tuple[int, int],
         with_curve: bool,
         bar: tqdm[Any],
+        past: Past | None,
     ) -> tuple[Explanation, BaseException | None]:
         several = effort.n_restarts > 1
         case = probe.case(probe.repeated(rows, effort.n_restarts) if several else rows, scorer)
@@ -333,7 +350,13 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         solution = without_weight_gradients(
             self.forward_func,
             lambda: solver.fit(
-                case.loss, blend.groups, case.batch, case.reference_order, blend.dtype, on_step
+                case.loss,
+                blend.groups,
+                case.batch,
+                case.reference_order,
+                blend.dtype,
+                on_step,
+                None if past is None else past.rows(rows),
             ),
         )
         if solution.failure is not None and not case.may_stop(solution.failure):

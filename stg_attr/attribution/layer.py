@@ -181,6 +181,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         layer_baselines: Baselines = None,
         attribute_to_layer_input: bool = False,
         n_restarts: int = 1,
+        resume: Explanation | None = None,
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
 
@@ -205,6 +206,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
             seed=seed,
             show_progress=show_progress,
             n_restarts=n_restarts,
+            resume=resume,
         )
         return replace(explanation, n_evaluations=explanation.n_evaluations + question.n_evaluations)
 

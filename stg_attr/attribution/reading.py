@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stg_attr.gates import Blend, GateDistribution
 from stg_attr.objective import RetainedScore
-from stg_attr.solve import Ranking, SelectionFamily, Solution, Solver
+from stg_attr.solve import Learned, Ranking, SelectionFamily, Solution, Solver
 
 from .case import Case
 from .explanation import Curve, Explanation, Scores, Status, lay_out
@@ -69,6 +69,7 @@ def read(
         gates=solver.gates,
         inputs=case.blend.inputs,
         baselines=case.blend.references,
+        learned=solution.learned,
     )
     return explanation, solution.failure or meter.failure
 
@@ -107,6 +108,7 @@ def nothing_learned(like: Explanation, blend: Blend, status: Status, evaluations
         n_evaluations=evaluations,
         inputs=blend.inputs,
         baselines=blend.references,
+        learned=Learned.nothing(n, groups.n_gates, closed.dtype, closed.device),
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
+from stg_attr.solve import Learned
 
 __all__ = ["Curve", "Restarts", "Scores", "Status", "first_rows", "joined", "moved"]
 
@@ -135,7 +136,7 @@ def moved(value: Any, device: torch.device) -> Any:
     """The same tensors, records and tuples on another device; anything else stays."""
     if isinstance(value, Tensor):
         return value.detach().to(device)
-    if isinstance(value, (Scores, Curve, Restarts)):
+    if isinstance(value, (Scores, Curve, Restarts, Learned)):
         return type(value)(*(getattr(value, f.name).to(device) for f in fields(value)))
     if isinstance(value, tuple):
         return tuple(moved(part, device) for part in value)
@@ -149,7 +150,7 @@ def joined(values: list[Any], name: str = "") -> Any:
         return None
     if isinstance(first, Restarts):
         return Restarts(torch.cat([value.selected for value in values], 1))
-    if isinstance(first, (Scores, Curve)):
+    if isinstance(first, (Scores, Curve, Learned)):
         columns = {f.name: joined([getattr(value, f.name) for value in values]) for f in fields(first)}
         return type(first)(**columns)
     if name == "status":
@@ -165,7 +166,7 @@ def joined(values: list[Any], name: str = "") -> Any:
 
 def first_rows(value: Any, n: int, name: str = "") -> Any:
     """The first rows of what holds a batch: tensors, records and tuples."""
-    if isinstance(value, (Scores, Curve)):
+    if isinstance(value, (Scores, Curve, Learned)):
         return type(value)(*(first_rows(getattr(value, f.name), n) for f in fields(value)))
     if isinstance(value, tuple):
         return value[:n] if name == "status" else tuple(first_rows(part, n) for part in value)

@@ -2,13 +2,15 @@
 
 from .estimators import Estimate, Estimator, Reparameterized
 from .family import Ranking, SelectionFamily
-from .fit import Solution, Solver
+from .fit import Solver
 from .noise import Noise
+from .record import Learned, Solution
 from .score_function import ScoreFunction
 
 __all__ = [
     "Estimate",
     "Estimator",
+    "Learned",
     "Noise",
     "Ranking",
     "Reparameterized",

@@ -42,6 +42,14 @@ class Draws:
             return self
         return replace(self, uniform=self.uniform[:, restart], budgets=self.budgets[:, restart])
 
+    def samples(self, some: slice) -> Draws:
+        """The draws of some samples."""
+        if some.start == 0 and some.stop >= len(self.swept):
+            return self
+        return Draws(
+            self.uniform[some], self.references[some], self.budgets[some], self.swept[some], self.share
+        )
+
 
 def draw(
     seeds: range,

@@ -41,6 +41,8 @@ class Estimator(ABC):
 
     #: A slope of 0 proves that the model did not react to a gate.
     proves_slopes: ClassVar[bool] = True
+    #: The estimate from a sample does not depend on the others, so that they may come in parts.
+    samples_alone: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -92,6 +94,8 @@ class Reparameterized(Estimator):
     Auto-Encoding Variational Bayes (Kingma, Welling, 2013), https://arxiv.org/abs/1312.6114. The model
     must be differentiable; only gates get a gradient, parameters of the model do not.
     """
+
+    samples_alone = True
 
     @property
     def gates(self) -> GateDistribution:

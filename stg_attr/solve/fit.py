@@ -12,45 +12,22 @@ from stg_attr.gates import FeatureGroups, GateDistribution
 from stg_attr.objective import Sparsity
 
 from .draws import Draws, draw
-from .estimators import Estimate, Estimator
+from .estimators import Estimator
 from .optimizer import DualAveraging
+from .record import Learned, Record, Solution
 from .shift import BudgetShift
 from .smoothing import Smoothing
 
-__all__ = ["Solution", "Solver"]
+__all__ = ["Solver"]
 
 _GRID = 0.5  # gates are sampled at multiples of this, while their parameters move freely
-_FIRST_STOP = 5  # updates after which an example may be settled
-_SETTLED = 0.3  # standard error of the direction of its parameters below which an example is settled
+_MOST_NUMBERS = 2**21  # of samples, examples and gates together, on which the gates are worked out at once
 
 _NOBODY = torch.empty(1, 1, 0, dtype=torch.long)  # no gate has a neighbour
 
 #: Gate values [samples, examples, gates], a reference for each sample [samples], and the examples, long
 #: [examples] on the CPU -> loss [samples, examples].
 DrawnLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What a solve learned.
-
-    Attributes:
-        parameter: gate parameters, [batch, gates]; -inf where no gate exists.
-        earlier: the same when two thirds of the steps were done, to judge convergence.
-        influence: root mean square slope of the loss in each gate, [batch, gates].
-        effect: mean of how much the loss falls per unit that a gate opens, [batch, gates].
-        loss_trace: mean fidelity loss of each step, [steps, batch]; NaN after an example's last step.
-        n_steps: updates that each example took, long [batch].
-        failure: what stopped the solve before its last step: Ctrl-C, or what the model raised; else None.
-    """
-
-    parameter: Tensor
-    earlier: Tensor
-    influence: Tensor
-    effect: Tensor
-    loss_trace: Tensor
-    n_steps: Tensor
-    failure: BaseException | None
 
 
 @dataclass(frozen=True)
@@ -88,6 +65,7 @@ class Solver:
         reference_order: Tensor,
         dtype: torch.dtype,
         on_step: Callable[[int, Callable[[], Solution]], object] = lambda done, so_far: None,
+        past: tuple[Learned, Tensor] | None = None,
     ) -> Solution:
         """Learn the gates of a batch.
 
@@ -102,31 +80,77 @@ class Solver:
             dtype: of the gate parameters.
             on_step: called after each step with the number of steps done and a function that returns the
                 solution so far.
+            past: what was learned in earlier steps, and the loss trace of these, [steps, batch].
 
         Returns:
             The solution; after Ctrl-C, or where the model raises, of the steps that were done, if any.
         """
-        record = _Record.begin(self, groups, batch, dtype)
+        record = self._begin(groups, batch, dtype, past)
         failure: BaseException | None = None
-        steps, seeds = range(self.n_steps), range(self.seed, self.seed + self.n_restarts)
+        first = record.state.n_updates
+        steps, seeds = range(first, first + self.n_steps), range(self.seed, self.seed + self.n_restarts)
         draws = draw(
             seeds, self.sparsity, steps, self.n_samples, groups.n_gates, reference_order, record.parameter
         )
         try:
             for step in steps:
                 if len(record.active):
-                    early = 3 * (step + 1) <= 2 * self.n_steps
+                    early = 3 * (step + 1) <= 2 * steps.stop
                     self._advance(next(draws).of(record.restart), record, loss_of, early)
-                on_step(step + 1, lambda: record.solution(groups.exists, self.n_samples, None))
+                on_step(step + 1 - first, lambda: record.solution(groups.exists, None))
         except (Exception, KeyboardInterrupt) as stopped:
             if not record.trace:
                 raise
             failure = stopped
-        return record.solution(groups.exists, self.n_samples, failure)
+        return record.solution(groups.exists, failure)
 
-    def _advance(self, drawn: Draws, record: _Record, loss_of: DrawnLoss, early: bool) -> None:
+    def _begin(
+        self, groups: FeatureGroups, batch: int, dtype: torch.dtype, past: tuple[Learned, Tensor] | None
+    ) -> Record:
+        exists = groups.exists
+        if past is None:
+            learned = Learned.nothing(batch, groups.n_gates, dtype, exists.device)
+            past = learned, learned.scale.new_zeros(0, batch)
+        smooth = Smoothing(groups.neighbours() if self.smoothness else _NOBODY, self.smoothness)
+        done = int(past[0].n_steps.masked_fill(past[0].settled, 0).max())
+        state = DualAveraging.begin(past[0].total, past[0].scale, exists, self.gates.start, smooth, done)
+        return Record.begin(
+            state,
+            self.estimator.begin(exists),
+            groups,
+            BudgetShift.of(self.gates, exists, dtype),
+            self.n_restarts,
+            self.n_samples,
+            *past,
+        )
+
+    def _advance(self, drawn: Draws, record: Record, loss_of: DrawnLoss, early: bool) -> None:
         """One update of the examples that have not settled."""
-        state, active = record.state, record.active
+        size = self.n_samples
+        if self.estimator.samples_alone:  # as many as fit into memory beside a model
+            size = min(size, max(1, _MOST_NUMBERS // record.state.parameter.numel()))
+        parts = [
+            self._sums(record, drawn.samples(slice(i, i + size)), loss_of)
+            for i in range(0, self.n_samples, size)
+        ]
+        gradient, slopes, squares, loss = (_total(column) for column in zip(*parts, strict=True))
+        state, n, price = record.state, self.n_samples, self.sparsity.reg_weight * (1 - drawn.share)
+        gradient = gradient / n
+        if price > 0:
+            gradient = torch.add(gradient, self.gates.openness(state.parameter), alpha=price)
+        missing = record.shift.missing
+        state.update(gradient if missing is None else gradient.masked_fill(missing, 0.0))
+        record.take(slopes, squares, loss / n, early)
+        record.release_settled()
+
+    def _sums(
+        self, record: Record, drawn: Draws, loss_of: DrawnLoss
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sums over samples: gradients, slopes and their squares, [batch, gates], and losses, [batch].
+
+        A sample at a budget says nothing of the level of all gates together, so its gradient is centred.
+        """
+        active = record.active
         estimate = record.estimator.estimate(
             self.gates,
             self._levels(record, drawn),
@@ -134,12 +158,13 @@ class Solver:
             lambda z, first: loss_of(z, drawn.references[first : first + len(z)], active),
             self.samples_per_call,
         )
-        state.update(self._descent(estimate.gradient, record, drawn))
-        record.take(estimate, early)
-        if state.n_updates >= _FIRST_STOP:
-            record.release_settled()
+        gradient = estimate.gradient.sum(0)
+        if drawn.share > 0:
+            level = estimate.gradient.sum(2, keepdim=True) * drawn.swept.reshape(-1, 1, 1)
+            gradient = gradient - level.sum(0) / record.state.n_gates
+        return gradient, estimate.slope.sum(0), estimate.slope.square().sum(0), estimate.loss.sum(0)
 
-    def _levels(self, record: _Record, drawn: Draws) -> Tensor:
+    def _levels(self, record: Record, drawn: Draws) -> Tensor:
         """Parameters of each sample, at their own level or at its budget, [samples, batch, gates].
 
         They are rounded first: where a loss has kinks, a rounding error of the model would otherwise grow
@@ -147,142 +172,9 @@ class Solver:
         """
         parameter = (record.state.parameter / _GRID).round() * _GRID
         if drawn.share == 0:
-            return parameter.expand(self.n_samples, -1, -1)
+            return parameter.expand(len(drawn.swept), -1, -1)
         return parameter + record.shift(parameter, drawn.budgets) * drawn.swept.reshape(-1, 1, 1)
 
-    def _descent(self, gradient: Tensor, record: _Record, drawn: Draws) -> Tensor:
-        """The gradient of the whole objective, [batch, gates], from that of the samples' losses.
 
-        A sample at a budget says nothing of the level of all gates together, so its gradient is centred; the
-        others pay for open gates.
-        """
-        state, mean = record.state, gradient.mean(0)
-        if drawn.share > 0:
-            swept = gradient.sum(2, keepdim=True) * drawn.swept.reshape(-1, 1, 1)
-            mean = mean - swept.mean(0) / state.n_gates
-        if self.sparsity.reg_weight > 0 and drawn.share < 1:
-            price = self.sparsity.reg_weight * (1 - drawn.share)
-            mean = torch.add(mean, self.gates.openness(state.parameter), alpha=price)
-        missing = record.shift.missing
-        return mean if missing is None else mean.masked_fill(missing, 0.0)
-
-
-@dataclass
-class _Record:
-    """What is known of every example while those that have not settled are still learned.
-
-    Attributes:
-        state, estimator, groups, shift: of the active examples.
-        active: the examples that have not settled, long [examples] on the CPU.
-        where: the same on the device.
-        restart: the restart that each belongs to, long [examples]; None where there is one.
-        latest: parameters of the active examples when two thirds of the steps were done, [examples, gates].
-        total, squares: sums of their slopes and of the squares of these, [examples, gates].
-        direction: unit vectors of their centred parameters one step ago; None before there was one.
-        error: standard error of that direction, [examples]; None before there was one.
-        parameter, earlier, slopes, n_steps: of the examples that have left, as in `solution`.
-        trace: the examples and the loss of each step.
-    """
-
-    state: DualAveraging
-    estimator: Estimator
-    groups: FeatureGroups
-    shift: BudgetShift
-    active: Tensor
-    where: Tensor
-    restart: Tensor | None
-    latest: Tensor
-    total: Tensor
-    squares: Tensor
-    direction: Tensor | None
-    error: Tensor | None
-    parameter: Tensor
-    earlier: Tensor
-    slopes: Tensor
-    n_steps: Tensor
-    trace: list[tuple[Tensor, Tensor]]
-
-    @classmethod
-    def begin(cls, solver: Solver, groups: FeatureGroups, batch: int, dtype: torch.dtype) -> _Record:
-        smooth = Smoothing(groups.neighbours() if solver.smoothness else _NOBODY, solver.smoothness)
-        state = DualAveraging.begin(batch, groups.exists, dtype, solver.gates.start, smooth)
-        nothing, everyone = torch.zeros_like(state.parameter), torch.arange(batch)
-        blocks = everyone // (batch // solver.n_restarts)
-        return cls(
-            state=state,
-            estimator=solver.estimator.begin(groups.exists),
-            groups=groups,
-            shift=BudgetShift.of(solver.gates, groups.exists, dtype),
-            active=everyone,
-            where=everyone.to(nothing.device),
-            restart=None if solver.n_restarts == 1 else blocks.to(nothing.device),
-            latest=state.parameter,
-            total=nothing.clone(),
-            squares=nothing.clone(),
-            direction=None,
-            error=None,
-            parameter=nothing.clone(),
-            earlier=nothing.clone(),
-            slopes=nothing.new_zeros(2, *nothing.shape),
-            n_steps=torch.zeros(batch, dtype=torch.long, device=nothing.device),
-            trace=[],
-        )
-
-    def take(self, estimate: Estimate, early: bool) -> None:
-        """Enter the results of one step of the active examples."""
-        self.total.add_(estimate.slope.sum(0))
-        self.squares.add_(estimate.slope.square().sum(0))
-        self.trace.append((self.where, estimate.loss.mean(0)))
-        if early:
-            self.latest = self.state.parameter
-
-    def release_settled(self) -> None:
-        """Let examples go whose direction has moved less than its standard error allows, twice running."""
-        before, error, missing = self.direction, self.error, self.shift.missing
-        centred = self.state.parameter - self.state.parameter.mean(1, keepdim=True)
-        if missing is not None:
-            parameter = self.state.parameter.masked_fill(missing, 0.0)
-            centred = parameter - parameter.sum(1, keepdim=True) / self.state.n_gates
-            centred = centred.masked_fill(missing, 0.0)
-        self.direction = torch.nn.functional.normalize(centred, dim=1)
-        if before is None:
-            return
-        self.error = (self.direction - before).norm(dim=1) * self.state.n_updates**0.5
-        if error is None:
-            return
-        unsettled = (torch.maximum(self.error, error) >= _SETTLED).cpu()
-        if not bool(unsettled.all()):
-            self._leave(self.state.parameter)
-            self._keep(unsettled.nonzero().squeeze(1))
-
-    def _keep(self, rows: Tensor) -> None:
-        """Go on with some of the active examples, long [rows] on the CPU."""
-        here = rows.to(self.where.device)
-        self.state, self.groups = self.state.rows(here), self.groups.rows(here)
-        self.estimator = self.estimator.rows(here)
-        self.active, self.where, self.shift = self.active[rows], self.where[here], self.shift.rows(here)
-        self.latest, self.total, self.squares = self.latest[here], self.total[here], self.squares[here]
-        self.restart, self.direction, self.error = (
-            None if known is None else known[here] for known in (self.restart, self.direction, self.error)
-        )
-
-    def _leave(self, earlier: Tensor) -> None:
-        """Write down what the active examples have learned, as if all of them left."""
-        self.parameter[self.where], self.earlier[self.where] = self.state.parameter, earlier
-        self.slopes[:, self.where] = torch.stack([self.total, self.squares])
-        self.n_steps[self.where] = self.state.n_updates
-
-    def solution(self, exists: Tensor, n_samples: int, failure: BaseException | None) -> Solution:
-        """What was learned of all examples."""
-        self._leave(self.latest)
-        n = (self.n_steps * n_samples).unsqueeze(1)
-        unknown = self.parameter.new_full(self.n_steps.shape, torch.nan)
-        return Solution(
-            self.parameter.masked_fill(~exists, -torch.inf),
-            self.earlier.masked_fill(~exists, -torch.inf),
-            (self.slopes[1] / n).sqrt(),
-            -self.slopes[0] / n,
-            torch.stack([unknown.index_copy(0, where, loss) for where, loss in self.trace]),
-            self.n_steps.clone(),
-            failure,
-        )
+def _total(parts: tuple[Tensor, ...]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)

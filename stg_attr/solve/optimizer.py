@@ -44,12 +44,22 @@ class DualAveraging:
 
     @classmethod
     def begin(
-        cls, batch: int, exists: Tensor, dtype: torch.dtype, start: float, smooth: Smoothing
+        cls, total: Tensor, scale: Tensor, exists: Tensor, start: float, smooth: Smoothing, n_updates: int = 0
     ) -> DualAveraging:
-        """State before the first step."""
-        zeros = torch.zeros(batch, exists.shape[1], dtype=dtype, device=exists.device)
-        n_gates = exists.sum(1, keepdim=True).to(dtype)
-        return cls(zeros, zeros[:, :1].clone(), n_gates, start, smooth, 0, zeros + start)
+        """State after so many updates.
+
+        Args:
+            total: G, [batch, gates]; 0 before the first.
+            scale: V, [batch]; 0 before the first.
+            exists: which gates there are, bool [batch or 1, gates].
+            start: where parameters start.
+            smooth: lets neighbouring gates share what they learn.
+            n_updates: t.
+        """
+        n_gates = exists.sum(1, keepdim=True).to(total.dtype)
+        state = cls(total, scale.unsqueeze(1), n_gates, start, smooth, n_updates, total)
+        state._move()
+        return state
 
     def rows(self, examples: Tensor) -> DualAveraging:
         """The state of some examples, long [examples]."""
@@ -68,5 +78,8 @@ class DualAveraging:
         mean_square = gradient.square().sum(1, keepdim=True) / self.n_gates
         self.total = torch.sub(self.total, gradient, alpha=self.n_updates**0.5)
         self.scale = torch.add(self.scale, mean_square, alpha=self.n_updates)
+        self._move()
+
+    def _move(self) -> None:
         tiny = torch.finfo(self.scale.dtype).tiny
         self.parameter = self.start + self.smooth(self.total) / self.scale.sqrt().clamp_min(tiny)

@@ -13,10 +13,15 @@ from .reference import dual_averaging
 ALONE = Smoothing(torch.empty(1, 1, 0, dtype=torch.long), 0.0)
 
 
+def _zeros(gradients):
+    """What is known before the first of gradients [steps, batch, gates]."""
+    return torch.zeros_like(gradients[0]), torch.zeros_like(gradients[0, :, 0])
+
+
 def _run(gradients, exists=None, start=0.0, smooth=ALONE):
     """Parameters after gradients [steps, batch, gates]."""
     exists = torch.ones(1, gradients.shape[2], dtype=torch.bool) if exists is None else exists
-    state = DualAveraging.begin(gradients.shape[1], exists, gradients.dtype, start, smooth)
+    state = DualAveraging.begin(*_zeros(gradients), exists, start, smooth)
     for gradient in gradients:
         state.update(gradient)
     return state.parameter
@@ -73,7 +78,7 @@ def test_the_parameter_moves_against_the_gradient():
 
 def test_a_row_taken_out_goes_on_as_it_would_have():
     gradients = _gradients(3)
-    state = DualAveraging.begin(3, torch.ones(3, 4, dtype=torch.bool), torch.float64, 0.0, ALONE)
+    state = DualAveraging.begin(*_zeros(gradients), torch.ones(3, 4, dtype=torch.bool), 0.0, ALONE)
     for step, gradient in enumerate(gradients):
         state = state.rows(torch.tensor([2])) if step == 3 else state
         state.update(gradient[2:] if step >= 3 else gradient)
