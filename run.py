@@ -152,9 +152,15 @@ def mutate(interpreter: str, arguments: list[str]) -> int:
     return code
 
 
+def tutorials(interpreter: str, arguments: list[str]) -> int:
+    """Run the tutorials, all or by name, and save them as notebooks with their outputs."""
+    return call([interpreter, "docs/make_tutorials.py", *arguments])
+
+
 def docs(interpreter: str, arguments: list[str]) -> int:
     """Build the documentation into docs/_build."""
-    pip = [interpreter, "-m", "pip", "install", "--quiet", "-c", str(VENV / "constraints.txt")]
+    pins = VENV / "constraints.txt"
+    pip = [interpreter, "-m", "pip", "install", "--quiet", "-c", str(pins if pins.is_file() else ROOT / pins.name)]
     subprocess.run([*pip, "-e", f"{ROOT}[docs]"], check=True)
     return call([interpreter, "-m", "sphinx", "-W", "-b", "html", "docs", "docs/_build", *arguments])
 

@@ -1,4 +1,4 @@
-"""The tutorials: `python docs/make_tutorials.py [NAMES]` runs scripts of `tutorials`, saves the notebooks.
+"""The tutorials: `python docs/make_tutorials.py [NAMES]` runs scripts of `tutorials` and saves notebooks.
 
 A script in percent format is what people edit. The notebook of the same name is made of its cells and of what
 they printed and drew in a kernel of its own; no path of the machine and no warning may be in it.
