@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "mathml",
     "architecture",
+    "docstrings",
     "links",
 ]
 exclude_patterns = ["_build"]

@@ -48,8 +48,8 @@ explorer
 # In Python the explorer is a widget with traits. `reading` is the explanation at the budget that is shown.
 
 # %%
-explorer.budget = 0.05
-assert int(explorer.reading.n_selected.max()) <= 0.05 * 64
+explorer.budget = 3  # pixels at most
+assert int(explorer.reading.n_selected[0]) <= 3
 print(explorer.reading.describe(0))
 
 # %% [markdown]
