@@ -152,11 +152,17 @@ def mutate(interpreter: str, arguments: list[str]) -> int:
     return code
 
 
+def tutorials(interpreter: str, arguments: list[str]) -> int:
+    """Run the tutorials, all or by name, and save them as notebooks with their outputs."""
+    return call([interpreter, "docs/make_tutorials.py", *arguments])
+
+
 def docs(interpreter: str, arguments: list[str]) -> int:
-    """Build the documentation into docs/_build."""
-    pip = [interpreter, "-m", "pip", "install", "--quiet", "-c", str(VENV / "constraints.txt")]
+    """Build the documentation into docs/_build/html."""
+    pins = VENV / "constraints.txt"
+    pip = [interpreter, "-m", "pip", "install", "--quiet", "-c", str(pins if pins.is_file() else ROOT / pins.name)]
     subprocess.run([*pip, "-e", f"{ROOT}[docs]"], check=True)
-    return call([interpreter, "-m", "sphinx", "-W", "-b", "html", "docs", "docs/_build", *arguments])
+    return call([interpreter, "-m", "sphinx", "-W", "-b", "html", "docs", "docs/_build/html", *arguments])
 
 
 TASKS: dict[str, Callable[[str, list[str]], int]] = {

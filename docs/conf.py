@@ -1,16 +1,59 @@
 """Sphinx configuration: `python run.py docs` builds the site into docs/_build, without a network."""
 
+import shutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "site_parts"))
+
 project = "stg_attr"
 author = "The stg_attr developers"
 copyright = "2026, the stg_attr developers"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "mathml",
+    "architecture",
+    "docstrings",
+    "links",
+]
 exclude_patterns = ["_build"]
 html_theme = "pydata_sphinx_theme"
-html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
+html_title = "stg_attr"
+html_theme_options = {
+    "show_toc_level": 2,
+    "navigation_with_keys": False,
+    "navbar_align": "left",
+    "show_prev_next": True,
+    "secondary_sidebar_items": ["page-toc"],
+}
+html_sidebars = {"index": []}
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_copy_source = False
 html_extra_path = ["gallery"]
+html_math_renderer = "mathml"
 
 autodoc_typehints = "none"  # the docstrings give types as shapes
 autodoc_member_order = "bysource"
 myst_heading_anchors = 3
+myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
+suppress_warnings = ["myst.xref_missing"]  # links into the repository; the link check reports broken ones
+
+nb_execution_mode = "off"  # notebooks come with their outputs: python run.py tutorials
+nb_ipywidgets_js = {}  # nothing is fetched from elsewhere
+nb_mime_priority_overrides = [
+    ("html", "application/vnd.jupyter.widget-view+json", None),
+    ("html", "text/html", 0),
+]
+
+# notebooks live in tutorials/, beside their scripts; Sphinx reads below docs/ only
+shutil.rmtree(HERE / "tutorials", ignore_errors=True)
+(HERE / "tutorials").mkdir()
+for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
+    shutil.copy(notebook, HERE / "tutorials")

@@ -1,4 +1,4 @@
-"""The tutorials: `python docs/make_tutorials.py [NAMES]` runs scripts of `tutorials`, saves the notebooks.
+"""The tutorials: `python docs/make_tutorials.py [NAMES]` runs scripts of `tutorials` and saves notebooks.
 
 A script in percent format is what people edit. The notebook of the same name is made of its cells and of what
 they printed and drew in a kernel of its own; no path of the machine and no warning may be in it.
@@ -26,7 +26,8 @@ KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"},
 }
-_PATH = re.compile(r"(?<![\w/:.<])/(?:[\w.~+-]+/)+[\w.~+-]*|\b[A-Z]:\\\w+|\bfile://")
+_ROOTS = "home|root|tmp|usr|opt|var|mnt|srv|work|media|content|workspace|Users|private"
+_PATH = re.compile(rf"(?<![\w/:.+])/(?:{_ROOTS})/[\w.~+-]+|\b[A-Z]:\\\w+|\bfile://")
 _RAY = re.compile(r"^\[[\d: ,-]+ [IWE] \d+ \d+\] .*\n?", re.MULTILINE)
 _ENCODED = re.compile(r"base64,[A-Za-z0-9+/=\n]+")
 
@@ -75,6 +76,8 @@ def faults(notebook: NotebookNode) -> list[str]:
                 found.append(where + text[:300])
             if path := _PATH.search(text):
                 found.append(where + f"path {path.group()}")
+            if str(ROOT) in text or sys.prefix in text:
+                found.append(where + "path of this environment")
             if "Warning" in text:
                 found.append(where + "a warning")
     size = len(nbformat.writes(notebook).encode())

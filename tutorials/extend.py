@@ -12,7 +12,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from stg_attr import Hybrid, StochasticGates, Sweep, viz
+from stg_attr import Bernoulli, BinaryConcrete, Hybrid, StochasticGates, Sweep, viz
 from stg_attr.gates import GateDistribution
 from stg_attr.objective import Fidelity
 from stg_attr.solve import Estimate, Estimator
@@ -141,6 +141,10 @@ class SimultaneousPerturbation(Estimator):
     """Slopes from two evaluations of the loss per sample."""
 
     size: float = 0.1
+    gates = BinaryConcrete(temperature=1.3)  # those that go with it
+
+    def fits(self, gates):
+        return not isinstance(gates, Bernoulli)  # any that have a slope
 
     def estimate(self, gates, parameter, uniform, loss_of, samples_per_call):
         z, dz = gates.sample_with_slope(parameter, uniform)
