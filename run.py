@@ -160,7 +160,15 @@ def tutorials(interpreter: str, arguments: list[str]) -> int:
 def docs(interpreter: str, arguments: list[str]) -> int:
     """Build the documentation into docs/_build/html."""
     pins = VENV / "constraints.txt"
-    pip = [interpreter, "-m", "pip", "install", "--quiet", "-c", str(pins if pins.is_file() else ROOT / pins.name)]
+    pip = [
+        interpreter,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "-c",
+        str(pins if pins.is_file() else ROOT / pins.name),
+    ]
     subprocess.run([*pip, "-e", f"{ROOT}[docs]"], check=True)
     return call([interpreter, "-m", "sphinx", "-W", "-b", "html", "docs", "docs/_build/html", *arguments])
 

@@ -62,7 +62,8 @@ def _drop_log_of_ray(cell: NotebookNode) -> None:
     for output in cell.get("outputs", ()):
         if output.get("name") == "stderr":
             output["text"] = _RAY.sub("", output["text"])
-    cell["outputs"] = [output for output in cell.get("outputs", ()) if output.get("text") != ""]
+    if cell["cell_type"] == "code":
+        cell["outputs"] = [output for output in cell["outputs"] if output.get("text") != ""]
 
 
 def faults(notebook: NotebookNode) -> list[str]:

@@ -1,4 +1,4 @@
-"""Sphinx extension: docstrings as they are written here. Indented paragraphs are formulas, one line is a sentence."""
+"""Sphinx extension: docstrings as written here: indented paragraphs are formulas, one line a sentence."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def check(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _fragment(here: str, parts: SplitResult) -> str:
-    """The place on a page; pages of source code link back to names by which the API page may not list them."""
+    """The place on a page; source pages link back to names by which the API page may not list them."""
     return "" if here.startswith("_modules/") and parts.path else parts.fragment
 
 
