@@ -46,7 +46,7 @@ def test_it_agrees_with_the_cpu(objective, baselines):
 @pytest.mark.parametrize("baselines", [None, ROWS], ids=["zero", "rows"])
 @pytest.mark.parametrize("per_call", [None, 2])
 def test_no_step_waits_for_the_device(baselines, per_call, monkeypatch):
-    """From the second step on; the first looks up what belongs to the examples, the seventh who has settled."""
+    """From the second step on; the first looks up who is explained, the seventh who has settled."""
     advance, steps = Solver._advance, []
 
     def watched(*args):
