@@ -81,7 +81,9 @@ def _references(baseline: Baseline | None, x: Tensor, i: int) -> Tensor:
     if baseline is None:
         baseline = 0
     if isinstance(baseline, (bool, int, float)) or (isinstance(baseline, Tensor) and baseline.dim() == 0):
-        dtype = torch.float64 if isinstance(baseline, float) else None  # the default one would round it
+        # the default one would round it, and some devices have no other
+        fine = x.dtype if x.is_floating_point() else torch.float64
+        dtype = fine if isinstance(baseline, float) else None
         return _converted(torch.as_tensor(baseline, dtype=dtype).reshape((1,) * (x.dim() + 1)), x, what)
     if isinstance(baseline, ReferenceSet):
         reference = _reference_rows(baseline.rows, x, what)

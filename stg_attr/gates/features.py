@@ -152,9 +152,7 @@ class FeatureGroups:
             whole = index.numel() == n_gates
             return (gates if whole else gates[..., first : first + index.numel()]).reshape(shape)
         padded, flat = torch.nn.functional.pad(gates, (0, 1), value=ungated), self._flat[which]
-        if index.shape[0] == 1:
-            return padded.index_select(2, flat[0]).reshape(shape)
-        return padded.gather(2, flat.expand(samples, *flat.shape)).reshape(shape)
+        return padded.gather(2, flat.expand(samples, batch, -1)).reshape(shape)
 
     def reduce(self, values: Sequence[Tensor]) -> Tensor:
         """Mean over the elements of each gate: tensors shaped like the inputs -> [batch, gates]."""

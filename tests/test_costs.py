@@ -1,0 +1,127 @@
+"""What a solve costs, in counts: calls of the model, rows, and tensor operations; never in seconds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from stg_attr import FixedWeight, Hybrid, Preserve, ScoreFunction, StochasticGates, Sweep
+from stg_attr.solve import Solver
+
+X = torch.randn(16, 30, generator=torch.Generator().manual_seed(0))
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations, and notes those that make tensors of double precision."""
+
+    def __init__(self):
+        super().__init__()
+        self.count, self.double = 0, []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.count += 1
+        if isinstance(out, torch.Tensor) and out.dtype in (torch.float64, torch.complex128):
+            self.double.append(str(func))
+        return out
+
+
+def _mlp():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(30, 64), nn.ReLU(), nn.Linear(64, 2)).eval()
+
+
+def _bare(net, rows):
+    leaf = rows.detach().requires_grad_()
+    torch.autograd.grad(net(leaf)[:, 0].sum(), leaf)
+
+
+def _operations_of_steps(net, monkeypatch, **parts):
+    """Operations of each step, less those of the bare model."""
+    operations, marks, advance = Operations(), [], Solver._advance
+
+    def counted(*args):
+        before = operations.count
+        advance(*args)
+        marks.append(operations.count - before)
+
+    monkeypatch.setattr(Solver, "_advance", counted)
+    with Operations() as alone:
+        _bare(net, X)
+    with operations:
+        StochasticGates(net, **parts).attribute(X, target=0, n_steps=5)
+    return [mark - alone.count for mark in marks]
+
+
+@pytest.mark.parametrize(
+    ("parts", "most"),
+    [({}, 126), ({"objective": Preserve(), "sparsity": FixedWeight()}, 77)],
+    ids=["default", "a fixed weight"],
+)
+def test_the_loop_around_the_model_is_short(parts, most, monkeypatch):
+    """About 120 operations of two or three microseconds: nothing beside a model that takes milliseconds."""
+    steps = _operations_of_steps(_mlp(), monkeypatch, **parts)
+    assert len(steps) == 5
+    assert max(steps[1:]) <= most  # the first looks up what belongs to the examples
+
+
+def test_operations_of_a_step_do_not_depend_on_how_much_there_is(monkeypatch):
+    few = _operations_of_steps(_mlp(), monkeypatch)
+    monkeypatch.undo()
+    many = _operations_of_steps(_mlp(), monkeypatch, sparsity=Sweep(share=0.7))
+    assert few[1] == few[3] == many[1]
+
+
+def _calls(objective, estimator=None, **effort):
+    rows = []
+    net = _mlp()
+
+    def forward(x):
+        rows.append((len(x), x.requires_grad))
+        return net(x)
+
+    kwargs = {} if estimator is None else {"estimator": estimator}
+    StochasticGates(forward, objective=objective, **kwargs).attribute(X, target=0, **effort)
+    return rows
+
+
+@pytest.mark.parametrize("objective", [Hybrid(), Preserve()], ids=repr)
+def test_a_step_is_one_call_of_the_model(objective):
+    rows = _calls(objective, n_steps=3, n_samples=8)
+    assert [n for n, differentiated in rows if differentiated] == [16 * 8 * objective.n_views] * 3
+
+
+def test_without_gradients_nothing_is_differentiated():
+    assert not any(differentiated for _, differentiated in _calls(Hybrid(), ScoreFunction(), n_steps=3))
+
+
+def test_a_reading_takes_fewer_rows_than_two_updates():
+    rows = _calls(Hybrid(), n_steps=1)
+    reading = sum(n for n, differentiated in rows if not differentiated)
+    assert reading / len(X) <= 64
+
+
+def test_settled_examples_cost_nothing():
+    rows = [n for n, differentiated in _calls(Hybrid(), n_steps=60) if differentiated]
+    assert rows == sorted(rows, reverse=True)
+    assert sum(rows) <= 0.5 * 60 * rows[0]
+
+
+class InSingle(Sweep):
+    """Budgets, which are worked out in double precision on the CPU, without the counting of operations."""
+
+    def budgets(self, first, n, start):
+        with torch.utils._python_dispatch._disable_current_modes():
+            return super().budgets(first, n, start).float()
+
+
+@pytest.mark.parametrize("baseline", [None, 0.5, X[:3], lambda x: x.mean(0, keepdim=True).expand_as(x)])
+def test_no_double_precision_on_the_device_of_a_single_precision_solve(baseline, monkeypatch):
+    """Some devices, as Apple's, have none."""
+    operations = Operations()
+    with operations:
+        StochasticGates(_mlp(), sparsity=InSingle()).explain(X, target=0, baselines=baseline, n_steps=8)
+    assert operations.double == []
