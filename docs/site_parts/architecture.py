@@ -62,6 +62,21 @@ def _offered(name: str) -> str:
     return "stg_attr"
 
 
+def direct() -> set[tuple[str, str]]:
+    """The imports that do not follow from others: of a to b to c and of a to c, the first two."""
+    found = imports()
+
+    def reached(name: str) -> set[str]:
+        return found[name].union(*(reached(other) for other in found[name]))
+
+    return {
+        (name, other)
+        for name, others in found.items()
+        for other in others
+        if not any(other in reached(between) for between in others - {other})
+    }
+
+
 def places() -> dict[str, tuple[float, float]]:
     """Centre of each box."""
     return {
@@ -74,7 +89,7 @@ def places() -> dict[str, tuple[float, float]]:
 def svg() -> str:
     """The diagram; it takes the colour of the page's letters."""
     at = places()
-    arrows = [_arrow(at[name], at[other]) for name, others in sorted(imports().items()) for other in others]
+    arrows = [_arrow(at[name], at[other]) for name, other in sorted(direct())]
     boxes = [_box(name, *centre) for name, centre in at.items()]
     tip = '<path d="M0 0 8 4 0 8z" fill="currentColor" fill-opacity=".6"/>'
     return (

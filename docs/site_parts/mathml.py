@@ -15,13 +15,14 @@ def _inline(translator: HTML5Translator, node: Element) -> None:
 
 
 def _block(translator: HTML5Translator, node: Element) -> None:
-    translator.body.append(f'<div class="math">{_mathml(node, as_block=True)}</div>')
+    translator.body.append(f'<div class="formula">{_mathml(node, as_block=True)}</div>')
     raise SkipNode
 
 
 def _mathml(node: Element, as_block: bool) -> str:
     try:
-        return str(latex2mathml.tex2mathml(node.astext(), as_block=as_block))
+        formula = str(latex2mathml.tex2mathml(node.astext(), as_block=False))
+        return formula.replace("<math ", '<math display="block" ', 1) if as_block else formula
     except MathError as error:
         LOGGER.warning(f"formula {node.astext()!r}: {error}", location=node)
         return ""

@@ -1,0 +1,39 @@
+"""The package as others get it: one version, types, no heavy import, nothing that needs an extra."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import stg_attr
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_version_is_the_same_everywhere():
+    of_project = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    of_citation = re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
+    assert of_project[1] == of_citation[1] == stg_attr.__version__
+
+
+def test_it_says_that_it_has_types():
+    assert (Path(stg_attr.__file__).parent / "py.typed").is_file()
+
+
+def test_an_import_brings_nothing_that_torch_and_captum_do_not():
+    """Extras, and what is heavy, come when they are asked for."""
+    code = (
+        "import sys, torch, captum.attr; before = set(sys.modules); import stg_attr; "
+        "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before}))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert set(out.stdout.split()) <= {"stg_attr"} | set(sys.stdlib_module_names)
+
+
+def test_every_public_name_is_in_the_documentation():
+    listed = (ROOT / "docs" / "api.md").read_text()
+    assert "automodule:: stg_attr\n" in listed  # with all its members
+    for name in stg_attr.__all__:
+        assert getattr(stg_attr, name).__doc__, name
