@@ -202,6 +202,11 @@ class Explanation:
         point = fits.long().cumprod(1).sum(1) - (1 if retain is None else 0)
         return self._read_at(point.clamp(0, fits.shape[1] - 1))
 
+    @property
+    def visible(self) -> Tensor:
+        """Features that the model reacts to, bool [batch, gates]: at any budget only these are selected."""
+        return ((self.influence > 0) | self.selected) & self.log_alpha.isfinite()
+
     def readings(self) -> list[Explanation]:
         """The same solve read at each measured point of the curve, fewest features first; one per point."""
         points = range(self.curve.n_open.shape[1])
@@ -214,7 +219,7 @@ class Explanation:
     def _read_at(self, point: Tensor) -> Explanation:
         """Read the curve at one point for each example, long [batch]."""
         index = point.to(self.log_alpha.device).unsqueeze(1)
-        visible = ((self.influence > 0) | self.selected) & self.log_alpha.isfinite()
+        visible = self.visible
         ranking = Ranking.of(self.log_alpha, visible)
         selected = ranking.top(self.curve.n_open.gather(1, index))[0]
         half = self.gates.parameter_at(torch.tensor(0.5, dtype=self.log_alpha.dtype))

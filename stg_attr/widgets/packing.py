@@ -2,7 +2,8 @@
 
 The front end holds the whole budget path. Every reading of an explanation is the same log-alphas, shifted:
 
-    P_k(gate) = P(active at log_alpha + shift_k)
+    P_k(gate) = P(active at log_alpha + shift_k)              for gates that the model reacts to
+    P_k(gate) = P(active at min(log_alpha + shift_k, half))   for all others
 
 so one number per gate and one per reading are enough, with a table of P(active) to look them up in.
 """
@@ -138,18 +139,14 @@ def target_name(explanation: Explanation, example: int, classes: Sequence[str] |
     return "output " + ", ".join(str(i) for i in index)
 
 
-def _visible(explanation: Explanation, example: int) -> Tensor:
-    return explanation.log_alpha[example].isfinite()
-
-
 def _ranks(explanation: Explanation, example: int) -> NDArray[np.int32]:
-    visible = _visible(explanation, example)
+    visible = explanation.visible[example]
     rank = Ranking.of(explanation.log_alpha[example : example + 1], visible.unsqueeze(0)).rank[0]
     return torch.where(visible, rank, _UNSEEN).cpu().numpy().astype(np.int32)
 
 
 def _shift(explanation: Explanation, reading: Explanation, example: int) -> float:
-    visible = _visible(explanation, example)
+    visible = explanation.visible[example]
     if not bool(visible.any()):
         return 0.0
     moved = (reading.log_alpha[example] - explanation.log_alpha[example])[visible]

@@ -20,6 +20,9 @@ def unpack(text, kind):
 def probabilities(packed, gates, point):
     """What the front end computes, written anew."""
     parameter = unpack(packed["alpha"], np.float32) + np.float32(packed["shift"][point])
+    parameter = np.where(
+        unpack(packed["rank"], np.int32) < 0, np.minimum(parameter, gates["half"]), parameter
+    )
     table = unpack(gates["table"], np.float32)
     place = ((parameter - gates["half"] + gates["reach"]) / gates["step"]).clip(0, len(table) - 1)
     return np.interp(place, np.arange(len(table)), table)

@@ -57,7 +57,8 @@ class Reading {
 
   probability(g, shift) {
     const { half, reach, step, values } = this.table;
-    const place = Math.min(Math.max((this.alpha[g] + shift - half + reach) / step, 0), values.length - 1);
+    const above = this.alpha[g] + shift - half, parameter = this.rank[g] < 0 ? Math.min(above, 0) : above;
+    const place = Math.min(Math.max((parameter + reach) / step, 0), values.length - 1);
     const below = Math.floor(place), part = place - below;
     return part === 0 ? values[below] : values[below] * (1 - part) + values[below + 1] * part;
   }
