@@ -20,8 +20,8 @@ CELLS = {16: 56, 64: 28, 256: 14, 1024: 7, 3136: 4, 12544: 2, 50176: 1}  # gates
 def lines(device: torch.device, quick: bool) -> Iterator[str]:
     """Four tables; of each the first line is the unit."""
     net, rounds = SMALL_CNN.net(device), 3
-    large = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2)).to(device)
-    yield "\nGates: 2 images of 3 x 224 x 224, 2 steps of 4 samples.\n"
+    large = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2)).to(device)
+    yield "\nGates: an image of 3 x 224 x 224, 2 steps of 4 samples.\n"
     yield from _table(
         "gates",
         {n: _solve(net, large, cells(SIDE, cell).to(device), 2, 4) for n, cell in CELLS.items()},
