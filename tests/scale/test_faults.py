@@ -108,7 +108,7 @@ def test_a_full_memory_halves_the_batch(explain, rows, room):
     assert torch.allclose(found.attributions, expected.attributions, atol=1e-4)
     assert max(size for size in sizes if size <= room) * 2 > room  # halved until it fits, and no further
     messages = pq.read_table(out / "rows")["message"].to_pylist()
-    assert set(messages) == {"explained with less in one call, since the memory was full"}
+    assert set(messages) == {None}  # a solve takes less in one call by itself
 
 
 def test_a_row_that_never_fits_fails_alone(explain, rows):
