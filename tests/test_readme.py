@@ -1,18 +1,34 @@
-"""The README's snippet runs as written."""
+"""The README: its snippet runs as written, and its figures are those of the benchmarks."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
+import run
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
 
 
 def test_the_snippet_of_the_readme_explains_the_model_it_makes(capsys):
-    (snippet,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    (snippet,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, object] = {}
     exec(snippet, names)
     attributions, inputs = names["attributions"], names["inputs"]
     assert attributions.shape == inputs.shape
     assert bool(((attributions >= 0) & (attributions <= 1)).all())
     assert capsys.readouterr().out.startswith("Explanation of 4 examples")
+
+
+def test_every_figure_of_the_evidence_stands_in_the_benchmarks():
+    evidence = README.read_text(encoding="utf-8").split("## Evidence")[1].split("## ")[0]
+    rows = [line for line in evidence.splitlines() if re.match(r"\|.*\d", line)]
+    measured = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8").splitlines()
+    assert rows
+    assert [row for row in rows if row not in measured] == []
+
+
+def test_every_command_of_the_readme_is_there():
+    commands = re.findall(r"python run\.py (\S+)", README.read_text(encoding="utf-8").replace("`", " "))
+    assert set(commands) <= set(run.TASKS)
