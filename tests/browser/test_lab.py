@@ -125,7 +125,9 @@ def test_numbers_show_on_hover_and_as_a_table(explored):
     page.mouse.move(box["x"] + 5, box["y"] + 5)
     assert page.locator(".stg-hover").inner_text().startswith("feature 0: active probability 0.")
     page.get_by_text("The same in numbers").click()
-    assert page.locator("caption:has-text('best first') ~ tbody tr").count() == 16
+    rows = page.locator("caption:has-text('best first') ~ tbody tr")
+    rows.nth(15).wait_for()
+    assert rows.count() == 16
 
 
 def test_code_reproduces_the_view(explored):
