@@ -47,6 +47,14 @@ train = torch.randn(100, 2)
 """
 PREFACES = {
     "index.md": IMAGES,
+    "choose.md": """
+import torch
+from sklearn.ensemble import RandomForestClassifier
+from stg_attr import ScoreFunction, StochasticGates
+table = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)).numpy()
+forest = RandomForestClassifier(5, random_state=0).fit(table, table[:, 0] > 0)
+rows = table[:2]
+""",
     "pictures.md": IMAGES
     + """
 from matplotlib.figure import Figure
