@@ -144,24 +144,22 @@ class Case:
         return self.objective.loss(self._scores(views, draws, examples), self._anchors_of(examples))
 
     @torch.no_grad()
-    def measure(self, selections: Tensor, examples: Tensor | None = None) -> Measured:
+    def measure(
+        self, selections: Tensor, examples: Tensor | None = None, other_view: bool = False
+    ) -> Measured:
         """What hard selections achieve, by real forwards.
 
         Args:
             selections: open gates, bool [k, examples, gates].
             examples: the examples they are of, long [examples] on the CPU, any number of times each; None for
                 all.
+            other_view: what is left when they are removed where the objective keeps, and the other way round.
         """
-        keeps, fidelity = self.objective.keeps, self.objective.fidelity
+        keeps, fidelity = self.objective.keeps is not other_view, self.objective.fidelity
         scores = self._selected_scores(selections if keeps else ~selections, examples)
         anchors = self.anchors if examples is None else self._anchors_of(examples)
         share = fidelity.retained(scores, anchors) if keeps else 1 - fidelity.remaining(scores, anchors)
         return Measured(scores.mean(1), share.mean(1), share.amin(1))
-
-    @torch.no_grad()
-    def measure_other(self, selections: Tensor) -> Tensor:
-        """Scores of the view that `measure` does not look at, averaged over references, [k, batch]."""
-        return self._selected_scores(~selections if self.objective.keeps else selections, None).mean(1)
 
     @property
     def rows_per_selection(self) -> int:

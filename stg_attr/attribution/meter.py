@@ -41,15 +41,13 @@ class Meter:
         """What selections achieve, [k, examples]: see `Case.measure`."""
         return self._measured(selections, examples).share
 
+    def other_shares(self, selections: Tensor, examples: Tensor) -> Tensor:
+        """What they achieve in the other view, [k, examples]: see `Case.measure`."""
+        return self._measured(selections, examples, other_view=True).share
+
     def evidence(self, selections: Tensor) -> tuple[Measured, Tensor]:
-        """What selections achieve, and the scores of the view that this does not look at, [k, batch]."""
-        measured = self._measured(selections)
-        try:
-            if self.failure is None:
-                return measured, self.case.measure_other(selections)
-        except (Exception, KeyboardInterrupt) as failure:
-            self._note(failure)
-        return measured, self._nothing(selections)
+        """What selections achieve, and the scores of the other view, [k, batch]: see `Case.measure`."""
+        return self._measured(selections), self._measured(selections, other_view=True).score
 
     def unseen(self, selected: Tensor, known: Tensor) -> Tensor:
         """Selected gates that the model does not react to, bool [batch, gates].
@@ -90,10 +88,12 @@ class Meter:
         moves[row[still], gate[still]] = False
         return moves
 
-    def _measured(self, selections: Tensor, examples: Tensor | None = None) -> Measured:
+    def _measured(
+        self, selections: Tensor, examples: Tensor | None = None, other_view: bool = False
+    ) -> Measured:
         try:
             if self.failure is None:
-                return self.case.measure(selections, examples)
+                return self.case.measure(selections, examples, other_view)
         except (Exception, KeyboardInterrupt) as failure:
             self._note(failure)
         nothing = self._nothing(selections)

@@ -40,11 +40,15 @@ def read(
     explainable = case.anchors.explainable.unsqueeze(1)
     exists = case.blend.groups.exists.expand_as(solution.parameter)
     visible = (solution.influence > 0) & exists & explainable
-    ranking, count, visible = _chosen(meter, solution, solver, visible)
+    family, count, visible = _chosen(meter, solution, solver, visible)
     influence = solution.influence.masked_fill(~visible & explainable, 0.0)
-    selected = ranking.top(count.unsqueeze(1))[0]
-    if case.objective.fidelity.either_direction:
-        ranking = ranking.promoted(selected, _use(solution, solver.gates))
+    selected = family.ranking.top(count.unsqueeze(1))[0]
+    objective = case.objective
+    ranking = family.ranking.promoted(
+        selected,
+        family.arrange(selected, meter.other_shares if objective.n_views > 1 else None),
+        _use(solution, solver.gates) if objective.fidelity.either_direction else None,
+    )
     log_alpha = reported(ranking, selected, solver.gates)
     log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
     probabilities = solver.gates.active_probability(log_alpha)
@@ -119,8 +123,8 @@ def evidence_rows(references: int, with_curve: bool) -> int:
 
 def _chosen(
     meter: Meter, solution: Solution, solver: Solver, visible: Tensor
-) -> tuple[Ranking, Tensor, Tensor]:
-    """The ranking, how many of its first gates are reported, long [batch], and the gates that can be.
+) -> tuple[SelectionFamily, Tensor, Tensor]:
+    """The family, how many of its first gates are reported, long [batch], and the gates that can be.
 
     Where slopes prove nothing, a gate is reported only if switching it alone was seen to move a score.
     """
@@ -129,11 +133,11 @@ def _chosen(
         family = SelectionFamily(Ranking.of(solution.parameter, visible), meter.shares, meter.affords)
         count = torch.where(visible.any(1), solver.sparsity.n_open(family), 0)
         if solver.estimator.proves_slopes:
-            return family.ranking, count, visible
+            return family, count, visible
         selected = family.ranking.top(count.unsqueeze(1))[0]
         unseen = meter.unseen(selected, seen | family.needed)
         if not bool(unseen.any()):
-            return family.ranking, count, visible
+            return family, count, visible
         seen, visible = seen | (selected & ~unseen), visible & ~unseen
 
 

@@ -169,7 +169,7 @@ def budget_curves(
         scorer = Scorer(forward_func, arguments, len(given[0]))
         case = Case(blend, scorer, Hybrid(), index, perturbations_per_eval)
         kept = case.measure(ranking.top(counts)).score
-        removed = case.measure_other(ranking.top(counts))
+        removed = case.measure(ranking.top(counts), other_view=True).score
     return BudgetCurves(counts, kept.T, removed.T, case.anchors.full, case.anchors.baseline)
 
 

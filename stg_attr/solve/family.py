@@ -11,9 +11,15 @@ from torch import Tensor
 __all__ = ["Ranking", "SelectionFamily"]
 
 _LARGEST_PRUNED = 12  # gates of a set whose members are tried for removal; larger sets would cost too much
+_ONE_BY_ONE = 6  # gates of a set that are put in order one by one
+_SAME = 1e-3  # share of the output by which two gates must differ in what they are missed for
 _MOST_TOGETHER = 4  # gates that are tried for removal together
 _TRADED = 12  # counts measured in one round of the search for the best trade of openness for output
 _POINTS = 3  # counts measured in one round of the search for the smallest sufficient set
+
+#: Hard selections of some examples, bool [k, examples, gates], and which, long [examples] on the CPU
+#: -> share [k, examples].
+Retained = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,16 +55,19 @@ class Ranking:
         """The hard selections of the first gates: counts [batch, k] -> bool [k, batch, gates]."""
         return (self.rank < counts.T.unsqueeze(2)) & self.visible
 
-    def promoted(self, selected: Tensor, worth: Tensor | None = None) -> Ranking:
+    def promoted(self, selected: Tensor, place: Tensor | None = None, worth: Tensor | None = None) -> Ranking:
         """The same parameters handed out anew, so that a selection comes first; orders within stay.
 
         Args:
             selected: visible gates, bool [batch, gates].
-            worth: orders the other gates by this, largest first, [batch, gates].
+            place: orders the selected gates by this instead, smallest first, from minus to plus the number of
+                gates, long [batch, gates].
+            worth: orders the other gates by this instead, largest first, [batch, gates].
         """
+        chosen = self.rank if place is None else place
         rest = self.rank if worth is None else _places(worth)
         last = self.rank.shape[1]
-        place = torch.where(selected, self.rank - last, rest) + last * ~self.visible
+        place = torch.where(selected, chosen - 2 * last, rest) + last * ~self.visible
         rank = place.argsort(1).argsort(1)
         ordered = self.parameter.gather(1, self.rank.argsort(1))
         return Ranking(ordered.gather(1, rank), self.visible, rank)
@@ -96,7 +105,7 @@ class SelectionFamily:
     """Top-k selections of a ranking, measured by running the model on them.
 
     Args:
-        ranking: the gates in order; `smallest_sufficient` refines it.
+        ranking: the gates in order; `smallest_sufficient` and `arrange` refine it.
         retained: measures hard selections of some examples, bool [k, examples, gates] and
             long [examples] on the CPU -> retained share [k, examples]; an example may come several times.
         affords: whether so many more selections of an example may be measured, long [examples] on the CPU
@@ -104,18 +113,21 @@ class SelectionFamily:
 
     Attributes:
         needed: selected gates without which too little is left, measured, bool [batch, gates].
+        left: what is retained when a gate of the smallest sufficient set is left out alone, [batch, gates];
+            NaN where it was not measured.
     """
 
     def __init__(
         self,
         ranking: Ranking,
-        retained: Callable[[Tensor, Tensor], Tensor],
+        retained: Retained,
         affords: Callable[[Tensor, Tensor], Tensor] = lambda examples, n: torch.ones_like(
             n, dtype=torch.bool
         ),
     ) -> None:
         self.ranking = ranking
         self.needed = torch.zeros_like(ranking.visible)
+        self.left = torch.full_like(ranking.parameter, torch.nan)
         self._retained = retained
         self._affords = affords
 
@@ -160,12 +172,13 @@ class SelectionFamily:
         tried = size + _MOST_TOGETHER - 1
         open_cases = self._open((size > 0) & (size <= _LARGEST_PRUNED), tried)
         while len(open_cases):
-            shorter, needed = self._shortened(selected[open_cases], open_cases, retain)
-            self.needed[open_cases] = needed
-            changed = (shorter != selected[open_cases]).any(1) & shorter.any(1)
+            shorter, left = self._shortened(selected[open_cases], open_cases, retain)
+            self.needed[open_cases] = left < retain
+            changed = (shorter != selected[open_cases]).any(1)
+            self.left[open_cases] = left.masked_fill(changed.unsqueeze(1), torch.nan)
             selected[open_cases] = shorter
             again = torch.zeros_like(size, dtype=torch.bool)
-            again[open_cases] = changed
+            again[open_cases] = changed & shorter.any(1)
             open_cases = self._open(again, tried)
         self.ranking = self.ranking.promoted(selected)
         return selected.sum(1)
@@ -191,16 +204,14 @@ class SelectionFamily:
         """Selections less the members that are missed least, as many at once as the rest can spare.
 
         Every member is left out alone; then the first 2, 3, ... of those that can be spared alone,
-        together. Unchanged where no member can be spared. Second, the members that cannot be spared alone.
+        together. Unchanged where no member can be spared. Second, what is retained without each member,
+        NaN for the other gates.
         """
         rank = self.ranking.rank[examples]
         width = int(selected.sum(1).max())
         tried = rank.masked_fill(~selected, -1).topk(width, dim=1).indices  # last first, [examples, width]
-        alone = torch.full_like(tried, -torch.inf, dtype=self.ranking.parameter.dtype)
-        row, place = selected.gather(1, tried).nonzero(as_tuple=True)
-        one_less = _without(selected[row], tried[row, place].reshape(1, -1, 1))
-        alone[row, place] = self._measured(one_less, examples[row]).squeeze(1).to(alone.dtype)
-        needed = torch.zeros_like(selected).scatter(1, tried, alone < retain) & selected
+        left = self._left_without_each(selected, examples, self._retained)
+        alone = left.gather(1, tried).nan_to_num(-torch.inf)
         alone, order = alone.sort(dim=1, descending=True, stable=True)
         tried, spared = tried.gather(1, order), (alone >= retain).sum(1)  # least missed first
         most = spared.clamp(max=1)
@@ -215,8 +226,57 @@ class SelectionFamily:
             for n, row, kept in zip(heads, rows, torch.split(enough, list(map(len, rows))), strict=True):
                 most[row[kept]] = n
         leaving = torch.arange(width, device=most.device) < most.unsqueeze(1)
-        left = torch.zeros_like(selected).scatter(1, tried, leaving)
-        return selected & ~left, needed
+        return selected & ~torch.zeros_like(selected).scatter(1, tried, leaving), left
+
+    def arrange(self, selected: Tensor, other: Retained | None = None) -> Tensor:
+        """The order of the selected gates of small sets, by backward elimination with real forwards.
+
+        The member that is missed least leaves first and comes last, then the one that the rest misses least,
+        and so on; of more than six, all but six leave in one round. Members that are missed alike, and those
+        of large sets, stay in the order of the ranking.
+
+        Args:
+            selected: bool [batch, gates], as `smallest_sufficient` found it or otherwise.
+            other: measures what else is asked of a selection, as `retained`; the two are added up.
+
+        Returns:
+            Place of each selected gate, the smallest first, from minus to plus the number of gates; long
+            [batch, gates].
+        """
+        place = self.ranking.rank - self.ranking.rank.shape[1]
+        members = selected & (selected.sum(1, keepdim=True) <= _LARGEST_PRUNED)
+        known = torch.where(members, self.left, torch.nan)
+        while True:
+            n = members.sum(1)
+            open_cases = self._open(n > 1, n * (1 if other is None else 2))
+            if not len(open_cases):
+                return place
+            some, n = members[open_cases], n[open_cases].unsqueeze(1)
+            left = known[open_cases]
+            unknown = (some & left.isnan()).any(1)
+            left[unknown] = self._left_without_each(some[unknown], open_cases[unknown], self._retained)
+            if other is not None:
+                left = left + self._left_without_each(some, open_cases, other)
+            missed_most_first = self._positions(left.masked_fill(~some, torch.inf), open_cases)
+            stays = missed_most_first < torch.where(n > _ONE_BY_ONE, _ONE_BY_ONE, n - 1)
+            place[open_cases] = torch.where(some & ~stays, missed_most_first, place[open_cases])
+            members[open_cases] = some & stays
+            known[open_cases] = torch.nan
+
+    def _positions(self, left: Tensor, examples: Tensor) -> Tensor:
+        """Gates by what is left without them, the least first; those that are alike as they are ranked."""
+        by_rank = self.ranking.rank[examples].argsort(1)
+        order = (left / _SAME).round().gather(1, by_rank).argsort(dim=1, stable=True)
+        return by_rank.gather(1, order).argsort(1)
+
+    def _left_without_each(self, selected: Tensor, examples: Tensor, measure: Retained) -> Tensor:
+        """What selections achieve without each of their members, [examples, gates]; NaN for other gates."""
+        left = torch.full_like(selected, torch.nan, dtype=self.ranking.parameter.dtype)
+        row, gate = selected.nonzero(as_tuple=True)
+        if len(row):
+            one_less = _without(selected[row], gate.reshape(1, -1, 1))
+            left[row, gate] = self._measured(one_less, examples[row], measure).squeeze(1).to(left.dtype)
+        return left
 
     def _open(self, cases: Tensor, n: int | Tensor) -> Tensor:
         """The cases, bool [batch], for which n more selections may be measured, long [examples]."""
@@ -224,9 +284,9 @@ class SelectionFamily:
         counts = torch.as_tensor(n, device=examples.device).expand(len(cases))[examples]
         return examples[self._affords(examples.cpu(), counts.cpu()).to(examples.device)]
 
-    def _measured(self, selections: Tensor, examples: Tensor) -> Tensor:
+    def _measured(self, selections: Tensor, examples: Tensor, measure: Retained | None = None) -> Tensor:
         """Retained share of [k, examples, gates], [examples, k]; -inf where the model says nothing."""
-        share = self._retained(selections, examples.cpu()).T
+        share = (measure or self._retained)(selections, examples.cpu()).T
         return share.masked_fill(share.isnan(), -torch.inf)
 
 

@@ -11,7 +11,7 @@ from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
 from stg_attr.solve import Ranking, SelectionFamily
 from stg_attr.solve.shift import BudgetShift
 
-from .reference import best_value, pruned, smallest_sufficient, top
+from .reference import best_value, eliminated, pruned, smallest_sufficient, top
 from .reference import shift_to_budget as naive_shift
 
 GATES = [BinaryConcrete(), BinaryConcrete(0.99), Gaussian(), Bernoulli()]
@@ -274,6 +274,57 @@ def test_a_promoted_selection_comes_first_and_the_order_within_stays(seed, size)
         by_parameter = promoted.parameter[row, seen].argsort(descending=True)
         assert torch.equal(by_parameter, promoted.rank[row, seen].argsort())
         assert sorted(promoted.parameter[row].tolist()) == sorted(parameters[row].tolist())
+
+
+@pytest.mark.parametrize("searched", [False, True])
+@given(SEEDS, st.integers(2, 9), st.booleans())
+@FEW
+def test_members_are_put_in_the_order_in_which_the_naive_twin_misses_them(searched, seed, n, both):
+    """Of a set from outside, and of the smallest sufficient one, for which one round is known already."""
+    parameters = _parameters(seed, gates=n)
+    game, other = (Game(seed + i, 3, n, power=4, monotone=False) for i in (0, 1))
+    family = SelectionFamily(_ranking(parameters), game.retained)
+    selected = torch.rand(3, n, generator=torch.Generator().manual_seed(seed)) < 0.8
+    if searched:
+        selected = family.ranking.top(family.smallest_sufficient(0.3).unsqueeze(1))[0]
+    ranking = family.ranking
+    arranged = ranking.promoted(selected, family.arrange(selected, other.retained if both else None))
+    for example in range(3):
+
+        def value(features, example=example):
+            return game.of(example)(features) + both * other.of(example)(features)
+
+        members = [i for i in ranking.rank[example].argsort().tolist() if selected[example, i]]
+        found = arranged.rank[example].argsort()[: len(members)].tolist()
+        assert found == eliminated(value, members)
+
+
+def test_large_sets_stay_in_order_and_cost_nothing():
+    family, asked = _family(_parameters(3, gates=20), torch.zeros(3, 21))
+    selected = family.ranking.top(torch.tensor([[13], [13], [13]]))[0]
+    arranged = family.ranking.promoted(selected, family.arrange(selected))
+    assert torch.equal(arranged.rank, family.ranking.rank)
+    assert not asked
+
+
+@pytest.mark.parametrize("affordable", [0, 5, 9, 12])
+def test_an_order_that_cannot_be_afforded_to_the_end_is_the_rankings_where_it_ends(affordable):
+    """Five members, each missed less than the one before it, against their order in the ranking."""
+    worth = torch.arange(5.0)
+    spent = 0
+
+    def retained(selections, examples):
+        nonlocal spent
+        spent += selections.shape[0] * selections.shape[1]
+        return (selections * worth).sum(2)
+
+    family = SelectionFamily(
+        _ranking(-worth.unsqueeze(0)), retained, lambda examples, n: spent + n <= affordable
+    )
+    place = family.arrange(torch.ones(1, 5, dtype=torch.bool))
+    left = {0: [], 5: [0], 9: [0, 1], 12: [0, 1, 2]}[affordable]  # the least missed first
+    assert place.argsort(1)[0].tolist() == [i for i in range(5) if i not in left] + left[::-1]
+    assert spent == affordable
 
 
 @pytest.mark.parametrize("n", [8, 100, 5000])
