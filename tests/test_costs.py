@@ -58,7 +58,7 @@ def _operations_of_steps(net, monkeypatch, **parts):
 
 @pytest.mark.parametrize(
     ("parts", "most"),
-    [({}, 126), ({"objective": Preserve(), "sparsity": FixedWeight()}, 77)],
+    [({}, 127), ({"objective": Preserve(), "sparsity": FixedWeight()}, 78)],
     ids=["default", "a fixed weight"],
 )
 def test_the_loop_around_the_model_is_short(parts, most, monkeypatch):

@@ -13,7 +13,7 @@ from stg_attr.gates import Blend
 from stg_attr.objective import Anchors, Objective
 from stg_attr.solve import Noise
 
-from .pieces import Room
+from .pieces import Kept, Room
 from .scoring import Scorer
 
 __all__ = ["MOST_REFERENCES", "Case", "Measured"]
@@ -47,8 +47,8 @@ class Case:
         scorer: the model.
         objective: what is asked.
         index: what is explained, from `as_index`.
-        samples_per_call: gate samples in one call of the model, with all examples; None for what four million
-            input elements hold, which is 27 photographs of 3 x 224 x 224. Less where memory runs out.
+        samples_per_call: gate samples in one call of the model, with all examples; None for what suits the
+            device. Less where memory runs out.
 
     Raises:
         ArgumentError: the model's output cannot be used.
@@ -68,9 +68,10 @@ class Case:
         self.reference_order = Noise.reference_order(blend.n_references)
         self._scorer = scorer
         self._everyone = torch.arange(self.batch)
-        self._last: _Part | None = None
+        self._part = Kept(self._part_of, 2 * self.batch)
+        self._cuts = Kept(lambda examples: dict[int, Tensor](), 2 * self.batch)
         elements = sum(x.numel() for x in blend.inputs) // self.batch
-        self._room = Room.of(elements, self.batch, samples_per_call)
+        self._room = Room.of(elements, self.batch, samples_per_call, self._device)
         with torch.no_grad():
             shown = tuple(x.clone() for x in blend.inputs)  # a model may work in place
             full = scorer.observe(shown, index, self._room).to(self._device, blend.dtype)
@@ -111,19 +112,18 @@ class Case:
         everyone = self._everyone if examples is None else examples
 
         def scores_of(z: Tensor, first: int, rows: slice) -> Tensor:
-            some = everyone if z.shape[1] == len(everyone) else everyone[rows]
+            some = everyone
+            if z.shape[1] < len(everyone):
+                some = self._cuts(everyone).setdefault(rows.start, everyone[rows])
             shown = self._part(some).blend(z.to(self.blend.dtype), draws[first : first + len(z)])
             return self._scorer.scores(shown, some).to(self._device, self.blend.dtype)
 
         return self._room.scores(scores_of, gates)
 
-    def _part(self, examples: Tensor) -> _Part:
-        """What belongs to some examples; that of the last call is kept, since a solve asks for it again."""
-        if self._last is None or self._last.examples is not examples:
-            everyone = torch.equal(examples, self._everyone)
-            where = examples.to(self._device)
-            self._last = _Part(examples, where, self.blend if everyone else self.blend.rows(where))
-        return self._last
+    def _part_of(self, examples: Tensor) -> _Part:
+        where = examples.to(self._device)
+        everyone = torch.equal(examples, self._everyone)
+        return _Part(where, self.blend if everyone else self.blend.rows(where))
 
     def _anchors_of(self, examples: Tensor) -> Anchors:
         part = self._part(examples)
@@ -194,13 +194,11 @@ class _Part:
     """What belongs to some examples.
 
     Attributes:
-        examples: long [examples] on the CPU.
-        where: the same on the device.
+        where: long [examples], on the device.
         blend: of their inputs.
         anchors: of their scores; None before they are needed.
     """
 
-    examples: Tensor
     where: Tensor
     blend: Blend
     anchors: Anchors | None = None

@@ -135,8 +135,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 or for as many as `max_evals` allows.
             n_samples: gate samples per update; each costs one model evaluation, two with `Hybrid`. None for
                 as many as cost 32.
-            perturbations_per_eval: gate samples in one call of the model, with all examples; None for as many
-                as four million input elements hold.
+            perturbations_per_eval: gate samples in one call of the model, with all examples; None for what
+                suits the device. A call that memory does not hold is halved.
             internal_batch_size: examples solved together; None for all.
             max_evals: rows that the model may be run on for each example, everything included; updates and
                 samples are planned so that a reading of the result fits in. None for any number.
@@ -330,7 +330,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             self.estimator,
             self.smoothness,
             *plan,
-            case.samples_per_call,
+            plan[1],  # the case cuts calls of the model
             effort.seed,
             effort.n_restarts,
         )

@@ -4,18 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["Room"]
+__all__ = ["Kept", "Room"]
 
-_MOST_ELEMENTS = 2**22  # input elements in one call of the model, unless the user says how many samples
+T = TypeVar("T")
+
+#: Input elements in one call of the model, unless the user says how many samples: on a CPU, a call whose
+#: activations leave its caches takes up to three times as long for a row, and on a GPU, many small calls do.
+_MOST_ELEMENTS = {"cpu": 2**18}
+_MOST_ELSEWHERE = 2**22
+_LEAST_ROWS = 4  # however large they are
 
 #: Gate values [samples, examples, gates], the number of their first sample, and which examples of a batch
 #: they are of -> scores [samples, examples].
 ScoresOf = Callable[[Tensor, int, slice], Tensor]
+
+
+class Kept(Generic[T]):
+    """What was worked out for some examples, since a solve asks for the same ones again and again.
+
+    Args:
+        work: for examples, long [examples] on the CPU.
+        most: examples for which it is kept, all calls together.
+    """
+
+    def __init__(self, work: Callable[[Tensor], T], most: int) -> None:
+        self._work, self._most, self._held = work, most, 0
+        self._found: dict[int, tuple[Tensor, T]] = {}
+
+    def __call__(self, examples: Tensor) -> T:
+        """The same for the same tensor."""
+        if id(examples) not in self._found:
+            self._held += len(examples)
+            if self._held > self._most:
+                self._found, self._held = {}, len(examples)
+            self._found[id(examples)] = examples, self._work(examples)  # holding it keeps its id its own
+        return self._found[id(examples)][1]
 
 
 @dataclass
@@ -31,18 +59,21 @@ class Room:
     examples: int
 
     @classmethod
-    def of(cls, elements: int, batch: int, samples: int | None) -> Room:
-        """For examples of so many input elements: four million of them in a call, 27 photographs.
+    def of(cls, elements: int, batch: int, samples: int | None, device: torch.device) -> Room:
+        """For examples of so many input elements.
 
         Args:
             elements: of one example.
             batch: number of examples.
             samples: in a call, with all examples, if the user says so.
+            device: where the model is run.
         """
         if samples is not None:
             return cls(samples, batch)
-        examples = min(batch, max(1, _MOST_ELEMENTS // elements))
-        return cls(max(1, _MOST_ELEMENTS // (elements * examples)), examples)
+        rows = max(_LEAST_ROWS, _MOST_ELEMENTS.get(device.type, _MOST_ELSEWHERE) // elements)
+        n_calls = -(-batch // rows)
+        examples = -(-batch // n_calls)
+        return cls(max(1, rows // examples), examples)
 
     def scores(self, scores_of: ScoresOf, gates: Tensor) -> Tensor:
         """Scores of gate values [samples, examples, gates], with a gradient if these have one."""

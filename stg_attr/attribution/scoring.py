@@ -14,7 +14,7 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import unusual
 
-from .pieces import Room
+from .pieces import Kept, Room
 
 __all__ = ["Scorer", "Target", "as_index", "goes_along", "resolve_target"]
 
@@ -54,18 +54,12 @@ class Scorer:
         self.raised: Exception | None = None
         self.one_row_per_call = False
         self._asked = torch.zeros(self._batch, dtype=torch.long)
-        self._rows: _Rows | None = None
+        self._rows = Kept(self._rows_of, 2 * self._batch)
 
     @property
     def evaluations(self) -> Tensor:
         """Model rows evaluated so far for each example, long [batch] on the CPU."""
-        self._count(self._rows)
         return self._asked.clone()
-
-    def _count(self, rows: _Rows | None) -> None:
-        if rows is not None:
-            self._asked.index_add_(0, rows.examples, torch.full_like(rows.examples, rows.repeats))
-            rows.repeats = 0
 
     def output(self, inputs: Sequence[Tensor], examples: Tensor) -> Tensor:
         """The model's raw output on rows sample by sample, [samples * examples, ...].
@@ -74,9 +68,9 @@ class Scorer:
             inputs: blended inputs, each [samples * examples, ...].
             examples: the examples they belong to, long [examples] on the CPU.
         """
-        n, rows = inputs[0].shape[0], self._rows_of(examples)
+        n, rows = inputs[0].shape[0], self._rows(examples)
         repeats = n // len(examples)
-        rows.repeats += repeats
+        self._asked.index_add_(0, examples, rows.ones, alpha=repeats)
         arguments = (
             _repeated(argument, repeats) if go_along else argument
             for argument, go_along in zip(rows.arguments, self._go_along, strict=True)
@@ -89,15 +83,11 @@ class Scorer:
         return _checked_output(output, n, self.one_row_per_call)
 
     def _rows_of(self, examples: Tensor) -> _Rows:
-        """What belongs to some examples; that of the last call is kept, since a solve asks for it again."""
-        if self._rows is None or self._rows.examples is not examples:
-            self._count(self._rows)
-            arguments = [
-                argument[examples] if go_along else argument
-                for argument, go_along in zip(self._arguments, self._go_along, strict=True)
-            ]
-            self._rows = _Rows(examples, arguments)
-        return self._rows
+        arguments = [
+            argument[examples] if go_along else argument
+            for argument, go_along in zip(self._arguments, self._go_along, strict=True)
+        ]
+        return _Rows(torch.ones_like(examples), arguments)
 
     def may_stop(self, failure: BaseException) -> bool:
         """Whether an exception is Ctrl-C or the model's own."""
@@ -131,7 +121,7 @@ class Scorer:
         return self._picked(self.output(inputs, examples), examples)
 
     def _picked(self, output: Tensor, examples: Tensor) -> Tensor:
-        output, rows = output.reshape(-1, len(examples), *output.shape[1:]), self._rows_of(examples)
+        output, rows = output.reshape(-1, len(examples), *output.shape[1:]), self._rows(examples)
         if self.target is None:
             return output.reshape(-1, len(examples))
         if rows.where is None:
@@ -145,16 +135,14 @@ class _Rows:
     """What belongs to some examples.
 
     Attributes:
-        examples: long [examples] on the CPU.
+        ones: long [examples] on the CPU.
         arguments: additional arguments of the model, one row an example where they go along.
         where: index of their explained scores in outputs [samples, examples, ...]; None before it is needed.
-        repeats: rows evaluated for each of them and not counted yet.
     """
 
-    examples: Tensor
+    ones: Tensor
     arguments: list[Any]
     where: tuple[Any, ...] | None = None
-    repeats: int = 0
 
 
 def _repeated(argument: Tensor, repeats: int) -> Tensor:

@@ -75,19 +75,23 @@ def test_other_errors_are_not_tried_again():
 
 
 @pytest.mark.parametrize(
-    ("elements", "batch", "samples", "room"),
+    ("elements", "batch", "samples", "device", "room"),
     [
-        (30, 16, None, Room(8738, 16)),
-        (3 * 224 * 224, 16, None, Room(1, 16)),
-        (3 * 224 * 224, 100, None, Room(1, 27)),
-        (10**8, 4, None, Room(1, 1)),
-        (10**8, 4, 2, Room(2, 4)),
+        (30, 16, None, "cpu", Room(546, 16)),
+        (3 * 32 * 32, 16, None, "cpu", Room(5, 16)),
+        (3 * 32 * 32, 128, None, "cpu", Room(1, 64)),
+        (3 * 224 * 224, 1, None, "cpu", Room(4, 1)),
+        (3 * 224 * 224, 16, None, "cpu", Room(1, 4)),
+        (3 * 224 * 224, 16, None, "cuda", Room(1, 16)),
+        (3 * 224 * 224, 100, None, "cuda", Room(1, 25)),
+        (10**8, 6, None, "cpu", Room(1, 3)),
+        (10**8, 4, 2, "cpu", Room(2, 4)),
     ],
 )
-def test_a_call_has_four_million_input_elements_or_the_samples_that_the_user_wants(
-    elements, batch, samples, room
+def test_a_call_suits_the_device_or_has_the_samples_that_the_user_wants(
+    elements, batch, samples, device, room
 ):
-    assert Room.of(elements, batch, samples) == room
+    assert Room.of(elements, batch, samples, torch.device(device)) == room
 
 
 def test_large_examples_are_shown_in_several_calls():
@@ -97,7 +101,7 @@ def test_large_examples_are_shown_in_several_calls():
         rows.append(len(x))
         return x.mean((1, 2, 3))
 
-    x = torch.ones(3, 1, 1500, 1500)
-    mask = (torch.arange(1500) // 750).reshape(1, 1, 1, 1500)
+    x = torch.ones(6, 1, 500, 500)
+    mask = (torch.arange(500) // 250).reshape(1, 1, 1, 500)
     StochasticGates(forward).attribute(x, feature_mask=mask, n_steps=1, n_samples=2)
-    assert max(rows) == 1  # two would be more than four million elements
+    assert max(rows) == 3

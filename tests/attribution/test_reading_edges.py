@@ -28,7 +28,7 @@ def test_large_inputs_go_to_the_model_in_pieces_that_change_nothing():
 
     stg = StochasticGates(score)
     found = stg.attribute(x, feature_mask=mask, n_steps=2, n_samples=6)
-    assert max(sizes) == 16  # of 2 ** 22 elements
+    assert max(sizes) == 4  # however large they are
     whole = stg.attribute(x, feature_mask=mask, n_steps=2, n_samples=6, perturbations_per_eval=100)
     torch.testing.assert_close(found, whole, rtol=0, atol=1e-4)
 
