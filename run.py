@@ -175,7 +175,7 @@ def docs(interpreter: str, arguments: list[str]) -> int:
 
 TASKS: dict[str, Callable[[str, list[str]], int]] = {
     task.__name__.replace("_", "-"): task
-    for task in (demo, test, test_browser, check, bench, gallery, mutate, docs)
+    for task in (demo, test, test_browser, check, bench, gallery, tutorials, mutate, docs)
 }
 
 
