@@ -69,7 +69,7 @@ class Case:
         self._scorer = scorer
         self._everyone = torch.arange(self.batch)
         self._part = Kept(self._part_of, 2 * self.batch)
-        self._cuts = Kept(lambda examples: dict[int, Tensor](), 2 * self.batch)
+        self._cuts = Kept(lambda examples: dict[tuple[int, int], Tensor](), 2 * self.batch)
         elements = sum(x.numel() for x in blend.inputs) // self.batch
         self._room = Room.of(elements, self.batch, samples_per_call, self._device)
         with torch.no_grad():
@@ -93,11 +93,6 @@ class Case:
             )
 
     @property
-    def samples_per_call(self) -> int:
-        """Gate samples in one call of the model."""
-        return self._room.samples
-
-    @property
     def _device(self) -> torch.device:
         return self.blend.inputs[0].device
 
@@ -114,7 +109,7 @@ class Case:
         def scores_of(z: Tensor, first: int, rows: slice) -> Tensor:
             some = everyone
             if z.shape[1] < len(everyone):
-                some = self._cuts(everyone).setdefault(rows.start, everyone[rows])
+                some = self._cuts(everyone).setdefault((rows.start, rows.stop), everyone[rows])
             shown = self._part(some).blend(z.to(self.blend.dtype), draws[first : first + len(z)])
             return self._scorer.scores(shown, some).to(self._device, self.blend.dtype)
 

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from stg_attr import Preserve, Reparameterized, ScoreFunction, StochasticGates
+from stg_attr import (
+    OutputMatch,
+    Preserve,
+    ReferenceSet,
+    Reparameterized,
+    ScoreFunction,
+    StochasticGates,
+)
 from stg_attr.attribution.pieces import Room
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
@@ -105,3 +112,23 @@ def test_large_examples_are_shown_in_several_calls():
     mask = (torch.arange(500) // 250).reshape(1, 1, 1, 500)
     StochasticGates(forward).attribute(x, feature_mask=mask, n_steps=1, n_samples=2)
     assert max(rows) == 3
+
+
+@pytest.mark.parametrize("internal_batch_size", [1, 3, None])
+@pytest.mark.parametrize("perturbations_per_eval", [1, 2, 3])
+def test_the_size_of_calls_changes_nothing(perturbations_per_eval, internal_batch_size):
+    """The reading measures sets of one example beside each other, in pieces of several widths."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).double()
+    x, rows = torch.randn(4, 6, dtype=torch.float64), ReferenceSet(torch.randn(5, 6, dtype=torch.float64))
+    stg = StochasticGates(net, objective=Preserve(OutputMatch()))
+    whole = stg.explain(x, rows, target=0)
+    pieces = stg.explain(
+        x,
+        rows,
+        target=0,
+        perturbations_per_eval=perturbations_per_eval,
+        internal_batch_size=internal_batch_size,
+    )
+    torch.testing.assert_close(pieces.attributions, whole.attributions, rtol=0, atol=1e-9)
+    assert torch.equal(pieces.n_evaluations, whole.n_evaluations)
