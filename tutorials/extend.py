@@ -146,19 +146,14 @@ class SimultaneousPerturbation(Estimator):
     def fits(self, gates):
         return not isinstance(gates, Bernoulli)  # any that have a slope
 
-    def estimate(self, gates, parameter, uniform, loss_of, samples_per_call):
+    def estimate(self, gates, parameter, uniform, loss_of):
         z, dz = gates.sample_with_slope(parameter, uniform)
         signs = torch.where(uniform.mul(977).frac() < 0.5, -1.0, 1.0)  # from the same noise: one seed, one result
-        slopes, losses = [], []
-        for first in range(0, len(z), samples_per_call):
-            part = slice(first, first + samples_per_call)
-            with torch.no_grad():
-                above = loss_of((z[part] + self.size * signs[part]).clamp(0, 1), first)
-                below = loss_of((z[part] - self.size * signs[part]).clamp(0, 1), first)
-            slopes.append(((above - below) / (2 * self.size)).unsqueeze(2) * signs[part])
-            losses.append((above + below) / 2)
-        slope, loss = torch.cat(slopes), torch.cat(losses)
-        return Estimate(slope * dz, slope, loss)
+        with torch.no_grad():
+            above = loss_of((z + self.size * signs).clamp(0, 1))
+            below = loss_of((z - self.size * signs).clamp(0, 1))
+        slope = ((above - below) / (2 * self.size)).unsqueeze(2) * signs
+        return Estimate(slope * dz, slope, (above + below) / 2)
 
 
 def black_box(rows):

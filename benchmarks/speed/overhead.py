@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from stg_attr import StochasticGates
+from stg_attr import Budget, StochasticGates, Sweep
 from stg_attr.gates import FeatureGroups
 
 from .nets import MLP, RESNET, SMALL_CNN, TRANSFORMER, Case
@@ -54,5 +54,9 @@ def lines(device: torch.device, quick: bool) -> Iterator[str]:
 def _solve(
     x: Tensor, mask: Tensor | None, n_steps: int | None, n_samples: int | None
 ) -> Callable[[Callable[..., Tensor]], object]:
+    """With less than the default effort, without the search for the smallest set: it would be most of it."""
     effort = {"n_samples": n_samples} | ({} if n_steps is None else {"n_steps": n_steps})
-    return lambda model: StochasticGates(model).attribute(x, feature_mask=mask, target=0, **effort)
+    sparsity = Sweep() if n_steps is None else Budget()
+    return lambda model: StochasticGates(model, sparsity=sparsity).attribute(
+        x, feature_mask=mask, target=0, **effort
+    )

@@ -12,7 +12,6 @@ import torch
 from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import (
@@ -23,17 +22,18 @@ from stg_attr.gates import (
     default_masks,
 )
 from stg_attr.objective import Hybrid, Objective, Sparsity, Sweep
-from stg_attr.solve import Estimator, Reparameterized, Solution, Solver
+from stg_attr.solve import Estimator, Reparameterized, Solver
 
 from .arguments import Baselines, Effort, Gaps, Given, Inputs, checked_inputs
 from .case import MOST_REFERENCES
-from .explanation import Explanation, Status, first_restart, join
-from .model import module_of, undisturbed, without_weight_gradients
+from .explanation import Explanation
+from .model import module_of, undisturbed
 from .past import Past
 from .probe import Probe
 from .progress import Progress
-from .reading import evidence_rows, nothing_learned, read, stopped_by
-from .scoring import Scorer, Target, as_index
+from .reading import evidence_rows
+from .scoring import Target, as_index
+from .solving import Solving, mean_of
 
 __all__ = ["StochasticGates"]
 
@@ -253,115 +253,24 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 effort.perturbations_per_eval,
                 effort.seed,
             )
-            plan = self._plan(effort, whole, with_curve)
-            failures: list[BaseException] = []
-            total = len(list(probe.shards())) * plan[0]
-            with _progress(f"{self.get_name()} attribution", total, show_progress) as bar:
-                parts: list[Explanation] = []
-                for rows in probe.shards():
-                    known = parts[0] if parts else None
-                    part, failure = self._solve_rows(probe, rows, effort, plan, with_curve, bar, known, past)
-                    if parts and Status.INTERRUPTED in parts[-1].status:
-                        part = replace(part, status=(Status.INTERRUPTED,) * len(part))
-                    if Status.INTERRUPTED in part.status:  # the rest gets one step, and says so
-                        plan = (1, plan[1])
-                    failures += [failure] if isinstance(failure, Exception) else []
-                    parts.append(part)
+            references = min(whole.n_references, MOST_REFERENCES)
+            plan = effort.planned(self.objective.n_views, references, evidence_rows(references, with_curve))
+            parts = (self.gates, self.sparsity, self.estimator, self.smoothness)
+            solver = Solver(*parts, *plan, effort.seed, restarts)
+            solving = Solving(probe, solver, effort, with_curve, past, self._observer)
+            explanation, failures = solving.run(f"{self.get_name()} attribution", show_progress)
             _warn_about(failures)
             explanation = replace(
-                join(parts),
+                explanation,
                 inputs=moved,
                 feature_mask=groups.index,
-                baselines=tuple(_mean(reference) for reference in whole.references),
+                baselines=tuple(mean_of(reference) for reference in whole.references),
                 probe=replace(probe, blend=whole.to(home)),
             )
             if past is not None:
                 spent = explanation.n_evaluations + past.evaluations
                 explanation = replace(explanation, n_evaluations=spent)
             return explanation.to(home, single=isinstance(inputs, Tensor))
-
-    def _plan(self, effort: Effort, whole: Blend, with_curve: bool) -> tuple[int, int]:
-        """Updates, and samples of each."""
-        references = min(whole.n_references, MOST_REFERENCES)
-        return effort.planned(self.objective.n_views, references, evidence_rows(references, with_curve))
-
-    def _solve_rows(
-        self,
-        probe: Probe,
-        rows: slice,
-        effort: Effort,
-        plan: tuple[int, int],
-        with_curve: bool,
-        bar: tqdm[Any],
-        known: Explanation | None,
-        past: Past | None,
-    ) -> tuple[Explanation, BaseException | None]:
-        """The explanation of some rows, and what stopped it.
-
-        A failure before anything is learned of them is raised, unless there is an explanation of others.
-        """
-        scorer = probe.scorer(probe.repeated(rows, effort.n_restarts) if effort.n_restarts > 1 else rows)
-        try:
-            return self._explained(probe, rows, scorer, effort, plan, with_curve, bar, past)
-        except (Exception, KeyboardInterrupt) as failure:
-            if known is None or not scorer.may_stop(failure):
-                raise
-            blend = probe.blend.rows(rows).to(probe.device)
-            evaluations = scorer.evaluations.reshape(effort.n_restarts, -1).sum(0)
-            part = nothing_learned(known, blend, stopped_by(failure), evaluations)
-            return replace(part, learned=past.learned.rows(rows)) if past else part, failure
-
-    def _explained(
-        self,
-        probe: Probe,
-        rows: slice,
-        scorer: Scorer,
-        effort: Effort,
-        plan: tuple[int, int],
-        with_curve: bool,
-        bar: tqdm[Any],
-        past: Past | None,
-    ) -> tuple[Explanation, BaseException | None]:
-        several = effort.n_restarts > 1
-        case = probe.case(probe.repeated(rows, effort.n_restarts) if several else rows, scorer)
-        solver = Solver(
-            self.gates,
-            self.sparsity,
-            self.estimator,
-            self.smoothness,
-            *plan,
-            plan[1],  # the case cuts calls of the model
-            effort.seed,
-            effort.n_restarts,
-        )
-
-        def now(solution: Solution, with_curve: bool) -> tuple[Explanation, BaseException | None]:
-            found, failure = read(case, solution, solver, with_curve, effort.evals_of_a_solve)
-            found = replace(found, baselines=tuple(_mean(reference) for reference in case.blend.references))
-            return (first_restart(found, effort.n_restarts) if several else found), failure
-
-        def on_step(done: int, so_far: Callable[[], Solution]) -> None:
-            bar.update()
-            if self._observer is not None:
-                batch = case.batch // effort.n_restarts
-                self._observer(Progress(done, plan[0], batch, lambda: now(so_far(), True)[0]))
-
-        blend = case.blend
-        solution = without_weight_gradients(
-            self.forward_func,
-            lambda: solver.fit(
-                case.loss,
-                blend.groups,
-                case.batch,
-                case.reference_order,
-                blend.dtype,
-                on_step,
-                None if past is None else past.rows(rows),
-            ),
-        )
-        if solution.failure is not None and not case.may_stop(solution.failure):
-            raise solution.failure
-        return now(solution, with_curve)
 
     def _check_parts(self) -> None:
         if not callable(self.forward_func):
@@ -423,7 +332,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         return x.device if parameter is None else parameter.device
 
 
-def _warn_about(failures: list[BaseException]) -> None:
+def _warn_about(failures: list[Exception]) -> None:
     if failures:
         warnings.warn(
             f"forward_func raised {type(failures[0]).__name__}: {failures[0]}. What was learned before is "
@@ -431,15 +340,3 @@ def _warn_about(failures: list[BaseException]) -> None:
             UserWarning,
             stacklevel=5,
         )
-
-
-def _mean(references: Tensor) -> Tensor:
-    """The mean of references [references, ...]; of a single one, itself, in whatever dtype it has."""
-    if len(references) == 1:
-        return references[0]
-    real = references.is_floating_point() or references.is_complex()
-    return references.mean(0, dtype=None if real else torch.float64)
-
-
-def _progress(description: str, total: int, show: bool) -> tqdm[Any]:
-    return tqdm(total=total, desc=description, disable=not show)

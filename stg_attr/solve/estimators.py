@@ -15,8 +15,8 @@ from stg_attr.gates import Bernoulli, BinaryConcrete, GateDistribution
 
 __all__ = ["Estimate", "Estimator", "LossFunction", "Reparameterized"]
 
-#: Gate values [samples, batch, gates] and the number of their first sample -> loss [samples, batch].
-LossFunction = Callable[[Tensor, int], Tensor]
+#: Gate values of all samples, [samples, batch, gates] -> loss [samples, batch].
+LossFunction = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,6 @@ class Estimator(ABC):
         parameter: Tensor,
         uniform: Tensor,
         loss_of: LossFunction,
-        samples_per_call: int,
     ) -> Estimate:
         """One estimate from every sample.
 
@@ -80,8 +79,7 @@ class Estimator(ABC):
             gates: distribution of the gates.
             parameter: of each gate in each sample, [samples, batch, gates].
             uniform: noise in (0, 1), [samples, batch, gates].
-            loss_of: the loss of gate values.
-            samples_per_call: gate samples in one call of `loss_of`.
+            loss_of: the loss of gate values; the model is called in pieces that fit.
         """
 
 
@@ -110,28 +108,19 @@ class Reparameterized(Estimator):
         parameter: Tensor,
         uniform: Tensor,
         loss_of: LossFunction,
-        samples_per_call: int,
     ) -> Estimate:
         z, dz = gates.sample_with_slope(parameter, uniform)
-        losses, slopes = [], []
-        for first in range(0, len(z), samples_per_call):
-            leaf = z[first : first + samples_per_call].detach().requires_grad_()
-            loss = loss_of(leaf, first)
-            if not loss.requires_grad:
-                raise _no_gradient()
-            (slope,) = torch.autograd.grad(loss, leaf, torch.ones_like(loss), allow_unused=True)
-            if slope is None:  # only the model's own parameters carry a gradient
-                raise _no_gradient()
-            slopes.append(slope)
-            losses.append(loss.detach())
-        slope, loss = _joined(slopes), _joined(losses)
+        leaf = z.detach().requires_grad_()
+        loss = loss_of(leaf)
+        if not loss.requires_grad:
+            raise _no_gradient()
+        (slope,) = torch.autograd.grad(loss, leaf, torch.ones_like(loss), allow_unused=True)
+        if slope is None:  # only the model's own parameters carry a gradient
+            raise _no_gradient()
+        loss = loss.detach()
         # a sample on which the model fails says nothing: loss - loss is NaN where the loss is not finite
         slope = (slope + (loss - loss).unsqueeze(2)).nan_to_num_(0.0, 0.0, 0.0)
         return Estimate(slope * dz, slope, loss)
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _no_gradient() -> ArgumentError:

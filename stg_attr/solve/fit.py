@@ -41,7 +41,6 @@ class Solver:
         smoothness: how strongly neighbouring gates of an image are drawn together.
         n_steps: updates of the parameters, at most.
         n_samples: gate samples per update.
-        samples_per_call: gate samples in one call of the model.
         seed: of all noise.
         n_restarts: equal blocks of rows, one after the other, that are solved with noise of their own: that
             of the seed, of the next seed, and so on.
@@ -53,7 +52,6 @@ class Solver:
     smoothness: float
     n_steps: int
     n_samples: int
-    samples_per_call: int
     seed: int
     n_restarts: int = 1
 
@@ -155,8 +153,7 @@ class Solver:
             self.gates,
             self._levels(record, drawn),
             record.groups.noise(drawn.uniform),
-            lambda z, first: loss_of(z, drawn.references[first : first + len(z)], active),
-            self.samples_per_call,
+            lambda z: loss_of(z, drawn.references, active),
         )
         gradient = estimate.gradient.sum(0)
         if drawn.share > 0:

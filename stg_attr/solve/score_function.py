@@ -65,10 +65,9 @@ class ScoreFunction(Estimator):
         parameter: Tensor,
         uniform: Tensor,
         loss_of: LossFunction,
-        samples_per_call: int,
     ) -> Estimate:
         run = _Run.begun(torch.ones_like(parameter[0], dtype=torch.bool))
-        return run.estimate(gates, parameter, uniform, loss_of, samples_per_call)
+        return run.estimate(gates, parameter, uniform, loss_of)
 
 
 @dataclass(eq=False)
@@ -108,12 +107,10 @@ class _Run(ScoreFunction):
         parameter: Tensor,
         uniform: Tensor,
         loss_of: LossFunction,
-        samples_per_call: int,
     ) -> Estimate:
         probability = gates.active_probability(parameter)
         z = gates.sample(parameter, uniform)
-        firsts = range(0, len(z), samples_per_call)
-        loss = torch.cat([loss_of(z[i : i + samples_per_call], i) for i in firsts])
+        loss = loss_of(z)
         valid = loss.isfinite()  # a sample on which the model fails says nothing
         score = (z - probability) * self.exists * valid.unsqueeze(2)
         variance = probability * (1 - probability) * self.exists

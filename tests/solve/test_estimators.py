@@ -24,10 +24,10 @@ LOSSES = {
 }
 
 
-def _estimate(estimator, gates, loss, parameter, uniform, samples_per_call=10**6):
+def _estimate(estimator, gates, loss, parameter, uniform):
     parameter = parameter.expand(len(uniform), *parameter.shape)
     uniform = uniform.to(parameter.dtype).expand(parameter.shape)
-    return estimator.estimate(gates, parameter, uniform, lambda z, first: loss(z), samples_per_call)
+    return estimator.estimate(gates, parameter, uniform, loss)
 
 
 def _exact_gradient(gates, loss):
@@ -59,25 +59,6 @@ def test_an_estimate_is_unbiased(estimator, gates, loss):
     assert float(error.max()) < 0.01
     grid = 1e-3  # what the quadrature itself is off by, at the kinks of the clamp
     assert bool(((pairs.mean(0) - _exact_gradient(gates, loss)).abs() <= 5 * error + grid).all())
-
-
-@pytest.mark.parametrize(("estimator", "gates"), PAIRS, ids=repr)
-def test_the_size_of_a_call_changes_nothing(estimator, gates):
-    uniform = Noise(1).uniform(0, 7, 2)
-    whole, split = (_estimate(estimator, gates, LOSSES["product"], PARAMETER, uniform, n) for n in (100, 2))
-    torch.testing.assert_close(vars(split), vars(whole), rtol=1e-12, atol=1e-12)
-
-
-def test_the_number_of_the_first_sample_is_passed_on():
-    seen = []
-
-    def loss(z, first):
-        seen.append((first, len(z)))
-        return z.sum(2)
-
-    parameter = PARAMETER.expand(5, 1, 2)
-    Reparameterized().estimate(BinaryConcrete(), parameter, torch.full((5, 1, 2), 0.5), loss, 2)
-    assert seen == [(0, 2), (2, 2), (4, 1)]
 
 
 @pytest.mark.parametrize(("estimator", "gates"), PAIRS, ids=repr)

@@ -6,7 +6,7 @@ from stg_attr.gates import BinaryConcrete, FeatureGroups
 from stg_attr.objective import Sweep
 from stg_attr.solve import Reparameterized, Solver
 
-SOLVER = Solver(BinaryConcrete(), Sweep(), Reparameterized(), 0.0, 12, 16, 16, 0)
+SOLVER = Solver(BinaryConcrete(), Sweep(), Reparameterized(), 0.0, 12, 16, 0)
 
 
 def _solve(worth, noise, n_steps=12):

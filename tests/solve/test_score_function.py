@@ -34,7 +34,7 @@ def _steps(loss, parameters, n_samples, seed=0, batch=REPLICATES):
     for step, parameter in enumerate(parameters):  # [samples, gates]
         level = parameter[:, None].expand(n_samples, batch, gates)
         uniform = _noise(n_samples, batch, gates, 1000 * seed + step)
-        estimate = run.estimate(GATES, level, uniform, lambda z, first: loss(z), 10**6)
+        estimate = run.estimate(GATES, level, uniform, loss)
         found.append(estimate.gradient.mean(0))
     return torch.stack(found)
 
@@ -90,8 +90,7 @@ def _one_solve(batch, rows=None, loss=None, n_gates=3, exists=None):
                 GATES,
                 torch.zeros_like(uniform),
                 uniform,
-                lambda z, first, factor=factor: (loss or _bent)(z[..., :3]) * factor,
-                3,
+                lambda z, factor=factor: (loss or _bent)(z[..., :3]) * factor,
             ).gradient
         )
     return found

@@ -76,7 +76,7 @@ def test_parts_of_a_batch_have_no_picture_until_all_are_done(net, images, blocks
 
 def test_an_interruption_of_the_last_reading_returns_the_latest(net, images, blocks, monkeypatch):
     _notebook(monkeypatch)
-    from stg_attr.attribution import input as solving
+    from stg_attr.attribution import solving
 
     real, calls = solving.read, []
 
