@@ -9,9 +9,6 @@ from stg_attr import Hybrid, OutputMatch, Preserve, StochasticGates
 from .method import Forward, Method
 from .problem import Problem
 
-N_STEPS: int | None = None  # None for the default of `attribute`
-N_SAMPLES: int | None = None
-
 
 def objective_for(problem: Problem) -> Hybrid | Preserve:
     """By the table of "how to choose": match the output, or the score of what is kept and removed."""
@@ -23,8 +20,7 @@ def ours(
     seed: int,
     *,
     forward: Forward | None = None,
-    n_steps: int | None = N_STEPS,
-    n_samples: int | None = N_SAMPLES,
+    max_evals: int | None = None,
 ) -> Tensor:
     """Active probabilities, in the shape of the inputs.
 
@@ -32,10 +28,8 @@ def ours(
         problem: what to explain.
         seed: of the solve.
         forward: to call in place of the problem's own, for counting.
-        n_steps: updates of the gates; None for the default.
-        n_samples: gate samples per update; None for the default.
+        max_evals: model evaluations for each example, at most; None for the default effort.
     """
-    effort = {key: n for key, n in {"n_steps": n_steps, "n_samples": n_samples}.items() if n is not None}
     stg = StochasticGates(problem.forward if forward is None else forward, objective=objective_for(problem))
     attributions: Tensor = stg.attribute(
         problem.inputs,
@@ -44,7 +38,7 @@ def ours(
         additional_forward_args=problem.forward_args or None,
         feature_mask=problem.feature_mask,
         seed=seed,
-        **effort,
+        max_evals=max_evals,
     )
     return attributions
 

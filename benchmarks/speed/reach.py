@@ -8,7 +8,7 @@ from statistics import mean
 
 import torch
 
-from benchmarks.quality.method import Method, run
+from benchmarks.quality.method import Forward, Method, run
 from benchmarks.quality.ours import ours
 from benchmarks.quality.peers import PEERS
 from benchmarks.quality.problem import Problem
@@ -24,8 +24,8 @@ PROBLEMS = {
     "P5, cluttered digits": (TABLES["P5"], "ins-del"),
 }
 QUICK = ("P7, digits",)
-#: Steps and samples, the cheapest first; with the default objective a sample is two evaluations.
-EFFORTS = ((2, 2), (2, 4), (3, 2), (3, 4), (4, 4), (4, 8), (6, 8), (8, 8), (8, 16), (12, 16), (16, 32))
+#: `max_evals` of the gates, the cheapest first; None for the default effort.
+EFFORTS = (25, 35, 50, 75, 100, 150, 200, 300, 400, None)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def lines(quick: bool) -> Iterator[str]:
         if quick and title not in QUICK:
             continue
         problems = [load(name, seed).first(ROWS) for name in names for seed in ((0,) if quick else (0, 1, 2))]
-        gates = [_found(_gates(*effort), problems, measure) for effort in EFFORTS]
+        gates = [_found(_gates(effort), problems, measure) for effort in EFFORTS]
         peers = [_found(method, problems, measure) for method in PEERS]
         yield f"\n{title}: {measure}, {len(problems)} nets, the first {ROWS} rows of each, solved together\n"
         yield (
@@ -67,14 +67,13 @@ def _line(peer: Found, gates: list[Found]) -> str:
     )
 
 
-def _gates(n_steps: int, n_samples: int) -> Method:
-    """The project at an effort; where only what is kept is shown, as many samples as evaluations."""
+def _gates(max_evals: int | None) -> Method:
+    """The project at an effort."""
 
-    def attribute(problem: Problem, forward: object, seed: int) -> torch.Tensor:
-        samples = n_samples * (1 if problem.question == "score" else 2)
-        return ours(problem, seed, forward=forward, n_steps=n_steps, n_samples=samples)  # type: ignore[arg-type]
+    def attribute(problem: Problem, forward: Forward, seed: int) -> torch.Tensor:
+        return ours(problem, seed, forward=forward, max_evals=max_evals)
 
-    return Method(f"{n_steps} x {n_samples}", attribute, gates=True)
+    return Method("default" if max_evals is None else f"max_evals={max_evals}", attribute, gates=True)
 
 
 def _found(method: Method, problems: list[Problem], measure: str) -> Found:

@@ -11,7 +11,7 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Baseline, unusual
 
-__all__ = ["Baselines", "Effort", "Gaps", "Given", "Inputs", "checked_inputs"]
+__all__ = ["MOST_REFERENCES", "Baselines", "Effort", "Gaps", "Given", "Inputs", "checked_inputs"]
 
 Inputs: TypeAlias = Tensor | tuple[Tensor, ...]
 
@@ -24,7 +24,10 @@ Baselines: TypeAlias = Baseline | tuple[Baseline | None, ...] | None
 _STEPS = 12  # updates where neither n_steps nor max_evals is given
 _LEAST_STEPS = 6  # updates into which even a small `max_evals` is cut: many small ones beat few large ones
 _EVALUATIONS = 32  # model evaluations of an update whose n_samples is not given
-_READING = 40  # selections that a reading may measure; at most a quarter of what max_evals leaves goes there
+_READING = 40  # selections that a reading may measure; at most half of what `max_evals` leaves goes there,
+_SOLVING = 40  # and at most a quarter where less than so many evaluations would be left
+_FOR_A_REFERENCE = 70  # of `max_evals`, for measuring sets with one reference more
+MOST_REFERENCES = 5  # with which sets are measured
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,11 @@ class Effort:
         """Model rows for each example and restart; None for any number."""
         return None if self.max_evals is None else self.max_evals // self.n_restarts
 
+    def references(self, n: int) -> int:
+        """With how many of n references sets are measured: few where `max_evals` would not do for more."""
+        few = MOST_REFERENCES if self.evals_of_a_solve is None else self.evals_of_a_solve // _FOR_A_REFERENCE
+        return min(n, MOST_REFERENCES, max(1, few))
+
     def planned(self, n_views: int, references: int, evidence: int) -> tuple[int, int]:
         """Updates of a solve, and gate samples of each, so that solve and reading keep to `max_evals`.
 
@@ -82,7 +90,8 @@ class Effort:
                 + (f", {evidence} for the evidence that explain measures" if evidence else "")
                 + (", for each restart." if self.n_restarts > 1 else "."),
             )
-        samples = max(1, (left - min(left // 4, _READING * references)) // n_views)
+        share = max(left // 4, min(left // 2, left - _SOLVING))
+        samples = max(1, (left - min(share, _READING * references)) // n_views)
         if self.n_samples is None:
             steps = max(_LEAST_STEPS, round(samples / n_samples)) if self.n_steps is None else self.n_steps
             steps = min(steps, samples)

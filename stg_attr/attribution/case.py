@@ -13,12 +13,11 @@ from stg_attr.gates import Blend
 from stg_attr.objective import Anchors, Objective
 from stg_attr.solve import Noise
 
+from .arguments import MOST_REFERENCES
 from .pieces import Kept, Room
 from .scoring import Scorer
 
-__all__ = ["MOST_REFERENCES", "Case", "Measured"]
-
-MOST_REFERENCES = 5  # references on which the scale of an example and its selections are measured
+__all__ = ["Case", "Measured"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Case:
         index: what is explained, from `as_index`.
         samples_per_call: gate samples in one call of the model, with all examples; None for what suits the
             device. Less where memory runs out.
+        n_references: references on which the scale of an example and its selections are measured, at most.
 
     Raises:
         ArgumentError: the model's output cannot be used.
@@ -61,11 +61,13 @@ class Case:
         objective: Objective,
         index: Tensor | None,
         samples_per_call: int | None,
+        n_references: int = MOST_REFERENCES,
     ) -> None:
         self.blend = blend
         self.batch = blend.inputs[0].shape[0]
         self.objective = objective
         self.reference_order = Noise.reference_order(blend.n_references)
+        self._shown = self.reference_order[:n_references]
         self._scorer = scorer
         self._everyone = torch.arange(self.batch)
         self._part = Kept(self._part_of, 2 * self.batch)
@@ -77,7 +79,7 @@ class Case:
             full = scorer.observe(shown, index, self._room).to(self._device, blend.dtype)
             self._check_call_size(samples_per_call)
             self._room.samples = 1 if scorer.one_row_per_call else self._room.samples
-            references = self._shown().to(self._device)
+            references = self._shown.to(self._device)
             empty = self._scores(self._closed().expand(len(references), -1, -1), references)
         _check_finite(full.unsqueeze(0), "the inputs")
         _check_finite(empty, "the baselines")
@@ -99,9 +101,6 @@ class Case:
     def _closed(self) -> Tensor:
         shape = (1, self.batch, self.blend.groups.n_gates)
         return torch.zeros(shape, device=self._device, dtype=self.blend.dtype)
-
-    def _shown(self) -> Tensor:
-        return self.reference_order[:MOST_REFERENCES]
 
     def _scores(self, gates: Tensor, draws: Tensor, examples: Tensor | None = None) -> Tensor:
         everyone = self._everyone if examples is None else examples
@@ -159,11 +158,11 @@ class Case:
     @property
     def rows_per_selection(self) -> int:
         """Model rows that measuring a hard selection takes: one for each reference shown."""
-        return len(self._shown())
+        return len(self._shown)
 
     def _selected_scores(self, selections: Tensor, examples: Tensor | None) -> Tensor:
         """[k, examples, gates] -> [k, references, examples]."""
-        references = self._shown()
+        references = self._shown
         gates = selections.repeat_interleave(len(references), 0)
         draws = references.repeat(len(selections)).to(gates.device)
         scores = self._scores(gates, draws, examples)

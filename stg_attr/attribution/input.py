@@ -25,7 +25,6 @@ from stg_attr.objective import Hybrid, Objective, Sparsity, Sweep
 from stg_attr.solve import Estimator, Reparameterized, Solver
 
 from .arguments import Baselines, Effort, Gaps, Given, Inputs, checked_inputs
-from .case import MOST_REFERENCES
 from .explanation import Explanation
 from .model import module_of, undisturbed
 from .past import Past
@@ -242,6 +241,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             batch, restarts = len(given[0]), effort.n_restarts
             past = None if resume is None else Past.of(resume, batch, groups, self.gates, restarts)
             whole = Blend(moved, as_references(gaps.without(baselines), moved), groups)
+            references = effort.references(whole.n_references)
             probe = Probe(
                 gaps.filled(self.forward_func),
                 arguments,
@@ -251,9 +251,9 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 device,
                 effort.internal_batch_size or len(given[0]),
                 effort.perturbations_per_eval,
+                references,
                 effort.seed,
             )
-            references = min(whole.n_references, MOST_REFERENCES)
             plan = effort.planned(self.objective.n_views, references, evidence_rows(references, with_curve))
             parts = (self.gates, self.sparsity, self.estimator, self.smoothness)
             solver = Solver(*parts, *plan, effort.seed, restarts)

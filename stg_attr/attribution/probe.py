@@ -33,6 +33,7 @@ class Probe:
         device: where the model is run.
         rows_together: examples in one case.
         samples_per_call: gate samples in one call of the model; None for the default.
+        n_references: references on which sets are measured.
         seed: of the solve; of a model that draws noise of its own, too.
     """
 
@@ -44,6 +45,7 @@ class Probe:
     device: torch.device
     rows_together: int
     samples_per_call: int | None
+    n_references: int
     seed: int
 
     def shards(self) -> Iterator[slice]:
@@ -72,4 +74,5 @@ class Probe:
             self.objective,
             index,
             self.samples_per_call,
+            self.n_references,
         )

@@ -28,6 +28,7 @@ from stg_attr import (
     StochasticGates,
     Sweep,
 )
+from stg_attr.solve.noise import Noise
 
 ONES = torch.ones(3, 6)
 ESTIMATORS = [Reparameterized(), ScoreFunction()]
@@ -255,6 +256,7 @@ def test_no_example_is_ever_run_more_often_than_max_evals_and_a_number_too_small
     parts, run, references = setting.pop("parts"), setting.pop("run"), setting["baselines"] or 1
     setting["baselines"] = ReferenceSet(torch.randn(3, n)) if references == 3 else None
     model, allowed = Counting(3), setting["max_evals"]
+    references = min(references, max(1, allowed // 70))  # with few evaluations, sets are measured with few
     least = 1 + references + parts["objective"].n_views + (26 * references if run == "explain" else 0)
     solve = getattr(StochasticGates(model, **parts), run)
     arguments = {"additional_forward_args": torch.arange(3), "seed": seed, **setting}
@@ -293,6 +295,20 @@ def test_more_evaluations_are_used_where_they_are_allowed(estimator):
     assert used[0] > 60
     assert used[1] > 200
     assert used[2] > used[1]
+
+
+def test_sets_are_measured_with_as_many_references_as_there_are_evaluations_for():
+    x, rows = torch.randn(2, 3, 12, generator=torch.Generator().manual_seed(4))
+    model, asked = torch.nn.Linear(12, 1), []
+    for allowed in (69, 140, 350, 5000):
+        given = ReferenceSet(rows.repeat(3, 1))  # nine
+        found = StochasticGates(model).explain(x, given, max_evals=allowed)
+        few = min(5, max(1, allowed // 70))
+        asked.append(few)
+        shown = model(rows.repeat(3, 1)[Noise.reference_order(9)[:few]]).mean()
+        torch.testing.assert_close(found.scores.baseline, shown.expand(3).detach())
+        assert int(found.n_evaluations.max()) <= allowed
+    assert asked == [1, 2, 5, 5]
 
 
 def test_without_an_evaluation_to_spare_for_the_reading_everything_is_reported():
