@@ -37,3 +37,9 @@ def test_every_figure_of_the_evidence_stands_in_the_benchmarks():
 def test_every_command_of_the_readme_is_there():
     commands = re.findall(r"python run\.py (\S+)", README.read_text(encoding="utf-8").replace("`", " "))
     assert set(commands) <= set(run.TASKS)
+
+
+def test_every_task_is_in_contributing_and_in_the_makefile():
+    contributing, makefile = ((ROOT / name).read_text() for name in ("CONTRIBUTING.md", "Makefile"))
+    assert set(re.findall(r"python run\.py ([\w-]+)", contributing)) == set(run.TASKS)
+    assert set(makefile.split(".PHONY: ")[1].splitlines()[0].split()) == set(run.TASKS)

@@ -1,8 +1,8 @@
-"""Sphinx extension: names in the text may be broken after a dot, a slash or an underscore, and nowhere else."""
+"""Sphinx extension: long names in the text may be broken after a dot, a slash, an underscore."""
 
 import re
 
-from docutils.nodes import Text
+from docutils.nodes import Text, literal
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
@@ -16,7 +16,7 @@ class Translator(HTML5Translator):
         """Write a text; in a literal with break opportunities."""
         start = len(self.body)
         super().visit_Text(node)
-        if self.protect_literal_text:
+        if isinstance(node.parent, literal):
             self.body[start:] = [re.sub(r">[^<]+<", _with_breaks, part) for part in self.body[start:]]
 
 

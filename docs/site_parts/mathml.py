@@ -15,7 +15,7 @@ def _inline(translator: HTML5Translator, node: Element) -> None:
 
 
 def _block(translator: HTML5Translator, node: Element) -> None:
-    """Formulas with a wide space between them stand side by side, or one below the other on narrow screens."""
+    """Formulas with a wide space between them stand side by side, or in a column on narrow screens."""
     parts = [_mathml(node, part) for part in node.astext().split(r"\qquad")]
     formulas = "".join(part.replace("<math ", '<math display="block" ', 1) for part in parts)
     translator.body.append(f'<div class="formula" tabindex="0">{formulas}</div>')
