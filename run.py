@@ -158,7 +158,8 @@ def tutorials(interpreter: str, arguments: list[str]) -> int:
 
 
 def docs(interpreter: str, arguments: list[str]) -> int:
-    """Build the documentation into docs/_build/html."""
+    """Build the documentation anew into docs/_build/html."""
+    shutil.rmtree(ROOT / "docs" / "_build", ignore_errors=True)  # or pages link to what is gone
     pins = VENV / "constraints.txt"
     pip = [
         interpreter,

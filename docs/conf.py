@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "mathml",
+    "breaks",
     "architecture",
     "docstrings",
     "links",
@@ -31,16 +32,20 @@ html_theme_options = {
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
 }
-html_sidebars = {"index": []}
+html_sidebars = {"index": [], "install": []}  # they stand alone
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_favicon = "_static/icon.svg"
+html_context = {"default_mode": "auto"}  # light or dark as the reader's system
 html_show_sourcelink = False
 html_copy_source = False
-html_extra_path = ["gallery"]
 html_math_renderer = "mathml"
 
 autodoc_typehints = "none"  # the docstrings give types as shapes
 autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True}
+napoleon_use_ivar = True  # attributes of a record as one list
+napoleon_attr_annotations = False  # without their types, like parameters
 myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 suppress_warnings = ["myst.xref_missing"]  # links into the repository; the link check reports broken ones

@@ -18,7 +18,12 @@ def test_the_snippet_of_the_readme_explains_the_model_it_makes(capsys):
     attributions, inputs = names["attributions"], names["inputs"]
     assert attributions.shape == inputs.shape
     assert bool(((attributions >= 0) & (attributions <= 1)).all())
-    assert capsys.readouterr().out.startswith("Explanation of 4 examples")
+    needed = [[0, 1], [2]]
+    assert [row.nonzero().flatten().tolist() for row in attributions > 0.5] == needed
+    printed = capsys.readouterr().out
+    (shown,) = re.findall(r"```\n(Explanation.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    for part in shown.replace("\n", "...").split("..."):
+        assert part in printed
 
 
 def test_every_figure_of_the_evidence_stands_in_the_benchmarks():
@@ -32,3 +37,9 @@ def test_every_figure_of_the_evidence_stands_in_the_benchmarks():
 def test_every_command_of_the_readme_is_there():
     commands = re.findall(r"python run\.py (\S+)", README.read_text(encoding="utf-8").replace("`", " "))
     assert set(commands) <= set(run.TASKS)
+
+
+def test_every_task_is_in_contributing_and_in_the_makefile():
+    contributing, makefile = ((ROOT / name).read_text() for name in ("CONTRIBUTING.md", "Makefile"))
+    assert set(re.findall(r"python run\.py ([\w-]+)", contributing)) == set(run.TASKS)
+    assert set(makefile.split(".PHONY: ")[1].splitlines()[0].split()) == set(run.TASKS)

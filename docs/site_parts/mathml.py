@@ -10,21 +10,23 @@ LOGGER = logging.getLogger(__name__)
 
 
 def _inline(translator: HTML5Translator, node: Element) -> None:
-    translator.body.append(_mathml(node, as_block=False))
+    translator.body.append(_mathml(node, node.astext()))
     raise SkipNode
 
 
 def _block(translator: HTML5Translator, node: Element) -> None:
-    translator.body.append(f'<div class="formula">{_mathml(node, as_block=True)}</div>')
+    """Formulas with a wide space between them stand side by side, or in a column on narrow screens."""
+    parts = [_mathml(node, part) for part in node.astext().split(r"\qquad")]
+    formulas = "".join(part.replace("<math ", '<math display="block" ', 1) for part in parts)
+    translator.body.append(f'<div class="formula" tabindex="0">{formulas}</div>')
     raise SkipNode
 
 
-def _mathml(node: Element, as_block: bool) -> str:
+def _mathml(node: Element, formula: str) -> str:
     try:
-        formula = str(latex2mathml.tex2mathml(node.astext(), as_block=False))
-        return formula.replace("<math ", '<math display="block" ', 1) if as_block else formula
+        return str(latex2mathml.tex2mathml(formula, as_block=False))
     except MathError as error:
-        LOGGER.warning(f"formula {node.astext()!r}: {error}", location=node)
+        LOGGER.warning(f"formula {formula!r}: {error}", location=node)
         return ""
 
 
