@@ -138,6 +138,42 @@ def smallest_faithful_size(retained: Tensor, sizes: Tensor, retain: float) -> Te
     return torch.where(retained >= retain, sizes[:, None], torch.inf).amin(0)
 
 
+def score_function(steps, own):
+    """Gradients of one example's coins, by the score function with what earlier steps have taught, per step.
+
+    The control variate is a ridge regression of all earlier losses on powers of the mean probability of a
+    sample and on how far its gates are from their probabilities: each gate by itself, or all together.
+
+    Args:
+        steps: for each step the probabilities, gate values and losses of its samples, in antithetic pairs:
+            [samples, gates], [samples, gates] and [samples].
+        own: whether each gate has a slope of its own.
+    """
+    found, known, n_gates = [], [], steps[0][0].shape[1]
+    slopes = torch.zeros(n_gates, dtype=torch.float64)  # mean over steps
+    for number, (p, z, loss) in enumerate(steps):
+        n, variance = len(p), p * (1 - p)
+        steepness = torch.eye(n_gates, dtype=torch.float64) if own else slopes[:, None]
+        spread = n_gates * variance.mean(0) if own else (variance @ slopes**2).mean(0, keepdim=True)
+        ridge = torch.cat([torch.full((4,), 1e-3, dtype=torch.float64), spread.clamp(min=1e-9)])
+        terms = torch.cat([torch.stack([p.mean(1) ** k for k in range(4)], 1), (z - p) @ steepness], 1)
+        weights = torch.zeros_like(ridge)
+        if known:
+            t, y = (torch.cat(part) for part in zip(*known, strict=True))
+            weights = torch.linalg.solve(t.T @ t + torch.diag(ridge), t.T @ y)
+        known.append((terms, loss))
+        left = loss - terms @ weights
+        gradient = torch.empty_like(p)
+        for i in range(n):
+            others = [j for j in range(n) if j not in (i, (i + n // 2) % n)]
+            level = left[others].mean() if others else 0.0
+            gradient[i] = (left[i] - level) * (z[i] - p[i]) + (steepness @ weights[4:]) * variance[i]
+        step = gradient.mean(0) / variance.mean(0).clamp(min=0.02)
+        slopes = slopes + (step - slopes) / (number + 1)
+        found.append(gradient)
+    return found
+
+
 def solve(loss, gates, sparsity, order, n_steps, n_samples, seed, noise_order, smooth=lambda total: total):
     """One example learned alone, one gate sample after the other, in double precision.
 

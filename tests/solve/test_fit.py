@@ -68,7 +68,7 @@ WORTH = torch.tensor(
     dtype=torch.float64,
 )
 SHAKEN = torch.tensor([0.0, 15.0, 30.0, 0.1], dtype=torch.float64)  # how much the references disagree
-PARTS = Solver(BinaryConcrete(), Sweep(reg_weight=0.1), Reparameterized(), 0.0, 14, 5, 3, 0)
+PARTS = Solver(BinaryConcrete(), Sweep(reg_weight=0.1), Reparameterized(), 0.0, 14, 5, 0)
 
 
 def _value(z, shown, example):
@@ -158,12 +158,22 @@ def test_an_example_alone_and_among_others_is_solved_alike(solver, smoothness):
         _equal(together, _fit(solver, [example], loss), rows=slice(example, example + 1))
 
 
+def test_a_single_gate_is_solved_too():
+    groups = FeatureGroups.from_mask(torch.zeros(1, 3, dtype=torch.long), (torch.zeros(2, 3),))
+    worth = torch.tensor([2.0, -2.0], dtype=torch.float64)
+    for solver in (PARTS, replace(PARTS, estimator=ScoreFunction(), gates=Bernoulli())):
+        solution = solver.fit(
+            lambda z, shown, examples: -z[..., 0] * worth[examples], groups, 2, ORDER, torch.float64
+        )
+        assert float(solution.parameter[0, 0]) > float(solution.parameter[1, 0])
+        torch.testing.assert_close(solution.effect[:, 0].sign(), worth.sign())
+
+
 def test_how_much_is_worked_out_at_once_changes_nothing(monkeypatch):
     whole = _fit(PARTS)
     monkeypatch.setattr(fit, "_MOST_NUMBERS", 50)  # two samples of four examples and six gates
     monkeypatch.setattr(draws, "_MOST_NUMBERS", 1)
     _equal(_fit(PARTS), whole)
-    _equal(_fit(replace(PARTS, samples_per_call=100)), whole)
 
 
 @pytest.mark.parametrize("n_restarts", [1, 2])
@@ -225,7 +235,7 @@ def test_a_solve_that_is_stopped_keeps_the_steps_it_has_done(failure):
     def failing(z, shown, examples):
         nonlocal calls
         calls += 1
-        if calls > 6:  # two calls for each step
+        if calls > 3:
             raise failure
         return _drawn_loss(z, shown, examples)
 
@@ -233,7 +243,7 @@ def test_a_solve_that_is_stopped_keeps_the_steps_it_has_done(failure):
     assert stopped.failure is failure
     torch.testing.assert_close(stopped.parameter, whole.parameter)
     assert stopped.n_steps.tolist() == [3] * 4
-    calls = 6
+    calls = 3
     with pytest.raises(type(failure)):
         _fit(PARTS, loss=failing)
 
@@ -263,4 +273,16 @@ def test_samples_that_are_not_swept_are_told_apart():
     assert torch.equal(part.budgets, one.budgets[1:3])
     assert torch.equal(part.references, one.references[1:3])
     assert part.share == 0.5
+    assert one.samples(slice(0, 2)).swept.tolist() == [0.0, 1.0]
+    assert one.samples(slice(2, 4)).references.tolist() == one.references[2:].tolist()
     assert one.samples(slice(0, 4)) is one
+
+
+@pytest.mark.parametrize("most", [1, 100, 250, 10**6])
+def test_no_more_numbers_are_drawn_at_once_than_are_allowed(monkeypatch, most):
+    """Steps of 3 samples, 5 gates and 2 restarts; one step at least, and 16 at most."""
+    monkeypatch.setattr(draws, "_MOST_NUMBERS", most)
+    drawn = list(draws.draw(range(2), Sweep(), range(40), 3, 5, ORDER, torch.zeros(1)))
+    assert len(drawn) == 40
+    sizes = {one.uniform.untyped_storage().nbytes() // 4 for one in drawn}
+    assert max(sizes) == 30 * max(1, min(16, most // 30))
