@@ -142,6 +142,28 @@ def test_reported_parameters_put_the_boundary_of_a_selection_at_one_half(seed, k
     torch.testing.assert_close(half, torch.full_like(half, 0.5))
 
 
+@given(SEEDS)
+@FEW
+def test_the_boundary_of_any_selection_is_halfway_to_the_next_lower_parameter(seed):
+    """Ties, gates that do not exist and sets that are no prefixes; one unit beyond the end, if need be."""
+    parameters = _parameters(seed, batch=8).round()
+    generator = torch.Generator().manual_seed(seed)
+    exists = torch.rand(8, 6, generator=generator) < 0.8
+    exists[:, 0] = True
+    selected = (torch.rand(8, 6, generator=generator) < torch.arange(8).unsqueeze(1) / 7) & exists
+    parameters = parameters.masked_fill(~exists, -torch.inf)
+    found = _ranking(parameters, exists).boundary(selected).squeeze(1).tolist()
+    for row, boundary in enumerate(found):
+        values, chosen = parameters[row].tolist(), selected[row].tolist()
+        inside = [a for a, is_in in zip(values, chosen, strict=True) if is_in]
+        closed = [a for a, is_in in zip(values, chosen, strict=True) if not is_in and a > -math.inf]
+        below = [a for a in closed if a < min(inside, default=math.inf)]
+        if inside and below:
+            assert boundary == (min(inside) + max(below)) / 2
+        else:
+            assert boundary == (min(inside) - 1 if inside else max(below) + 1)
+
+
 def test_all_or_none_selected_have_a_boundary_too():
     ranking = _ranking(_parameters(3))
     half = torch.tensor(0.5, dtype=torch.float64)
@@ -361,6 +383,43 @@ def test_counts_tried_are_spread_geometrically_between_the_two_ends(low, gap):
     expected = [min(max(value, low + i), high - 1) for i, value in enumerate(spread, start=1)]
     assert found == pytest.approx(expected, abs=0.501)  # rounded to whole counts
     assert low < found[0] <= found[1] <= found[2] < high
+
+
+def test_a_set_of_twelve_is_put_in_order():
+    worth = torch.arange(12.0)
+    family = SelectionFamily(_ranking(-worth.unsqueeze(0)), lambda s, rows: (s * worth).sum(2))
+    place = family.arrange(torch.ones(1, 12, dtype=torch.bool))
+    assert place[0].argsort().tolist() == list(range(11, -1, -1))
+
+
+def test_an_order_measures_no_more_than_it_has_to():
+    """Nothing for single gates, nothing twice; what it will measure is asked for beforehand."""
+    measured, told = [0, 0], []
+
+    def counted(which, worth):
+        def measure(selections, examples):
+            measured[which] += selections.shape[0] * selections.shape[1]
+            return (selections * worth).sum(2) / worth.sum()
+
+        return measure
+
+    def affords(examples, n):
+        told.append(n.tolist())
+        return torch.ones_like(n, dtype=torch.bool)
+
+    worth = torch.tensor([4.0, 5.0, 3.0])
+    family = SelectionFamily(_ranking(torch.tensor([[3.0, 2.0, 1.0]])), counted(0, worth), affords)
+    everything = family.ranking.top(family.smallest_sufficient(0.9).unsqueeze(1))[0]
+    assert everything.all()
+    measured[:], told[:] = [0, 0], []
+    family.arrange(everything)
+    assert (measured, told[:2]) == ([2, 0], [[3], [2]])  # what each of the three is missed for is known
+    measured[:], told[:] = [0, 0], []
+    family.arrange(everything, counted(1, worth))
+    assert (measured, told[:2]) == ([2, 5], [[6], [4]])
+    measured[:] = [0, 0]
+    family.arrange(family.ranking.top(torch.tensor([[1]]))[0], counted(1, worth))
+    assert measured == [0, 0]
 
 
 def test_large_sets_stay_in_order_and_cost_nothing():
