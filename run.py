@@ -184,7 +184,7 @@ def prepare_mutation(folder: str) -> Path:
 
 def noticed(results: Path) -> dict[str, bool]:
     """Whether tests failed, hung or crashed with each change of a file, as mutmut wrote it down."""
-    passed = (None, 0, 2, 5, 33, 34, 35)  # not tried, survived, interrupted, no test, skipped, or unclear
+    passed = (None, 0, 2, 5, 33, 34, 35, 255)  # not tried, survived, stopped, no test, skipped, or unclear
     return {n: code not in passed for n, code in json.loads(results.read_text())["exit_code_by_key"].items()}
 
 
