@@ -26,6 +26,18 @@ def test_a_blur_wider_than_the_image_is_flat():
     assert references.blur(60.0)(_image(1, 1, 8, 8)).std() < 0.02
 
 
+@pytest.mark.parametrize("data", [DATA, torch.tensor([1.0, 2.0, 6.0])], ids=["rows", "numbers"])
+def test_the_mean_is_one_row(data):
+    torch.testing.assert_close(references.mean(data), torch.stack(list(data)).sum(0)[None] / len(data))
+
+
+def test_permuted_rows_follow_their_seed_alone():
+    first, again, other = (references.permuted(DATA, n=9, seed=seed).rows for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.shape == (9, 3)
+
+
 def test_permuted_columns_keep_their_values_and_lose_their_pairs():
     data = torch.arange(40.0).reshape(-1, 1) * torch.tensor([1.0, 100.0])
     rows = references.permuted(data, n=40).rows
@@ -42,13 +54,15 @@ def test_a_sample_has_distinct_rows_of_the_data_and_follows_its_seed():
     assert not torch.equal(rows, references.sample(DATA, n=20, seed=4).rows)
 
 
-@pytest.mark.parametrize("outputs", ["score", "classes"])
+@pytest.mark.parametrize("outputs", ["score", "column", "classes"])
 def test_opposites_are_the_nearest_rows_of_another_class(outputs):
     def model(x):
-        return x[:, 0] if outputs == "score" else torch.stack([-x[:, 0], x[:, 0]], 1)
+        score = x[:, :1]
+        return {"score": score[:, 0], "column": score, "classes": torch.cat([-score, score], 1)}[outputs]
 
     x = DATA[:4]
-    shown = references.opposite(DATA, model, n=2)(x)
+    shown = references.opposite(DATA.double(), model, n=2)(x)
+    assert shown.dtype == x.dtype
     assert shown.shape == (2, 4, 3)
     for i in range(4):
         unlike = [row for row in DATA if (row[0] > 0) != (x[i, 0] > 0)]
