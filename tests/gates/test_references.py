@@ -22,6 +22,11 @@ def test_a_blur_is_that_of_scipy(sigma):
     torch.testing.assert_close(references.blur(sigma)(x), torch.from_numpy(expected), rtol=0, atol=1e-12)
 
 
+def test_images_without_channels_are_blurred_too():
+    x = _image(2, 1, 9, 7)
+    assert torch.equal(references.blur(1.0)(x[:, 0]), references.blur(1.0)(x)[:, 0])
+
+
 def test_a_blur_wider_than_the_image_is_flat():
     assert references.blur(60.0)(_image(1, 1, 8, 8)).std() < 0.02
 
@@ -68,6 +73,12 @@ def test_opposites_are_the_nearest_rows_of_another_class(outputs):
         unlike = [row for row in DATA if (row[0] > 0) != (x[i, 0] > 0)]
         unlike.sort(key=lambda row, i=i: float((row - x[i]).norm()))
         assert torch.equal(shown[:, i], torch.stack(unlike[:2]))
+
+
+def test_a_score_of_zero_is_in_the_class_of_those_below():
+    rows = torch.tensor([[-2.0], [0.0], [3.0]])
+    shown = references.opposite(rows, lambda x: x[:, 0], n=1)(rows)
+    assert shown[0].tolist() == [[3.0], [3.0], [0.0]]
 
 
 def test_opposites_say_when_there_are_too_few():
