@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -126,30 +127,71 @@ def gallery(interpreter: str, arguments: list[str]) -> int:
 def mutate(interpreter: str, arguments: list[str]) -> int:
     """Change gates, objective or solve bit by bit, and count what the folder's tests notice.
 
-    Further arguments are patterns of files in it. A run that was stopped goes on where it was.
+    Further arguments are patterns of files in it. `--sample 60` tries so many changes of each file, drawn
+    by chance, and `--seed 1` draws others. What was noticed stays so until `.mutation` is deleted.
     """
+    arguments, sample = without_option(arguments, "--sample")
+    arguments, seed = without_option(arguments, "--seed")
     if not arguments or not (ROOT / "tests" / arguments[0]).is_dir():
-        print("usage: python run.py mutate FOLDER [FILE.py ...], for example objective sparsity.py")
+        print("usage: python run.py mutate FOLDER [FILE.py ...] [--sample N] [--seed N]")
         return 2
     folder, files = arguments[0], arguments[1:] or ["*.py"]
-    MUTATED.mkdir(exist_ok=True)
-    for name in ("stg_attr", "tests"):
-        shutil.copytree(ROOT / name, MUTATED / name, dirs_exist_ok=True)
-    shutil.copy(ROOT / "pyproject.toml", MUTATED)
-    only = "\n    ".join(f"stg_attr/{folder}/{name}" for name in files)
-    lines = ["[mutmut]", "source_paths=stg_attr", f"only_mutate=\n    {only}", "track_dependencies=false"]
-    lines += [f"pytest_add_cli_args_test_selection=tests/{folder}", "process_isolation=forkserver"]
-    (MUTATED / "setup.cfg").write_text("\n".join(lines) + "\n")
+    home = prepare_mutation(folder)
     subprocess.run([interpreter, "-m", "pip", "install", "--quiet", "mutmut>=3.8"], check=True)
-    run = [interpreter, "-m", "mutmut"]
-    code = subprocess.run([*run, "run", "--max-children", "1"], cwd=MUTATED).returncode
-    for command in ("results", "export-cicd-stats"):
-        subprocess.run([*run, command], cwd=MUTATED)
-    counts = json.loads((MUTATED / "mutants" / "mutmut-cicd-stats.json").read_text())
-    caught = counts["killed"] + counts["timeout"] + counts["segfault"]
-    tried = caught + counts["survived"] + counts["no_tests"] + counts["suspicious"]
-    print(f"{caught} of {tried} changes noticed ({caught / max(1, tried):.0%}), {counts['total']} in all")
-    return code
+    run = [interpreter, "-m", "mutmut", "run", "--max-children", "1"]
+    # no change has this name: mutmut writes them all, times the tests, and stops
+    started = subprocess.run([*run, "none"], cwd=home, capture_output=True, text=True)
+    results = home / "mutants" / "stg_attr" / folder
+    paths = sorted({path for pattern in files for path in results.glob(f"{pattern}.meta")})
+    chosen = {path: drawn(list(noticed(path)), sample, seed) for path in paths}
+    if not any(chosen.values()):
+        print(started.stdout, started.stderr)
+        return 1
+    left = [name for path, names in chosen.items() for name in names if not noticed(path)[name]]
+    if left and (code := subprocess.run([*run, *left], cwd=home).returncode):
+        return code
+    found = {name: noticed(path)[name] for path, names in chosen.items() for name in names}
+    print(f"Not noticed (`mutmut show NAME` in .mutation/{folder} shows the change):")
+    print(*(f"  {name}" for name, was_noticed in found.items() if not was_noticed), sep="\n")
+    for path, names in chosen.items():
+        print(f"{path.stem}: {sum(found[name] for name in names)} of {len(names)} changes noticed")
+    print(f"{folder}: {sum(found.values())} of {len(found)} ({sum(found.values()) / len(found):.1%})")
+    return 0
+
+
+def without_option(arguments: list[str], option: str) -> tuple[list[str], int]:
+    """Arguments less an option and its number; the number, 0 where the option is not there."""
+    if option not in arguments[:-1]:
+        return arguments, 0
+    place = arguments.index(option)
+    return arguments[:place] + arguments[place + 2 :], int(arguments[place + 1])
+
+
+def prepare_mutation(folder: str) -> Path:
+    """Copy what mutmut works on, and tell it what to change and which tests to run; the place of the copy."""
+    home = MUTATED / folder
+    for name in ("stg_attr", "tests"):
+        shutil.copytree(ROOT / name, home / name, dirs_exist_ok=True)
+    shutil.copy(ROOT / "pyproject.toml", home)
+    lines = ["[mutmut]", "source_paths=stg_attr", f"only_mutate=stg_attr/{folder}/*.py"]
+    lines += ["track_dependencies=false", "process_isolation=forkserver"]
+    lines += [f"pytest_add_cli_args_test_selection=tests/{folder}"]
+    # torch.fx and torch.compile cannot look through what mutmut wraps functions in
+    lines += ["pytest_add_cli_args=-k\n    not fx and not compile"]
+    (home / "setup.cfg").write_text("\n".join(lines) + "\n")
+    return home
+
+
+def noticed(results: Path) -> dict[str, bool]:
+    """Whether tests failed, hung or crashed with each change of a file, as mutmut wrote it down."""
+    passed = (None, 0, 2, 5, 33, 34, 35, 255)  # not tried, survived, stopped, no test, skipped, or unclear
+    return {n: code not in passed for n, code in json.loads(results.read_text())["exit_code_by_key"].items()}
+
+
+def drawn(names: list[str], size: int, seed: int) -> list[str]:
+    """Some of the changes of a file, all where that is no more than the size, or where the size is 0."""
+    some = random.Random(seed).sample(names, size) if 0 < size < len(names) else names
+    return [name for name in names if name in set(some)]
 
 
 def tutorials(interpreter: str, arguments: list[str]) -> int:

@@ -174,6 +174,9 @@ class Plain(GateDistribution):
     def parameter_at(self, probability):
         return probability.sqrt() - 1
 
+    def __repr__(self):
+        return "Plain()"
+
 
 @pytest.mark.parametrize(
     "gate", [BinaryConcrete(), BinaryConcrete(1.3, -0.3, 1.2), Gaussian(), Plain()], ids=repr

@@ -48,6 +48,27 @@ def test_expand_gives_every_element_the_gate_of_its_id(case):
 
 
 @given(masked_inputs())
+def test_reduce_is_the_mean_over_the_elements_of_each_gate(case):
+    inputs, masks = case
+    groups, ids = FeatureGroups.from_mask(masks, inputs), reference.ids_by_element(masks, inputs)
+    values = [random(*x.shape) for x in inputs]
+    found = groups.reduce(values)
+    assert found.shape == (len(inputs[0]), groups.n_gates)
+    for example in range(len(inputs[0])):
+        owned = {}
+        for value, which in zip(values, ids, strict=True):
+            elements = zip(
+                value[example].flatten().tolist(),
+                torch.as_tensor(which[example]).flatten().tolist(),
+                strict=True,
+            )
+            for element, owner in elements:
+                owned.setdefault(owner, []).append(element)
+        expected = [sum(owned[i]) / len(owned[i]) for i in sorted(owned) if i >= 0]
+        assert found[example].tolist() == pytest.approx(expected + [0.0] * (groups.n_gates - len(expected)))
+
+
+@given(masked_inputs())
 def test_columns_are_the_ids_of_each_example_in_order(case):
     inputs, masks = case
     groups, ids = FeatureGroups.from_mask(masks, inputs), reference.ids_by_element(masks, inputs)
@@ -135,7 +156,7 @@ def test_no_mask_gives_every_element_its_own_gate(shapes):
             FeatureGroups.from_mask(None, inputs)
         return
     groups, ids = FeatureGroups.from_mask(None, inputs), reference.ids_by_element(None, inputs)
-    assert groups.n_gates == n
+    assert groups.feature_ids.tolist() == [list(range(n))]
     gates = random(2, 2, n)
     for which in range(len(inputs)):
         assert torch.equal(groups.expand(gates, which), reference.expand(ids, gates, which))

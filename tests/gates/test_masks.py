@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from stg_attr import ArgumentError
 from stg_attr.gates import FeatureGroups, column_mask, grid_mask, pixel_mask, position_mask, superpixel_mask
+from stg_attr.gates.masks import default_masks
 
 
 @settings(max_examples=30, deadline=None)
@@ -41,6 +42,44 @@ def test_masks_fit_the_inputs_they_were_made_from(mask, shape, n_gates):
     assert groups.n_gates == n_gates
     laid_out = groups.expand(torch.arange(n_gates).expand(1, 2, -1).float(), 0)
     assert torch.broadcast_shapes(laid_out.shape[1:], x.shape) == x.shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "cell"),
+    [
+        ((2, 3, 56, 224), 8),  # 56 * 224 = 112 ** 2, and 112 / 14 = 8
+        ((2, 3, 57, 224), 9),
+        ((2, 1, 64, 64), 1),  # 4096 elements
+        ((2, 1, 64, 65), 5),
+        ((2, 5000), None),
+        ((2, 70, 70), None),
+        ((2, 3), None),
+        ((2, 0), None),
+    ],
+)
+def test_photographs_get_cells_and_all_other_elements_a_gate_each(shape, cell):
+    x, table = torch.zeros(shape), torch.zeros(2, 3)
+    first, second = default_masks([x, table])
+    n = x[0].numel()
+    expected = grid_mask(x, cell) if cell and cell > 1 else torch.arange(n).reshape(1, *shape[1:])
+    assert torch.equal(first, expected)
+    assert (second - (int(expected.max()) + 1 if n else 0)).tolist() == [[0, 1, 2]]
+
+
+def test_masks_are_made_where_the_input_is():
+    x = torch.zeros(2, 3, 4, device="meta")
+    assert {mask(x).device.type for mask in (position_mask, column_mask)} == {"meta"}
+
+
+def test_superpixels_are_those_of_scikit_image_on_each_image_between_0_and_1():
+    segmentation = pytest.importorskip("skimage.segmentation")
+    x = torch.rand(2, 3, 12, 15, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = x * torch.tensor([3.0, 50.0]).reshape(2, 1, 1, 1) - torch.tensor([1.0, -20.0]).reshape(2, 1, 1, 1)
+    found = superpixel_mask(x, 9, compactness=3.0)
+    for image, mask in zip(x, found, strict=True):
+        scaled = ((image - image.min()) / (image.max() - image.min())).permute(1, 2, 0).numpy()
+        expected = segmentation.slic(scaled, n_segments=9, compactness=3.0, start_label=0)
+        assert mask[0].tolist() == expected.tolist()
 
 
 def test_superpixels_follow_the_edges_of_each_image():
@@ -84,5 +123,8 @@ def test_inputs_of_another_shape_are_refused(call, message):
 
 def test_without_scikit_image_superpixels_say_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "skimage.segmentation", None)
-    with pytest.raises(ArgumentError, match="pip install scikit-image"):
+    with pytest.raises(ArgumentError) as caught:
         superpixel_mask(torch.zeros(1, 3, 8, 8))
+    said = str(caught.value)
+    assert said.startswith("superpixel_mask: expected scikit-image; found ")
+    assert said.endswith("Install it with: pip install scikit-image. Or use grid_mask, which needs nothing.")

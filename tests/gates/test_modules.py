@@ -403,7 +403,9 @@ def test_open_gates_hide_nothing(family):
 
 
 @pytest.mark.parametrize(
-    "baseline", [3, -0.5, torch.tensor([1.0, -2.0, 4.0]), torch.arange(6).reshape(2, 3)], ids=str
+    "baseline",
+    [3, -0.5, torch.tensor([1.0, -2.0, 4.0]), torch.arange(6).reshape(2, 3)],
+    ids=["whole", "number", "row", "rows"],
 )
 def test_gating_towards_a_baseline_is_gating_the_difference(family, baseline):
     values = [-0.4, 0.2, 0.9]

@@ -35,6 +35,7 @@ def test_they_are_the_regions_on_the_other_side_of_a_border(seed, height, width)
     found = _neighbours(mask.reshape(1, 1, height, width), torch.zeros(2, 3, height, width))
     expected = _naive(compact)
     assert found.shape[:2] == (1, len(ids))
+    assert bool((found >= -1).all())
     for column in range(len(ids)):
         regions = {other for other in expected.get(column, set()) if sizes[other] > 1}
         listed = {n for n in found[0, column].tolist() if n >= 0}
@@ -69,7 +70,9 @@ def test_every_example_has_the_neighbours_of_its_own_mask():
 
 @pytest.mark.parametrize("shape", [(2, 5), (2, 4, 5)])
 def test_tables_and_series_have_none(shape):
-    assert _neighbours(None, torch.zeros(shape)).shape[2] == 0
+    found = _neighbours(None, torch.zeros(shape))
+    assert found.shape == (1, torch.zeros(shape)[0].numel(), 0)
+    assert found.dtype == torch.long
 
 
 @pytest.mark.parametrize("mask", [None, torch.arange(9).reshape(1, 1, 3, 3), torch.arange(9).reshape(3, 3)])

@@ -22,8 +22,25 @@ def test_a_blur_is_that_of_scipy(sigma):
     torch.testing.assert_close(references.blur(sigma)(x), torch.from_numpy(expected), rtol=0, atol=1e-12)
 
 
+def test_images_without_channels_are_blurred_too():
+    x = _image(2, 1, 9, 7)
+    assert torch.equal(references.blur(1.0)(x[:, 0]), references.blur(1.0)(x)[:, 0])
+
+
 def test_a_blur_wider_than_the_image_is_flat():
     assert references.blur(60.0)(_image(1, 1, 8, 8)).std() < 0.02
+
+
+@pytest.mark.parametrize("data", [DATA, torch.tensor([1.0, 2.0, 6.0])], ids=["rows", "numbers"])
+def test_the_mean_is_one_row(data):
+    torch.testing.assert_close(references.mean(data), torch.stack(list(data)).sum(0)[None] / len(data))
+
+
+def test_permuted_rows_follow_their_seed_alone():
+    first, again, other = (references.permuted(DATA, n=9, seed=seed).rows for seed in (3, 3, 4))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.shape == (9, 3)
 
 
 def test_permuted_columns_keep_their_values_and_lose_their_pairs():
@@ -42,18 +59,26 @@ def test_a_sample_has_distinct_rows_of_the_data_and_follows_its_seed():
     assert not torch.equal(rows, references.sample(DATA, n=20, seed=4).rows)
 
 
-@pytest.mark.parametrize("outputs", ["score", "classes"])
+@pytest.mark.parametrize("outputs", ["score", "column", "classes"])
 def test_opposites_are_the_nearest_rows_of_another_class(outputs):
     def model(x):
-        return x[:, 0] if outputs == "score" else torch.stack([-x[:, 0], x[:, 0]], 1)
+        score = x[:, :1]
+        return {"score": score[:, 0], "column": score, "classes": torch.cat([-score, score], 1)}[outputs]
 
     x = DATA[:4]
-    shown = references.opposite(DATA, model, n=2)(x)
+    shown = references.opposite(DATA.double(), model, n=2)(x)
+    assert shown.dtype == x.dtype
     assert shown.shape == (2, 4, 3)
     for i in range(4):
         unlike = [row for row in DATA if (row[0] > 0) != (x[i, 0] > 0)]
         unlike.sort(key=lambda row, i=i: float((row - x[i]).norm()))
         assert torch.equal(shown[:, i], torch.stack(unlike[:2]))
+
+
+def test_a_score_of_zero_is_in_the_class_of_those_below():
+    rows = torch.tensor([[-2.0], [0.0], [3.0]])
+    shown = references.opposite(rows, lambda x: x[:, 0], n=1)(rows)
+    assert shown[0].tolist() == [[3.0], [3.0], [0.0]]
 
 
 def test_opposites_say_when_there_are_too_few():

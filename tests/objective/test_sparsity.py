@@ -117,8 +117,9 @@ def test_a_weight_that_is_no_finite_number_or_below_zero_is_refused(wrong):
 def test_a_share_that_is_no_number_or_outside_its_range_is_refused(wrong):
     settings = {"fraction": Budget, "retain": lambda x: Sweep(retain=x), "share": lambda x: Sweep(share=x)}
     for name, sparsity in settings.items():
-        with pytest.raises(ArgumentError, match=rf"{name}: expected a number in \(0, 1\]"):
+        with pytest.raises(ArgumentError, match=rf"{name}: expected a number in \(0, 1\]") as caught:
             sparsity(wrong)
+        assert str(caught.value).endswith(f"found {wrong!r}. Give a share, not a count.")
 
 
 @pytest.mark.parametrize(

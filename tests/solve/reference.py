@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from stg_attr.solve import Noise
+from stg_attr.solve.shift import BudgetShift
+
 
 def dual_averaging(gradients: Sequence[Sequence[float]], start: float) -> list[float]:
     """Parameters of one example's gates after these gradients, one list per step; later ones weigh more."""
@@ -133,3 +136,103 @@ def smallest_faithful_size(retained: Tensor, sizes: Tensor, retain: float) -> Te
         retain: share asked for.
     """
     return torch.where(retained >= retain, sizes[:, None], torch.inf).amin(0)
+
+
+def score_function(steps, own):
+    """Gradients of one example's coins, by the score function with what earlier steps have taught, per step.
+
+    The control variate is a ridge regression of all earlier losses on powers of the mean probability of a
+    sample and on how far its gates are from their probabilities: each gate by itself, or all together.
+
+    Args:
+        steps: for each step the probabilities, gate values and losses of its samples, in antithetic pairs:
+            [samples, gates], [samples, gates] and [samples].
+        own: whether each gate has a slope of its own.
+    """
+    found, known, n_gates = [], [], steps[0][0].shape[1]
+    slopes = torch.zeros(n_gates, dtype=torch.float64)  # mean over steps
+    for number, (p, z, loss) in enumerate(steps):
+        n, variance = len(p), p * (1 - p)
+        steepness = torch.eye(n_gates, dtype=torch.float64) if own else slopes[:, None]
+        spread = n_gates * variance.mean(0) if own else (variance @ slopes**2).mean(0, keepdim=True)
+        ridge = torch.cat([torch.full((4,), 1e-3, dtype=torch.float64), spread.clamp(min=1e-9)])
+        terms = torch.cat([torch.stack([p.mean(1) ** k for k in range(4)], 1), (z - p) @ steepness], 1)
+        weights = torch.zeros_like(ridge)
+        if known:
+            t, y = (torch.cat(part) for part in zip(*known, strict=True))
+            weights = torch.linalg.solve(t.T @ t + torch.diag(ridge), t.T @ y)
+        known.append((terms, loss))
+        left = loss - terms @ weights
+        gradient = torch.empty_like(p)
+        for i in range(n):
+            others = [j for j in range(n) if j not in (i, (i + n // 2) % n)]
+            level = left[others].mean() if others else 0.0
+            gradient[i] = (left[i] - level) * (z[i] - p[i]) + (steepness @ weights[4:]) * variance[i]
+        step = gradient.mean(0) / variance.mean(0).clamp(min=0.02)
+        slopes = slopes + (step - slopes) / (number + 1)
+        found.append(gradient)
+    return found
+
+
+def solve(loss, gates, sparsity, order, n_steps, n_samples, seed, noise_order, smooth=lambda total: total):
+    """One example learned alone, one gate sample after the other, in double precision.
+
+    Args:
+        loss: gate values [gates] and the number of a reference -> loss, a number in a tensor.
+        gates, sparsity: distribution of the gates, and their budgets.
+        order: numbers of the references, in the order in which they are shown.
+        n_steps, n_samples: updates at most, and gate samples for each.
+        seed: of the noise.
+        noise_order: the noise variable of each gate, [gates].
+        smooth: sum of gradients [1, gates] -> the same, drawn together between neighbours.
+
+    Returns:
+        The fields of a solution and of what it learned, of this example.
+    """
+    n, noise = len(noise_order), Noise(seed)
+    shift = BudgetShift.of(gates, torch.ones(1, n, dtype=torch.bool), torch.float64)
+    total, slopes, squares = (torch.zeros(n, dtype=torch.float64) for _ in range(3))
+    parameter = earlier = total + gates.start
+    scale, trace, directions, errors = 0.0, [], [], []
+    for step in range(n_steps):
+        uniform = noise.uniform(step, n_samples, n)[:, 0, noise_order].double()
+        budgets = sparsity.budgets(step * n_samples, n_samples, noise.start())
+        level = (parameter / 0.5).round() * 0.5
+        gradient, losses, n_swept = torch.zeros_like(total), 0.0, 0
+        for i, budget in enumerate(budgets):
+            swept = bool(budget.isfinite())
+            moved = level + shift(level[None], budget.reshape(1, 1))[0, 0] if swept else level
+            z, dz = gates.sample_with_slope(moved, uniform[i])
+            z = z.detach().requires_grad_()
+            value = loss(z, int(order[(step * n_samples + i) % len(order)]))
+            (slope,) = torch.autograd.grad(value, z)
+            part = slope * dz
+            gradient += part - part.mean() if swept else part  # at a budget, the level is not asked about
+            losses, n_swept = losses + value.item(), n_swept + swept
+            slopes, squares = slopes + slope, squares + slope**2
+        price = sparsity.reg_weight * (1 - n_swept / n_samples)
+        gradient = gradient / n_samples + price * gates.openness(parameter)
+        t = step + 1
+        total = total - math.sqrt(t) * gradient
+        scale += t * float((gradient**2).mean())
+        parameter = gates.start + smooth(total[None])[0] / math.sqrt(scale)
+        trace.append(losses / n_samples)
+        earlier = parameter if 3 * t <= 2 * n_steps else earlier
+        centred = parameter - parameter.mean()
+        directions.append(centred / centred.norm())
+        if t > 5:
+            errors.append(float((directions[-1] - directions[-2]).norm()) * math.sqrt(t))
+        if len(errors) > 1 and max(errors[-2:]) < 0.3:
+            earlier = parameter
+            break
+    shown = len(trace) * n_samples
+    return {
+        "parameter": parameter,
+        "earlier": earlier,
+        "influence": (squares / shown).sqrt(),
+        "effect": -slopes / shown,
+        "loss_trace": trace,
+        "settled": len(trace) < n_steps or (len(errors) > 1 and max(errors[-2:]) < 0.3),
+        "error": errors[-1],
+        "n_samples": shown,
+    }

@@ -97,8 +97,34 @@ def test_rows_do_not_depend_on_each_other_also_where_the_loss_is_not_finite(esti
 
 def test_a_loss_without_a_gradient_is_refused():
     uniform = Noise(0).uniform(0, 2, 2)
-    with pytest.raises(ArgumentError, match=r"carries a gradient.*ScoreFunction"):
-        _estimate(Reparameterized(), BinaryConcrete(), lambda z: z.detach().sum(2), PARAMETER, uniform)
+    weight = torch.ones((), dtype=torch.float64, requires_grad=True)
+    for loss in (lambda z: z.detach().sum(2), lambda z: z.detach().sum(2) * weight):
+        with pytest.raises(ArgumentError) as caught:
+            _estimate(Reparameterized(), BinaryConcrete(), loss, PARAMETER, uniform)
+        assert str(caught.value) == (
+            "forward_func: expected an output that carries a gradient with respect to the input; "
+            "found an output without one (it is detached, rounded, computed outside torch or under no_grad). "
+            "Return a differentiable score, or pass estimator=ScoreFunction(), which needs no gradient."
+        )
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_an_infinite_slope_of_a_finite_loss_says_nothing(sign):
+    """The root of a closed gate."""
+    uniform = torch.tensor([[[0.01, 0.6]]])
+    estimate = _estimate(
+        Reparameterized(), BinaryConcrete(), lambda z: sign * z.sqrt().sum(2), PARAMETER * 0, uniform
+    )
+    assert estimate.slope[0, 0, 0] == 0
+    assert bool((estimate.slope[0, 0, 1] * sign > 0).all())
+
+
+def test_estimators_say_which_gates_they_can_learn():
+    for gates in (BinaryConcrete(), Gaussian(), Bernoulli()):
+        assert Reparameterized().fits(gates) != isinstance(gates, Bernoulli)
+        assert ScoreFunction().fits(gates) == isinstance(gates, Bernoulli)
+    for estimator in (Reparameterized(), ScoreFunction()):
+        assert estimator.fits(estimator.gates)
 
 
 def test_parameters_of_a_model_get_no_gradient():

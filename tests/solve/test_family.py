@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
 from stg_attr.solve import Ranking, SelectionFamily
+from stg_attr.solve import shift as shifts
+from stg_attr.solve.family import _between
 from stg_attr.solve.shift import BudgetShift
 
 from .reference import best_value, eliminated, pruned, smallest_sufficient, top
@@ -92,6 +94,14 @@ def test_every_sample_has_its_own_budget():
     torch.testing.assert_close(together, torch.cat(alone))
 
 
+def test_how_many_shifts_are_tried_at_once_changes_nothing(monkeypatch):
+    parameters, budget = _parameters(0), torch.tensor([0.2], dtype=torch.float64)
+    exists = torch.ones(1, 6, dtype=torch.bool)
+    whole = shift_to_budget(BinaryConcrete(), parameters, exists, budget)
+    monkeypatch.setattr(shifts, "_MOST_ELEMENTS", 100)
+    torch.testing.assert_close(shift_to_budget(BinaryConcrete(), parameters, exists, budget), whole)
+
+
 def test_columns_without_a_gate_do_not_count_for_a_budget():
     parameters, budget = _parameters(1), torch.tensor([0.3])
     alone = shift_to_budget(BinaryConcrete(), parameters, torch.ones(1, 6, dtype=torch.bool), budget)
@@ -130,6 +140,28 @@ def test_reported_parameters_put_the_boundary_of_a_selection_at_one_half(seed, k
     first_closed = reported.masked_fill(selected, -torch.inf).amax(1)
     half = gates.active_probability((last + first_closed) / 2)
     torch.testing.assert_close(half, torch.full_like(half, 0.5))
+
+
+@given(SEEDS)
+@FEW
+def test_the_boundary_of_any_selection_is_halfway_to_the_next_lower_parameter(seed):
+    """Ties, gates that do not exist and sets that are no prefixes; one unit beyond the end, if need be."""
+    parameters = _parameters(seed, batch=8).round()
+    generator = torch.Generator().manual_seed(seed)
+    exists = torch.rand(8, 6, generator=generator) < 0.8
+    exists[:, 0] = True
+    selected = (torch.rand(8, 6, generator=generator) < torch.arange(8).unsqueeze(1) / 7) & exists
+    parameters = parameters.masked_fill(~exists, -torch.inf)
+    found = _ranking(parameters, exists).boundary(selected).squeeze(1).tolist()
+    for row, boundary in enumerate(found):
+        values, chosen = parameters[row].tolist(), selected[row].tolist()
+        inside = [a for a, is_in in zip(values, chosen, strict=True) if is_in]
+        closed = [a for a, is_in in zip(values, chosen, strict=True) if not is_in and a > -math.inf]
+        below = [a for a in closed if a < min(inside, default=math.inf)]
+        if inside and below:
+            assert boundary == (min(inside) + max(below)) / 2
+        else:
+            assert boundary == (min(inside) - 1 if inside else max(below) + 1)
 
 
 def test_all_or_none_selected_have_a_boundary_too():
@@ -297,6 +329,97 @@ def test_members_are_put_in_the_order_in_which_the_naive_twin_misses_them(search
         members = [i for i in ranking.rank[example].argsort().tolist() if selected[example, i]]
         found = arranged.rank[example].argsort()[: len(members)].tolist()
         assert found == eliminated(value, members)
+
+
+@pytest.mark.parametrize("n", [6, 40])
+def test_gates_that_are_not_selected_are_put_in_order_of_their_worth(n):
+    """Largest first, and those that are worth the same in order of their columns."""
+    ranking, selected = _ranking(_parameters(0, gates=n)), torch.arange(n).expand(3, n) % 3 == 1
+    worth = _parameters(1, gates=n).round()
+    promoted = ranking.promoted(selected, worth=worth)
+    for row in range(3):
+        chosen = [i for i in ranking.rank[row].argsort().tolist() if selected[row, i]]
+        others = sorted(
+            (i for i in range(n) if i not in chosen), key=lambda i, row=row: (-float(worth[row, i]), i)
+        )
+        assert promoted.rank[row].argsort().tolist() == chosen + others
+
+
+def test_a_selection_on_which_the_model_says_nothing_is_never_found():
+    """Prefixes of 3 and more, of which those of 4 to 6 give NaN."""
+
+    def retained(selections, examples):
+        size = selections.sum(2)
+        return torch.where((size > 3) & (size < 7), torch.nan, (size > 2) + size / 100)
+
+    family = SelectionFamily(_ranking(_parameters(0, gates=20)), retained)
+    assert not set(family.best_value(0.02).tolist()) & {4, 5, 6}
+    assert not set(family.smallest_sufficient(1.0).tolist()) & {4, 5, 6}
+
+
+def test_a_search_says_which_examples_it_asks_about_and_how_often():
+    asked, told = [], []
+
+    def retained(selections, examples):
+        asked.append((examples.tolist(), len(selections)))
+        return selections.sum(2) / 20.0
+
+    def affords(examples, n):
+        told.append((examples.tolist(), n.tolist()))
+        return examples != 1
+
+    SelectionFamily(_ranking(_parameters(0, gates=20)), retained, affords).best_value(0.0)
+    assert told[0] == ([0, 1, 2], [12, 12, 12])
+    assert asked[0] == ([0, 2], 12)
+
+
+@given(st.integers(0, 50), st.integers(2, 300))
+@FEW
+def test_counts_tried_are_spread_geometrically_between_the_two_ends(low, gap):
+    high = low + gap
+    (found,) = _between(torch.tensor([low]), torch.tensor([high])).tolist()
+    ratio = (high + 1) / (low + 1)
+    spread = [(low + 1) * ratio ** (i / 4) - 1 for i in (1, 2, 3)]
+    expected = [min(max(value, low + i), high - 1) for i, value in enumerate(spread, start=1)]
+    assert found == pytest.approx(expected, abs=0.501)  # rounded to whole counts
+    assert low < found[0] <= found[1] <= found[2] < high
+
+
+def test_a_set_of_twelve_is_put_in_order():
+    worth = torch.arange(12.0)
+    family = SelectionFamily(_ranking(-worth.unsqueeze(0)), lambda s, rows: (s * worth).sum(2))
+    place = family.arrange(torch.ones(1, 12, dtype=torch.bool))
+    assert place[0].argsort().tolist() == list(range(11, -1, -1))
+
+
+def test_an_order_measures_no_more_than_it_has_to():
+    """Nothing for single gates, nothing twice; what it will measure is asked for beforehand."""
+    measured, told = [0, 0], []
+
+    def counted(which, worth):
+        def measure(selections, examples):
+            measured[which] += selections.shape[0] * selections.shape[1]
+            return (selections * worth).sum(2) / worth.sum()
+
+        return measure
+
+    def affords(examples, n):
+        told.append(n.tolist())
+        return torch.ones_like(n, dtype=torch.bool)
+
+    worth = torch.tensor([4.0, 5.0, 3.0])
+    family = SelectionFamily(_ranking(torch.tensor([[3.0, 2.0, 1.0]])), counted(0, worth), affords)
+    everything = family.ranking.top(family.smallest_sufficient(0.9).unsqueeze(1))[0]
+    assert everything.all()
+    measured[:], told[:] = [0, 0], []
+    family.arrange(everything)
+    assert (measured, told[:2]) == ([2, 0], [[3], [2]])  # what each of the three is missed for is known
+    measured[:], told[:] = [0, 0], []
+    family.arrange(everything, counted(1, worth))
+    assert (measured, told[:2]) == ([2, 5], [[6], [4]])
+    measured[:] = [0, 0]
+    family.arrange(family.ranking.top(torch.tensor([[1]]))[0], counted(1, worth))
+    assert measured == [0, 0]
 
 
 def test_large_sets_stay_in_order_and_cost_nothing():

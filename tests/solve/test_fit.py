@@ -1,10 +1,16 @@
 """The loop: examples leave it when they have settled, and no example notices the others."""
 
+from dataclasses import replace
+
+import pytest
 import torch
 
-from stg_attr.gates import BinaryConcrete, FeatureGroups
-from stg_attr.objective import Sweep
-from stg_attr.solve import Reparameterized, Solver
+from stg_attr.gates import Bernoulli, BinaryConcrete, FeatureGroups
+from stg_attr.objective import Budget, FixedWeight, Sweep
+from stg_attr.solve import Reparameterized, ScoreFunction, Solver, draws, fit
+from stg_attr.solve.smoothing import Smoothing
+
+from . import reference
 
 SOLVER = Solver(BinaryConcrete(), Sweep(), Reparameterized(), 0.0, 12, 16, 0)
 
@@ -45,3 +51,238 @@ def test_a_solve_too_short_to_settle_takes_all_its_steps():
     solution, asked = _solve(torch.tensor([[8.0, 4.0, 2.0, 1.0]]), torch.tensor([0.0]), n_steps=4)
     assert solution.n_steps.tolist() == [4]
     assert len(asked) == 4
+
+
+# Examples with different groups of pixels; the last elements of the third are never gated.
+MASKS = torch.tensor(
+    [
+        [[[0, 1, 2, 3, 4, 5]] * 2],
+        [[[7, 7, 2, 2, 1, 1]] * 2],
+        [[[0, 1, 2, 2, -1, -1]] * 2],
+        [[[3, 2, 1, 0, 0, 0]] * 2],
+    ]
+)
+ORDER = torch.tensor([2, 0, 1])  # of three references
+WORTH = torch.tensor(
+    [[9.0, 5, 3, 2, 1, -1], [2, 3, -1, 0, 0, 0], [1, -2, 0.5, 0, 0, 0], [6, 3, 1, -1, 0, 0]],
+    dtype=torch.float64,
+)
+SHAKEN = torch.tensor([0.0, 15.0, 30.0, 0.1], dtype=torch.float64)  # how much the references disagree
+PARTS = Solver(BinaryConcrete(), Sweep(reg_weight=0.1), Reparameterized(), 0.0, 14, 5, 0)
+
+
+def _value(z, shown, example):
+    """Of gate values [..., gates], references [...] and examples [...]: a sum, a bend, and a disagreement."""
+    worth = WORTH[example, : z.shape[-1]]
+    return 3 - (z * worth).sum(-1) + z[..., :2].prod(-1) + SHAKEN[example] * (shown - 1) * z[..., 0]
+
+
+def _drawn_loss(z, shown, examples):
+    assert examples.device.type == "cpu"
+    return _value(z, shown.unsqueeze(1).expand(z.shape[:2]), (examples % 4).expand(z.shape[:2]))
+
+
+def _fit(solver, examples=range(4), loss=_drawn_loss, **arguments):
+    mask = MASKS[list(examples)].repeat(solver.n_restarts, 1, 1, 1)
+    groups = FeatureGroups.from_mask(mask, (torch.zeros(mask.shape),))
+    return solver.fit(loss, groups, len(mask), ORDER, torch.float64, **arguments)
+
+
+def _equal(found, expected, rows=slice(None)):
+    """Solutions of the same examples, or of some of the first one's."""
+    for name in ("parameter", "earlier", "influence", "effect"):
+        width = getattr(expected, name).shape[1]
+        mine = getattr(found, name)[rows][:, :width]
+        torch.testing.assert_close(mine, getattr(expected, name), rtol=1e-9, atol=1e-9, msg=name)
+    trace = found.loss_trace[: len(expected.loss_trace), rows]
+    torch.testing.assert_close(trace, expected.loss_trace, rtol=1e-9, atol=1e-9, equal_nan=True)
+    for name in ("scale", "error"):
+        torch.testing.assert_close(getattr(found.learned, name)[rows], getattr(expected.learned, name))
+    for name in ("n_steps", "n_samples", "settled"):
+        assert torch.equal(getattr(found.learned, name)[rows], getattr(expected.learned, name)), name
+
+
+@pytest.mark.parametrize("n_restarts", [1, 2])
+@pytest.mark.parametrize("smoothness", [0.0, 1.5])
+@pytest.mark.parametrize(
+    "sparsity", [FixedWeight(0.1), Budget(0.3), PARTS.sparsity, Sweep(share=1.0)], ids=repr
+)
+def test_a_solve_is_the_one_written_out_sample_by_sample(sparsity, smoothness, n_restarts):
+    solver = replace(PARTS, sparsity=sparsity, smoothness=smoothness, n_restarts=n_restarts, seed=3)
+    solution = _fit(solver)
+    groups = FeatureGroups.from_mask(MASKS, (torch.zeros(MASKS.shape),))
+    assert solution.failure is None
+    for row in range(4 * n_restarts):
+        example, n = row % 4, int(groups.exists[row % 4].sum())
+        neighbours = FeatureGroups.from_mask(MASKS[example][None], (torch.zeros(1, 1, 2, 6),)).neighbours()
+        naive = reference.solve(
+            lambda z, shown, example=example: _value(z, shown, example),
+            solver.gates,
+            sparsity,
+            ORDER,
+            solver.n_steps,
+            solver.n_samples,
+            solver.seed + row // 4,
+            groups.noise_order[example, :n],
+            Smoothing(neighbours, smoothness),
+        )
+        for name in ("parameter", "earlier", "influence", "effect"):
+            found = getattr(solution, name)[row]
+            torch.testing.assert_close(found[:n], naive[name], rtol=1e-9, atol=1e-9, msg=name)
+        assert bool((solution.parameter[row, n:] == -torch.inf).all())
+        assert bool((solution.earlier[row, n:] == -torch.inf).all())
+        steps = len(naive["loss_trace"])
+        assert solution.loss_trace[:steps, row].tolist() == pytest.approx(naive["loss_trace"], rel=1e-9)
+        assert bool(solution.loss_trace[steps:, row].isnan().all())
+        assert float(solution.learned.error[row]) == pytest.approx(naive["error"], rel=1e-9)
+        assert solution.n_steps[row] == steps
+        assert solution.learned.n_samples[row] == naive["n_samples"]
+        assert bool(solution.learned.settled[row]) == naive["settled"]
+    assert len(solution.n_steps.unique()) > 1  # some have left before others
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [PARTS, replace(PARTS, estimator=ScoreFunction(), gates=Bernoulli(), n_samples=8)],
+    ids=["paths", "score"],
+)
+@pytest.mark.parametrize("smoothness", [0.0, 1.5])
+def test_an_example_alone_and_among_others_is_solved_alike(solver, smoothness):
+    solver = replace(solver, smoothness=smoothness)
+    together = _fit(solver)
+    for example in range(4):
+
+        def loss(z, shown, examples, example=example):
+            return _drawn_loss(z, shown, examples + example)
+
+        _equal(together, _fit(solver, [example], loss), rows=slice(example, example + 1))
+
+
+def test_a_single_gate_is_solved_too():
+    groups = FeatureGroups.from_mask(torch.zeros(1, 3, dtype=torch.long), (torch.zeros(2, 3),))
+    worth = torch.tensor([2.0, -2.0], dtype=torch.float64)
+    for solver in (PARTS, replace(PARTS, estimator=ScoreFunction(), gates=Bernoulli())):
+        solution = solver.fit(
+            lambda z, shown, examples: -z[..., 0] * worth[examples], groups, 2, ORDER, torch.float64
+        )
+        assert float(solution.parameter[0, 0]) > float(solution.parameter[1, 0])
+        torch.testing.assert_close(solution.effect[:, 0].sign(), worth.sign())
+
+
+def test_how_much_is_worked_out_at_once_changes_nothing(monkeypatch):
+    whole = _fit(PARTS)
+    monkeypatch.setattr(fit, "_MOST_NUMBERS", 50)  # two samples of four examples and six gates
+    monkeypatch.setattr(draws, "_MOST_NUMBERS", 1)
+    _equal(_fit(PARTS), whole)
+
+
+@pytest.mark.parametrize("n_restarts", [1, 2])
+@pytest.mark.parametrize("first", [1, 4, 5, 6, 9])
+def test_a_solve_in_two_parts_is_the_solve_in_one(first, n_restarts):
+    solver = replace(PARTS, n_restarts=n_restarts)
+    begun = _fit(replace(solver, n_steps=first))
+    went_on = _fit(replace(solver, n_steps=14 - first), past=(begun.learned, begun.loss_trace))
+    _equal(went_on, _fit(solver))
+
+
+def test_what_has_settled_before_stays_as_it_is_when_a_solve_goes_on():
+    begun = _fit(PARTS)
+    before = [value.clone() for value in vars(begun.learned).values()]
+    went_on = _fit(replace(PARTS, n_steps=3), past=(begun.learned, begun.loss_trace))
+    settled = begun.learned.settled
+    assert 0 < int(settled.sum()) < 4
+    assert torch.equal(went_on.parameter[settled], begun.parameter[settled])
+    assert torch.equal(went_on.influence[settled], begun.influence[settled])
+    assert torch.equal(went_on.n_steps[settled], begun.n_steps[settled])
+    assert bool((went_on.n_steps > 14)[~settled].all())
+    torch.testing.assert_close(went_on.loss_trace[:14], begun.loss_trace, rtol=0, atol=0, equal_nan=True)
+    assert bool(went_on.loss_trace[14:, settled].isnan().all())
+    for value, old in zip(vars(begun.learned).values(), before, strict=True):
+        assert torch.equal(value, old)  # what was given is not written into
+
+
+def test_each_step_is_told_with_the_solution_so_far():
+    told = []
+
+    def compare(done, so_far):
+        told.append(done)
+        if done in (1, 4, 11):
+            found, short = so_far(), _fit(replace(PARTS, n_steps=done))
+            assert found.failure is None
+            assert found.loss_trace.shape == short.loss_trace.shape == (done, 4)
+            torch.testing.assert_close(found.parameter, short.parameter)
+            torch.testing.assert_close(found.influence, short.influence)
+            assert torch.equal(found.learned.n_samples, short.learned.n_samples)
+
+    _equal(_fit(PARTS, on_step=compare), _fit(PARTS))  # looking changes nothing
+    assert told == list(range(1, 15))
+
+
+def test_the_steps_of_a_solve_that_went_on_are_counted_anew():
+    begun, told = _fit(replace(PARTS, n_steps=3)), []
+    _fit(
+        replace(PARTS, n_steps=2),
+        past=(begun.learned, begun.loss_trace),
+        on_step=lambda done, _: told.append(done),
+    )
+    assert told == [1, 2]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("out of memory"), KeyboardInterrupt()], ids=repr)
+def test_a_solve_that_is_stopped_keeps_the_steps_it_has_done(failure):
+    calls = 0
+
+    def failing(z, shown, examples):
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            raise failure
+        return _drawn_loss(z, shown, examples)
+
+    stopped, whole = _fit(PARTS, loss=failing), _fit(replace(PARTS, n_steps=3))
+    assert stopped.failure is failure
+    torch.testing.assert_close(stopped.parameter, whole.parameter)
+    assert stopped.n_steps.tolist() == [3] * 4
+    calls = 3
+    with pytest.raises(type(failure)):
+        _fit(PARTS, loss=failing)
+
+
+def test_draws_are_those_of_noise_and_sparsity_one_by_one():
+    drawn = list(draws.draw(range(4, 6), Budget(0.3), range(2, 22), 3, 5, ORDER, torch.zeros(1).double()))
+    assert len(drawn) == 20
+    for step, one in enumerate(drawn, start=2):
+        for restart, seed in enumerate((4, 5)):
+            noise = draws.Noise(seed)
+            assert torch.equal(one.uniform[:, restart], noise.uniform(step, 3, 5)[:, 0].double())
+            assert torch.equal(one.budgets[:, restart], Budget(0.3).budgets(3 * step, 3, noise.start()))
+        assert one.references.tolist() == [int(ORDER[(3 * step + i) % 3]) for i in range(3)]
+        assert one.swept.tolist() == [1.0] * 3
+        assert one.uniform.dtype == one.budgets.dtype == one.swept.dtype == torch.float64
+        assert one.share == 1.0
+
+
+def test_samples_that_are_not_swept_are_told_apart():
+    (one,) = draws.draw(range(1), Sweep(), range(1), 4, 2, ORDER, torch.zeros(1))
+    assert one.swept.tolist() == [0.0, 1.0, 0.0, 1.0]
+    assert one.share == 0.5
+    assert one.budgets[::2].tolist() == [[0.5], [0.5]]
+    part = one.samples(slice(1, 3))
+    assert part.swept.tolist() == [1.0, 0.0]
+    assert torch.equal(part.uniform, one.uniform[1:3])
+    assert torch.equal(part.budgets, one.budgets[1:3])
+    assert torch.equal(part.references, one.references[1:3])
+    assert part.share == 0.5
+    assert one.samples(slice(0, 2)).swept.tolist() == [0.0, 1.0]
+    assert one.samples(slice(2, 4)).references.tolist() == one.references[2:].tolist()
+    assert one.samples(slice(0, 4)) is one
+
+
+@pytest.mark.parametrize("most", [1, 100, 250, 10**6])
+def test_no_more_numbers_are_drawn_at_once_than_are_allowed(monkeypatch, most):
+    """Steps of 3 samples, 5 gates and 2 restarts; one step at least, and 16 at most."""
+    monkeypatch.setattr(draws, "_MOST_NUMBERS", most)
+    drawn = list(draws.draw(range(2), Sweep(), range(40), 3, 5, ORDER, torch.zeros(1)))
+    assert len(drawn) == 40
+    sizes = {one.uniform.untyped_storage().nbytes() // 4 for one in drawn}
+    assert max(sizes) == 30 * max(1, min(16, most // 30))

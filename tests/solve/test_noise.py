@@ -39,6 +39,12 @@ def test_gates_samples_and_steps_are_uncorrelated():
     assert abs(float(torch.corrcoef(torch.stack([u[1:, 0], u[:-1, 0]]))[0, 1])) < 5 / 5000**0.5
 
 
+@pytest.mark.parametrize("drawn", [0.0, 1 - 2.0**-24])
+def test_the_ends_of_the_interval_are_never_reached(monkeypatch, drawn):
+    monkeypatch.setattr(torch, "rand", lambda *shape, generator: torch.full(shape, drawn))
+    assert bool(torch.logit(Noise(0).uniform(0, 4, 3)).isfinite().all())
+
+
 def test_seeds_and_steps_differ():
     drawn = [Noise(seed).uniform(step, 2, 50) for seed in (0, 1, 2) for step in (0, 1, 2)]
     assert all(not torch.equal(a, b) for i, a in enumerate(drawn) for b in drawn[:i])
@@ -58,6 +64,7 @@ def test_every_reference_is_shown_before_one_is_shown_again():
     noise = Noise(0)
     order = noise.reference_order(10)
     assert sorted(order.tolist()) == list(range(10))
+    assert torch.equal(Noise(1).reference_order(10), order)  # other seeds are measured on the same ones
     shown = torch.cat([noise.references(step, 4, order) for step in range(5)])
     assert shown[:10].tolist() == shown[10:].tolist() == order.tolist()
 

@@ -8,7 +8,7 @@ from stg_attr.solve import Noise, ScoreFunction
 from stg_attr.solve.noise import partners
 from stg_attr.solve.score_function import _MOST_SLOPES
 
-from .reference import expectation_over_coins
+from .reference import expectation_over_coins, score_function
 
 GATES = Bernoulli()
 REPLICATES = 20_000
@@ -60,6 +60,28 @@ def test_every_step_is_unbiased_against_enumeration_also_after_the_control_varia
         (exact,) = torch.autograd.grad(expected, leaf)
         error = found[step].std(0) / batch**0.5
         assert bool(((found[step].mean(0) - exact.mean(0)).abs() <= 5 * error).all()), step
+
+
+@pytest.mark.parametrize("n_samples", [2, 4, 8])
+@pytest.mark.parametrize("n_gates", [3, _MOST_SLOPES + 1, 1], ids=["own slopes", "mean slopes", "one gate"])
+def test_gradients_are_those_of_a_regression_written_out(n_samples, n_gates):
+    """Two examples at once; levels differ by sample and step, and some gates are open almost always."""
+    run, steps = ScoreFunction().begin(torch.ones(1, n_gates, dtype=torch.bool)), ([], [])
+    generator = torch.Generator().manual_seed(1)
+    found = []
+    for step in range(5):
+        level = 2 * torch.randn(n_samples, 2, n_gates, generator=generator, dtype=torch.float64)
+        level[..., 0] += 6 * (step == 3)
+        uniform = _noise(n_samples, 2, n_gates, step)
+        z, p = GATES.sample(level, uniform), torch.sigmoid(level)
+        loss = (z[..., 0] + z.mean(-1)) ** 2 + torch.tensor([1.0, 5.0])
+        found.append(run.estimate(GATES, level, uniform, lambda z, loss=loss: loss).gradient)
+        for example in range(2):
+            steps[example].append((p[:, example], z[:, example], loss[:, example]))
+    for example in range(2):
+        written_out = score_function(steps[example], own=n_gates <= _MOST_SLOPES)
+        for mine, expected in zip(found, written_out, strict=True):
+            torch.testing.assert_close(mine[:, example], expected, rtol=1e-6, atol=1e-6)
 
 
 def test_the_control_variate_takes_noise_away():

@@ -29,10 +29,12 @@ def _dense(neighbours, strength):
     return system
 
 
+@pytest.mark.parametrize("size", [(5, 7), (1, 6), (17, 16)], ids=str)  # the last is too large for a matrix
 @pytest.mark.parametrize("strength", [0.3, 1.5, 3.0])
-def test_it_solves_the_linear_system(strength):
-    smooth = _smoothing(_grid(5, 7), strength)
-    values = torch.randn(4, 35, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+def test_it_solves_the_linear_system(strength, size):
+    smooth = _smoothing(_grid(*size), strength)
+    n_gates = size[0] * size[1]
+    values = torch.randn(4, n_gates, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = torch.linalg.solve(_dense(smooth.neighbours[0], strength), values.T).T
     # what twelve sweeps leave of the error: (strength / (1 + strength)) ** 12 of the largest value
     atol = float(values.abs().max()) * (strength / (1 + strength)) ** 12
@@ -66,3 +68,8 @@ def test_every_example_is_smoothed_by_its_own_mask():
         left = both.rows(torch.tensor([row]))
         for smooth in (alone, left):  # a single mask takes matrix products, which round otherwise
             torch.testing.assert_close(smooth(values[row : row + 1]), both(values)[row : row + 1])
+
+
+def test_neighbours_that_examples_share_serve_any_of_them():
+    smooth = _smoothing(_grid(3, 3), 1.5)
+    assert smooth.rows(torch.tensor([5, 2])) is smooth
