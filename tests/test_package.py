@@ -33,6 +33,23 @@ def test_an_import_brings_nothing_that_torch_and_captum_do_not():
     assert set(out.stdout.split()) <= {"stg_attr"} | set(sys.stdlib_module_names)
 
 
+def test_a_notebook_without_widgets_shows_explanations_all_the_same():
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(["anywidget", "ipywidgets"]))
+import torch
+from stg_attr import StochasticGates
+explanation = StochasticGates(lambda x: x.sum(1)).explain(torch.ones(1, 3), show_progress=True)
+assert "of 3 features" in explanation._repr_html_()
+try:
+    import stg_attr.widgets
+except ImportError as error:
+    print(error)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert out.stdout.strip() == "stg_attr.widgets needs anywidget: pip install 'stg_attr[widgets]'"
+
+
 def test_every_public_name_is_in_the_documentation():
     pages = "\n".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
     listed = re.findall(r"^\.\. auto\w+:: stg_attr\.([\w.]+)$", pages, re.MULTILINE)

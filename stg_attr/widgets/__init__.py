@@ -3,8 +3,10 @@
 try:
     import anywidget  # noqa: F401
     import ipywidgets  # noqa: F401
-except ImportError as error:  # pragma: no cover  # the tests have them
-    raise ImportError("stg_attr.widgets needs ipywidgets: pip install 'stg_attr[widgets]'") from error
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"stg_attr.widgets needs {error.name}: pip install 'stg_attr[widgets]'", name=error.name
+    ) from error
 
 from .explorer import Explorer, compare, explore
 from .live import watch

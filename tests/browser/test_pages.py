@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from stg_attr import StochasticGates, widgets
+from stg_attr import StochasticGates
+
+widgets = pytest.importorskip("stg_attr.widgets")  # whose error says what is missing
 
 HOSTILE = '<img src=x onerror="window.harmed=1"></script><script>window.harmed=1</script>%%style%% $x$'
 
@@ -165,10 +167,10 @@ def test_memory_stays_flat_over_500_steps(pages, look):
             slider.dispatchEvent(new Event('input'));
         }
     }"""
-    page.evaluate(step, 1000)  # fills the list of the latest 1000 timings
+    page.evaluate(step, 1000)  # until the browser has compiled what it will
     before = page.evaluate(used)
     page.evaluate(step, 500)
-    assert page.evaluate(used) - before < 200_000
+    assert page.evaluate(used) - before < 50_000
 
 
 def test_a_theme_that_changes_repaints_the_bars(pages, look, pixels):

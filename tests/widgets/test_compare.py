@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from stg_attr import StochasticGates, widgets
+from stg_attr import StochasticGates
 from stg_attr.errors import ArgumentError
+
+widgets = pytest.importorskip("stg_attr.widgets")  # whose error says what is missing
 
 
 def _unpack(text, kind):

@@ -12,7 +12,7 @@ function button(text, action) {
 
 class Explorer {
   constructor(model, host) {
-    Object.assign(this, { model, host, timings: [] });
+    Object.assign(this, { model, host });
     this.root = make("section", { class: "stg" });
     // JupyterLab binds arrow keys and letters to commands of the notebook
     this.root.addEventListener("keydown", (event) => event.stopPropagation());
@@ -180,7 +180,7 @@ class Explorer {
   // Everything that depends on the budget.
   draw() {
     if (!this.readings || this.stopped) return;
-    const began = performance.now(), budget = this.model.get("budget"), { shown } = this;
+    const budget = this.model.get("budget"), { shown } = this;
     const stop = Math.max(0, this.stops.findLastIndex((count) => count <= budget));
     for (const input of this.modes) input.checked = input.value === shown;
     this.slider.value = String(stop);
@@ -195,8 +195,6 @@ class Explorer {
     if (this.live.textContent !== text) this.live.textContent = text;
     this.curve.move(stop);
     this.tables.update();
-    this.timings.push(performance.now() - began);
-    if (this.timings.length > 1000) this.timings.shift();
   }
 
   claim(reading) {

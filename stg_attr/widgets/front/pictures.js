@@ -133,7 +133,9 @@ class ImagePicture {
       const g = this.columns[layer * area + i];
       if (g < 0) continue;
       any |= reading.open[g];
-      if (first < 0 || reading.p[g] > most) [first, most] = [g, reading.p[g]];
+      if (first >= 0 && reading.p[g] <= most) continue;
+      first = g; // not as a pair: half a megabyte of pairs a step would keep the collector busy
+      most = reading.p[g];
     }
     this.mask[i] = any;
     for (let c = 0; c < 3; c++) {
