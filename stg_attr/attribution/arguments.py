@@ -23,7 +23,7 @@ Baselines: TypeAlias = Baseline | tuple[Baseline | None, ...] | None
 
 _STEPS = 12  # updates where neither n_steps nor max_evals is given
 _LEAST_STEPS = 6  # updates into which a small `max_evals` is cut: many small ones beat few large ones,
-_LEAST_SAMPLES = 4  # but of less than so many samples they are too rough
+_LEAST_SAMPLES = 3  # but of less than so many samples they are too rough
 _EVALUATIONS = 32  # model evaluations of an update whose n_samples is not given
 _READING = 40  # selections that a reading may measure; at most half of what `max_evals` leaves goes there,
 _SOLVING = 40  # and at most a quarter where less than so many evaluations would be left
