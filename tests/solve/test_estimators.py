@@ -61,12 +61,13 @@ def test_an_estimate_is_unbiased(estimator, gates, loss):
     assert bool(((pairs.mean(0) - _exact_gradient(gates, loss)).abs() <= 5 * error + grid).all())
 
 
+@pytest.mark.parametrize("samples", [1, 4])
 @pytest.mark.parametrize(("estimator", "gates"), PAIRS, ids=repr)
-def test_everything_is_detached_and_has_the_stated_shape(estimator, gates):
-    uniform = Noise(2).uniform(0, 4, 2)
+def test_everything_is_detached_and_has_the_stated_shape(estimator, gates, samples):
+    uniform = Noise(2).uniform(0, samples, 2)
     estimate = _estimate(estimator, gates, LOSSES["linear"], PARAMETER.expand(3, 2), uniform)
-    assert estimate.gradient.shape == estimate.slope.shape == (4, 3, 2)
-    assert estimate.loss.shape == (4, 3)
+    assert estimate.gradient.shape == estimate.slope.shape == (samples, 3, 2)
+    assert estimate.loss.shape == (samples, 3)
     assert not any(value.requires_grad for value in vars(estimate).values())
 
 
