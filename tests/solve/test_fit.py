@@ -147,8 +147,9 @@ def test_a_solve_is_the_one_written_out_sample_by_sample(sparsity, smoothness, n
     ids=["paths", "score"],
 )
 @pytest.mark.parametrize("smoothness", [0.0, 1.5])
-def test_an_example_alone_and_among_others_is_solved_alike(solver, smoothness):
-    solver = replace(solver, smoothness=smoothness)
+@pytest.mark.parametrize("sparsity", [PARTS.sparsity, FixedWeight(0.1)], ids=repr)
+def test_an_example_alone_and_among_others_is_solved_alike(solver, sparsity, smoothness):
+    solver = replace(solver, sparsity=sparsity, smoothness=smoothness)
     together = _fit(solver)
     for example in range(4):
 
