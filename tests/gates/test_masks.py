@@ -49,6 +49,7 @@ def test_masks_fit_the_inputs_they_were_made_from(mask, shape, n_gates):
     [
         ((2, 3, 56, 224), 8),  # 56 * 224 = 112 ** 2, and 112 / 14 = 8
         ((2, 3, 57, 224), 9),
+        ((1, 1, 2, 56, 224), 8),
         ((2, 1, 64, 64), 1),  # 4096 elements
         ((2, 1, 64, 65), 5),
         ((2, 5000), None),

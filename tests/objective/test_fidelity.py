@@ -37,6 +37,12 @@ def test_anchors_are_the_mean_and_the_root_mean_square(full, references):
     )
 
 
+def test_rows_of_anchors_are_those_of_the_examples():
+    anchors, rows = _anchors(), torch.tensor([2, 0])
+    for name, value in vars(anchors.rows(rows)).items():
+        assert torch.equal(value, getattr(anchors, name)[rows])
+
+
 @given(numbers, numbers, numbers)
 @settings(max_examples=50, deadline=None, derandomize=True)
 def test_fidelities_are_their_formulas(full, baseline, score):
