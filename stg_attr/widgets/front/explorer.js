@@ -13,7 +13,7 @@ function button(text, action) {
 class Explorer {
   constructor(model, host) {
     Object.assign(this, { model, host });
-    this.root = make("section", { class: "stg" });
+    this.root = make("section", { class: "stg mathjax_ignore tex2jax_ignore" });
     // JupyterLab binds arrow keys and letters to commands of the notebook
     this.root.addEventListener("keydown", (event) => event.stopPropagation());
   }
