@@ -276,7 +276,7 @@ class _Portal(anywidget.AnyWidget):  # type: ignore[misc]  # as above
 
 
 def _button(text: str, action: Callable[[], None]) -> ipywidgets.Button:
-    made = ipywidgets.Button(description=text)
+    made = ipywidgets.Button(description=text, layout={"flex": "none"})
     made.on_click(lambda _: action())
     return made
 
