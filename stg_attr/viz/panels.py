@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,11 +17,12 @@ from .colours import SCALE, heat_colours
 from .image import Pixels, draw_heat, draw_image, draw_kept, draw_outline, draw_removed, known
 from .picture import Picture, sheets, signed
 from .pixels import Numbers, Photograph, as_map
-from .source import Example, Source, explained, headline, percent, read
+from .source import Example, Source, explained, headline, percent, read, upright
 
 __all__ = ["grid", "panel", "strip"]
 
 _DIMS = (2, 3)
+_LETTERS = 14  # of a small font in an inch
 _BUDGETS = (0.01, 0.03, 0.1, 0.3, 1.0)
 
 
@@ -98,7 +100,7 @@ def grid(
     for row, one, label in zip(axes, ones, labels, strict=True):
         _draw_four(row, one, Photograph.of(one, mean, std))
         _title_row(row, one)
-        _beside(row[0], label)
+        _beside(row[0], label, _height(one, 1.7))
     _shared_bar(axes[:, 3])
     claims = [headline(one.explanation, one.number) for one in ones if one.explanation is not None]
     return signed(
@@ -196,14 +198,16 @@ def _row_names(names: Sequence[str] | None, chosen: list[int]) -> list[str]:
             found=str(len(names)),
             mend="Name the rows in the order in which they are drawn.",
         )
-    return [str(name) for name in names]
+    return [upright(str(name)) for name in names]
 
 
-def _beside(ax: Axes, text: str) -> None:
+def _beside(ax: Axes, text: str, height: float) -> None:
+    """A name as long as the row is high, inches."""
+    letters = max(int(_LETTERS * height), 4)
     ax.text(
         -0.06,
         0.5,
-        text,
+        "\n".join(textwrap.wrap(text, letters, max_lines=3, placeholder="\u2026")),
         transform=ax.transAxes,
         rotation=90,
         parse_math=False,

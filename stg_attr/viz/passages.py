@@ -17,7 +17,7 @@ from stg_attr.errors import ArgumentError
 
 from .colours import KEPT, shade
 from .picture import Picture, page
-from .source import Array, Example, Source, as_array, headline, read
+from .source import NO_FORMULAS, Array, Example, Source, as_array, headline, read, upright
 from .typeset import typeset
 from .words import Word, is_right_to_left, join
 
@@ -75,7 +75,8 @@ class Text:
     def _repr_html_(self) -> str:
         rows = "".join(_passage_html(passage) for passage in self.passages)
         return (
-            f'<figure style="margin: 0; max-width: 60em">{rows}{_scale_html()}{self._numbers_html()}</figure>'
+            f'<figure class="{NO_FORMULAS}" style="margin: 0; max-width: 60em">'
+            f"{rows}{_scale_html()}{self._numbers_html()}</figure>"
         )
 
     def to_html(self, path: str | PathLike[str]) -> None:
@@ -168,7 +169,7 @@ def _checked_names(names: Sequence[str] | None, count: int) -> list[str]:
         raise ArgumentError(
             "names", expected=f"one for each of {count} rows", found=str(len(names)), mend="Name every row."
         )
-    return [str(name) for name in names]
+    return [upright(str(name)) for name in names]
 
 
 def _per_token(

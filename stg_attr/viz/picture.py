@@ -152,7 +152,7 @@ def claim_title(ax: Axes, text: str, *, inside: bool) -> None:
 def signed(fig: Figure, ax: Axes | NDArray[np.object_], alt: str) -> Picture:
     """The finished picture, with its words attached; a caller's figure keeps its own label."""
     labelled = ax if isinstance(ax, Axes) else fig
-    labelled.set_label(alt)
+    labelled.set_label(alt.replace(r"\$", "$"))  # as it is where matplotlib does not draw it
     return Picture(fig, ax)
 
 

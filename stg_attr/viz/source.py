@@ -14,6 +14,7 @@ from stg_attr.attribution import Explanation, Status
 from stg_attr.errors import ArgumentError
 
 __all__ = [
+    "NO_FORMULAS",
     "Array",
     "Example",
     "Source",
@@ -25,9 +26,13 @@ __all__ = [
     "plain",
     "position",
     "read",
+    "upright",
 ]
 
 Array = NDArray[np.float64]
+NO_FORMULAS = "mathjax_ignore tex2jax_ignore"  # classes that keep MathJax, in notebooks, off dollar signs
+_CONTROLS = [n for n in (*range(0x20), *range(0x7F, 0xA0)) if not chr(n).isspace()]
+_UNSEEN = dict.fromkeys((*_CONTROLS, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd")
 Source = Explanation | Tensor | NDArray[np.generic]
 
 _SLACK = 1e-6  # rounding that may carry a probability out of [0, 1]
@@ -263,7 +268,20 @@ def headline(explanation: Explanation, example: int) -> str:
 
 def plain(text: str) -> str:
     """Text that matplotlib draws as it is, dollar signs too, which else would begin a formula."""
-    return text.replace("$", r"\$")
+    return upright(text).replace("$", r"\$")
+
+
+def upright(text: str) -> str:
+    r"""Text without signs that cannot be seen but turn or break what stands beside them.
+
+    These are control characters, and the embeddings, overrides and isolates of Unicode's bidirectional
+    algorithm (https://www.unicode.org/reports/tr9/).
+
+    Example:
+        >>> upright("evil\u202etxt.exe")
+        'evil�txt.exe'
+    """
+    return text.translate(_UNSEEN)
 
 
 def percent(share: float) -> str:

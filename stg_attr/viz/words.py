@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .source import Array
+from .source import Array, upright
 
 __all__ = ["Word", "is_right_to_left", "join"]
 
@@ -95,14 +95,14 @@ def join(
         after_break = i > 0 and words[-1].text.endswith(_BREAK)
         apart = not words or not whole or piece.spaced or after_break or muted[i] or muted[i - 1]
         word = Word(
-            text=piece.text,
+            text=upright(piece.text),
             probability=float(probabilities[i]),
             selected=bool(selected[i]),
             spaced=piece.spaced or muted[i],
             broken=after_break,
             muted=muted[i] or not bool(gated[i]),
             gated=bool(gated[i]),
-            parts=((piece.text or tokens[i], float(probabilities[i])),),
+            parts=((upright(piece.text or tokens[i]), float(probabilities[i])),),
         )
         if i and muted[i] and tokens[i] == tokens[i - 1]:
             words[-1] = _repeated(words[-1], word)

@@ -14,7 +14,7 @@ import traitlets
 from stg_attr.attribution import Explanation
 from stg_attr.attribution.arguments import Baselines, Inputs
 from stg_attr.errors import ArgumentError
-from stg_attr.viz.source import explained, position
+from stg_attr.viz.source import NO_FORMULAS, explained, position, upright
 
 from .methods import Method, Solved, at_count, checked_methods, compared_picture
 from .packing import Json, checked_curve, target_name
@@ -99,7 +99,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships n
         chosen = [place, *(i for i in self._places if i != place)][:_LISTED]
         labels = {i: entry["label"] for i, entry in zip(self._places, self.payload["examples"], strict=True)}
         sentences = "".join(f"<li>{escape(f'{labels[i]}: {reading.describe(i)}')}</li>" for i in chosen)
-        return f"<div>{self._view.picture(reading, place)}<ul>{sentences}</ul></div>"
+        return f'<div class="{NO_FORMULAS}">{self._view.picture(reading, place)}<ul>{sentences}</ul></div>'
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Markup, which needs no kernel and finds this widget where there is one.
@@ -237,6 +237,7 @@ def _labels(
             found=str(len(names)),
             mend="Name what examples=[...] chooses, in its order.",
         )
-    own = [f"example {place}" for place in places] if names is None else [str(name) for name in names]
+    given = [f"example {place}" for place in places] if names is None else names
+    own = [upright(str(name)) for name in given]
     targets = [target_name(explanation, place, classes) for place in places]
     return [f"{name} ({target})" if target else name for name, target in zip(own, targets, strict=True)]

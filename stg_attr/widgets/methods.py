@@ -17,7 +17,7 @@ from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups
 from stg_attr.metrics import BudgetCurves, budget_curves
 from stg_attr.metrics.curves import rank_features
-from stg_attr.viz.source import explained, percent
+from stg_attr.viz.source import NO_FORMULAS, explained, percent, upright
 
 from .packing import Json, checked_curve, pack_gates, pack_reading, pack_rival
 from .views import TextView, View
@@ -118,7 +118,7 @@ def checked_methods(
         checked_curve(explanation)
         _check_same(explanation, solved[0])
     return {
-        str(name): Solved(explained(method, name))
+        upright(str(name)): Solved(explained(method, name))
         if isinstance(method, Explanation)
         else _measured(name, method, solved[0], forward_func, baselines, additional_forward_args)
         for name, method in methods.items()
@@ -180,7 +180,8 @@ def _means(explanation: Explanation) -> tuple[Tensor, ...]:
 def compared_picture(methods: Mapping[str, Method], view: View, place: int, budget: int) -> str:
     """Several methods as static markup: their picture, where there is one, and the evidence as a table."""
     drawn = {name: method.attributions(place, budget) for name, method in methods.items()}
-    return f"<div>{_side_by_side(drawn, view, place)}{_evidence(methods, place, budget)}</div>"
+    shown = f"{_side_by_side(drawn, view, place)}{_evidence(methods, place, budget)}"
+    return f'<div class="{NO_FORMULAS}">{shown}</div>'
 
 
 def _side_by_side(drawn: Mapping[str, Explanation | Inputs], view: View, place: int) -> str:

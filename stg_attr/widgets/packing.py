@@ -24,7 +24,7 @@ from stg_attr.attribution import Explanation, Status
 from stg_attr.errors import ArgumentError
 from stg_attr.metrics import BudgetCurves
 from stg_attr.solve import Ranking
-from stg_attr.viz.source import as_array
+from stg_attr.viz.source import as_array, upright
 
 __all__ = ["Json", "checked_curve", "pack", "pack_gates", "pack_reading", "pack_rival", "target_name"]
 
@@ -135,7 +135,7 @@ def target_name(explanation: Explanation, example: int, classes: Sequence[str] |
         return ""
     index = explanation.target[example].tolist()
     if classes is not None and len(index) == 1 and 0 <= index[0] < len(classes):
-        return str(classes[index[0]])
+        return upright(str(classes[index[0]]))
     return "output " + ", ".join(str(i) for i in index)
 
 

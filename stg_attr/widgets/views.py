@@ -17,7 +17,7 @@ from stg_attr.viz.features import Features, feature_names, rows_of
 from stg_attr.viz.notebook import is_image
 from stg_attr.viz.picture import Picture
 from stg_attr.viz.pixels import Numbers, Photograph, layout
-from stg_attr.viz.source import Array, as_array, read
+from stg_attr.viz.source import Array, as_array, read, upright
 from stg_attr.viz.words import is_right_to_left, join
 
 from .packing import Json, pack
@@ -267,7 +267,7 @@ class SeriesView(View):
                 found=str(len(self.names)),
                 mend="Name every channel, or set channels_last if time comes first.",
             )
-        return [str(name) for name in self.names]
+        return [upright(str(name)) for name in self.names]
 
 
 def fitting_view(explanation: Explanation) -> View:
@@ -327,7 +327,7 @@ def _by_gate(columns: list[list[int]], tokens: Sequence[str], count: int) -> lis
     names: list[list[str]] = [[] for _ in range(count)]
     for own, token in zip(columns, tokens, strict=True):
         for column in own:
-            names[column].append(token)
+            names[column].append(upright(token))
     return [" ".join(own) for own in names]
 
 

@@ -20,6 +20,7 @@ from stg_attr.attribution.model import undisturbed
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Baseline
 from stg_attr.objective import Budget, Delete, Hybrid, Objective, Preserve, Sparsity, Sweep
+from stg_attr.viz.source import NO_FORMULAS, upright
 
 from .explorer import Explorer, compare
 from .live import Watch
@@ -30,7 +31,7 @@ __all__ = ["Run", "Workbench"]
 
 _PREDICTED = "predicted"
 _BUDGETS: dict[str, Sparsity] = {
-    "the smallest that keeps 90%": Sweep(),
+    "smallest that keeps 90%": Sweep(),
     **{f"{share:.0%} of the features": Budget(share) for share in (0.02, 0.05, 0.1, 0.2)},
 }
 _OBJECTIVES: dict[str, Objective] = {"Hybrid": Hybrid(), "Preserve": Preserve(), "Delete": Delete()}
@@ -149,7 +150,8 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         methods = {}
         for run in runs:
             own = [part for part, differs in zip(run.settings, differ, strict=True) if differs]
-            methods[f"{self.history.index(run) + 1}. {', '.join(own)}"] = run.explanation
+            number = self.history.index(run) + 1
+            methods[f"{number}. {', '.join(own)}" if own else f"run {number}"] = run.explanation
         shown = compare(methods, view=self._alone(runs[0].example), names=[self._names[runs[0].example]])
         self._show(shown)
         return shown
@@ -167,7 +169,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         self._stop.disabled = True
         self._status = ipywidgets.Label("Choose, then explain.")
         self._runs = ipywidgets.SelectMultiple(
-            options=[], description="Runs", rows=4, layout={"width": "40em"}
+            options=[], description="Runs", rows=4, layout={"width": "60em"}
         )
         self._again = _button("Show or compare", self._show_chosen)
         self._place = ipywidgets.VBox([])
@@ -186,7 +188,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         if output.dim() != 2:
             return predicted
         count = output.shape[1]
-        names = [str(i) for i in range(count)] if self._classes is None else [str(c) for c in self._classes]
+        names = [upright(str(c)) for c in (range(count) if self._classes is None else self._classes)]
         if len(names) != count:
             raise ArgumentError(
                 "classes",
@@ -206,7 +208,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         try:
             self.explain()
         except Exception as error:
-            self._status.value = f"{type(error).__name__}: {error}"
+            self._status.value = upright(f"{type(error).__name__}: {error}")
         finally:
             self._start.disabled, self._stop.disabled = False, True
 
@@ -257,7 +259,8 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         lines = [f"{i + 1}. {run.name}: {run.explanation.describe(0)}" for i, run in enumerate(self.history)]
         listed = "".join(f"<li>{escape(line)}</li>" for line in lines) or "<li>no runs yet</li>"
         picture = "" if self._explorer is None else self._explorer.static()
-        html = f"<div><p>Workbench of {len(self._names)} examples</p><ul>{listed}</ul>{picture}</div>"
+        head = f"<p>Workbench of {len(self._names)} examples</p><ul>{listed}</ul>"
+        html = f'<div class="{NO_FORMULAS}">{head}{picture}</div>'
         return (
             {"text/plain": "\n".join(["Workbench", *lines]), "text/html": portal(self._portal.key, html)},
         )
@@ -273,7 +276,7 @@ class _Portal(anywidget.AnyWidget):  # type: ignore[misc]  # as above
 
 
 def _button(text: str, action: Callable[[], None]) -> ipywidgets.Button:
-    made = ipywidgets.Button(description=text)
+    made = ipywidgets.Button(description=text, layout={"flex": "none"})
     made.on_click(lambda _: action())
     return made
 
@@ -288,4 +291,4 @@ def _checked_names(names: Sequence[str] | None, count: int) -> list[str]:
             found=str(len(names)),
             mend="Name them all.",
         )
-    return [str(name) for name in names]
+    return [upright(str(name)) for name in names]

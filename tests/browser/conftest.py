@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -17,6 +18,15 @@ from torch import nn
 
 from stg_attr import StochasticGates
 
+HOSTILE = (  # no longer than the pictures leave names
+    '<img src=x onerror="harmed=1">',
+    "</script><script>harmed=1</script>",
+    "'\"><svg onload=harmed=1>",
+    '<a href="javascript:harmed=1">go</a>',
+    "</style></title><textarea><!--",
+    "${harmed=1}`{{harmed=1}}%%style%% $\\bad$",
+    "\u202eesrever \u2066aside\x00 \u2028 javascript:harmed=1",
+)
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
 KERNEL = "window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel"
 
@@ -248,6 +258,26 @@ def photograph():
     net = nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(588, 3)).eval()
     mask = (14 * cells[:, None] + cells)[None, None]
     return StochasticGates(net).explain(images, feature_mask=mask, target=1), net
+
+
+@pytest.fixture(scope="session")
+def hostile():
+    """Names that must only ever be text."""
+    return HOSTILE
+
+
+@pytest.fixture(scope="session")
+def inert():
+    """`inert(opened)`: nothing hostile ran, became an element, or turned what stands beside it."""
+
+    def check(opened):
+        assert opened.page.evaluate("window.harmed") is None
+        for name in ("iframe", "textarea", "svg[onload]", "img[src=x]", "a[href^=javascript]"):
+            assert opened.page.locator(name).count() == 0, name
+        assert not re.search("[\u202a-\u202e\u2066-\u2069]", opened.page.content())
+        assert opened.dialogs == []
+
+    return check
 
 
 @pytest.fixture(scope="session")

@@ -7,20 +7,18 @@ from stg_attr import StochasticGates
 
 widgets = pytest.importorskip("stg_attr.widgets")  # whose error says what is missing
 
-HOSTILE = '<img src=x onerror="window.harmed=1"></script><script>window.harmed=1</script>%%style%% $x$'
-
 
 @pytest.fixture(scope="module")
-def pages(photograph, tmp_path_factory):
+def pages(photograph, hostile, tmp_path_factory):
     """Name -> a page with hostile names, one for each kind of input and a comparison."""
     explanation, net = photograph
     folder = tmp_path_factory.mktemp("pages")
     rows = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
     weight = torch.tensor([3.0, -2.0, 0.0, 1.0, 0.5, 0.0])
     table = StochasticGates(lambda x: x @ weight).explain(rows)
-    tokens = ["[CLS]", "a", "great", "film", HOSTILE, "[SEP]"]
-    embedded = torch.rand(2, 6, 4, generator=torch.Generator().manual_seed(0))
-    mask = torch.tensor([-1, 0, 1, 2, 3, -1])[None, :, None]
+    tokens = ["[CLS]", "a", "great", *hostile, "[SEP]"]
+    embedded = torch.rand(2, 11, 4, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([-1, *range(9), -1])[None, :, None]
     text = StochasticGates(lambda x: x[:, 2].sum(1) + 0.5 * x[:, 4].sum(1)).explain(
         embedded, feature_mask=mask
     )
@@ -29,11 +27,11 @@ def pages(photograph, tmp_path_factory):
     series = StochasticGates(lambda x: x[:, 1, 20:40].square().sum(1)).explain(wave, feature_mask=spans[None])
     gradients = torch.autograd.functional.jacobian(lambda x: net(x)[:, 1].sum(), explanation.inputs[0])
     shown = {
-        "image": widgets.explore(explanation, names=[HOSTILE, "two"], classes=["a", HOSTILE, "c"]),
-        "text": widgets.explore(text, view=widgets.TextView(tokens), names=[HOSTILE, "two"]),
-        "table": widgets.explore(table, view=widgets.TableView([HOSTILE, *"bcdef"])),
-        "series": widgets.explore(series, view=widgets.SeriesView([HOSTILE, "b", "c"])),
-        "compared": widgets.compare({"gates": explanation, HOSTILE: gradients}, forward_func=net),
+        "image": widgets.explore(explanation, names=hostile[:2], classes=hostile[4:]),
+        "text": widgets.explore(text, view=widgets.TextView(tokens), names=hostile[1:3]),
+        "table": widgets.explore(table, view=widgets.TableView(hostile[1:])),
+        "series": widgets.explore(series, view=widgets.SeriesView(hostile[4:])),
+        "compared": widgets.compare({"gates": explanation, hostile[6]: gradients}, forward_func=net),
     }
     for name, explorer in shown.items():
         explorer.to_html(folder / f"{name}.html")
@@ -50,7 +48,7 @@ def _picture(page, pixels):
 
 
 @kinds
-def test_slider_and_toggle_work_and_nothing_hostile_runs(kind, pages, look, pixels):
+def test_slider_and_toggle_work_and_nothing_hostile_runs(kind, pages, look, pixels, inert):
     opened = look(pages / f"{kind}.html")
     page = opened.page
     page.locator("input[type=range]").focus()
@@ -64,11 +62,10 @@ def test_slider_and_toggle_work_and_nothing_hostile_runs(kind, pages, look, pixe
     for summary in page.locator("summary:visible").all():
         summary.click()
     page.get_by_role("button", name="Copy as code").click()
-    assert page.evaluate("window.harmed") is None
+    inert(opened)
     assert page.locator("img, script[src], link").count() == 0
     assert opened.requests == [f"file://{pages / kind}.html"]
     assert opened.errors == []
-    assert opened.dialogs == []
 
 
 @kinds
@@ -95,7 +92,7 @@ def test_without_scripts_a_picture_and_the_evidence_stand_there(kind, pages, loo
 
 
 @kinds
-def test_a_downloaded_page_works_as_well(kind, pages, look, pixels, tmp_path):
+def test_a_downloaded_page_works_as_well(kind, pages, look, pixels, inert, tmp_path):
     opened = look(pages / f"{kind}.html", accept_downloads=True)
     opened.page.locator("input[type=range]").focus()
     opened.page.keyboard.press("Home")
@@ -107,7 +104,7 @@ def test_a_downloaded_page_works_as_well(kind, pages, look, pixels, tmp_path):
     again.page.locator("input[type=range]").focus()
     again.page.keyboard.press("End")
     assert _picture(again.page, pixels) != _picture(opened.page, pixels)
-    assert again.page.evaluate("window.harmed") is None
+    inert(again)
     still = look(tmp_path / "again.html", ready="#stg", java_script_enabled=False)
     assert still.page.locator("#stg img").evaluate("i => i.naturalWidth") > 300
 

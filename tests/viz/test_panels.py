@@ -35,6 +35,15 @@ def test_grid_has_a_row_for_each_example(images):
     fig.draw_without_rendering()
 
 
+def test_grid_gives_long_names_no_more_than_the_height_of_their_row(images):
+    fig, axes = viz.grid(images, names=["long names of classes, " * 5, "x" * 99])
+    fig.canvas.draw()
+    short, shorter = (ax.texts[-1].get_window_extent() for ax in axes[:, 0])
+    assert short.y0 >= shorter.y1
+    assert axes[0, 0].bbox.width > 50
+    assert axes[0, 0].texts[-1].get_text().endswith("\u2026")
+
+
 def test_grid_draws_the_examples_chosen(images):
     _, axes = viz.grid(images, [1])
     assert np.allclose(axes[0, 3].get_images()[0].get_array(), images.attributions[1].max(0).values)

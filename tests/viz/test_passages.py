@@ -50,7 +50,7 @@ TAGS = {
     "td",
 }
 TAGS |= {"img", "ul", "li"}
-ATTRIBUTES = {"style", "title", "dir", "scope", "alt", "src"}
+ATTRIBUTES = {"class", "style", "title", "dir", "scope", "alt", "src"}
 
 
 class Reader(HTMLParser):

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -68,3 +69,13 @@ def test_figures_that_pyplot_manages_are_not_shown_twice(table):
         assert viz.curve(table, ax=ax)._repr_html_() is None
     finally:
         pyplot.close(fig)
+
+
+def test_words_say_dollars_as_they_are():
+    assert "$5 and $6 1.00" in viz.bars(torch.ones(1), names=["$5 and $6"]).alt
+
+
+def test_signs_that_turn_text_around_are_shown():
+    picture = viz.text(torch.ones(1, 2), ["a\u202eb", "\x00"], names=["\u2066c"])
+    assert picture.alt == "\ufffdc: selected words: a\ufffdb \ufffd."
+    assert "d\ufffde" in viz.bars(torch.ones(1), names=["d\u2069e"]).alt

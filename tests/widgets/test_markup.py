@@ -15,7 +15,7 @@ page_parts = pytest.importorskip("stg_attr.widgets.page")
 # what JupyterLab's sanitizer lets through in notebooks that are not trusted, of what is used here
 TAGS = {"div", "img", "ul", "li", "p", "table", "tr", "th", "td", "figure", "figcaption"}
 TAGS |= {"span", "strong", "details", "summary", "br"}
-ATTRIBUTES = {"alt", "src", "style", "title", "scope", "dir"}
+ATTRIBUTES = {"alt", "class", "src", "style", "title", "scope", "dir"}
 
 
 class Parsed(HTMLParser):

@@ -65,6 +65,7 @@ def test_runs_of_one_example_are_compared(bench):
     assert [m["name"] for m in shown.methods] == ["1. Hybrid", "2. Preserve"]
     _control(bench, "Runs").value = (1,)
     _control(bench, "Show or compare").click()
+    assert [m["name"] for m in bench._explorer.methods] == ["run 2"]
     assert _control(bench, "Runs").options[0][0].startswith("1. one, predicted class")
 
 

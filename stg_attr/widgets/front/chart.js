@@ -73,7 +73,7 @@ class BudgetCurve {
   }
 
   axes(selected) {
-    const written = (value) => (this.shares ? percent(value) : digits(value));
+    const written = (value) => (this.shares ? percent(value) : digits(value, 3));
     const ends = [this.low, this.high].map((value) => tick(LEFT - 6, this.y(value) + 4, written(value), "end"));
     const every = Math.ceil(this.stops.length / 14), last = this.stops.length - 1;
     const counts = this.stops.flatMap((n, i) => (i % every === 0 || i === last ? [tick(this.x(n), 138, String(n), "middle")] : []));
@@ -109,7 +109,7 @@ function drawLoss(svg, trace) {
   const low = Math.min(...known), span = Math.max(...known) - low || 1; // of one step there is no line
   const points = trace.map((loss, i) => (loss === null ? "" : `${across(i, trace.length)},${66 - ((loss - low) / span) * 56}`));
   const highest = Math.max(...known), marks = highest > low ? [[highest, 14], [low, 70]] : known.length ? [[low, 70]] : [];
-  const ends = marks.map(([loss, y]) => tick(LEFT - 6, y, digits(loss), "end"));
+  const ends = marks.map(([loss, y]) => tick(LEFT - 6, y, digits(loss, 3), "end"));
   svg.replaceChildren(make("polyline", { points: points.join(" "), ...stroke(0) }), ...ends);
   svg.setAttribute("aria-label", `Loss of ${known.length} steps, last ${digits(known.at(-1))}`);
   return known;

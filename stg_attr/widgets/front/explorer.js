@@ -13,7 +13,7 @@ function button(text, action) {
 class Explorer {
   constructor(model, host) {
     Object.assign(this, { model, host });
-    this.root = make("section", { class: "stg" });
+    this.root = make("section", { class: "stg mathjax_ignore tex2jax_ignore" });
     // JupyterLab binds arrow keys and letters to commands of the notebook
     this.root.addEventListener("keydown", (event) => event.stopPropagation());
   }
@@ -156,6 +156,7 @@ class Explorer {
   }
 
   solves() {
+    this.opened = false;
     this.loss = make("svg", { viewBox: "0 0 640 80", class: "stg-curve", role: "img" });
     this.solved = make("p");
     this.solve = make("details", {}, make("summary", {}, "How the solve went"), make("div", { class: "stg-chart" }, this.loss), this.solved);
@@ -238,8 +239,8 @@ class Explorer {
     this.doubt.hidden = !doubt || Boolean(running);
     this.solve.hidden = !trace || this.readings.length > 1;
     if (this.solve.hidden) return;
-    const known = drawLoss(this.loss, trace);
-    this.solved.textContent = `${running ? "Still solving." : status} ${evaluations} model evaluations, ${known.length} steps, last loss ${digits(known.at(-1))}.`;
+    const known = drawLoss(this.loss, trace), steps = known.length === 1 ? "1 step" : `${known.length} steps`;
+    this.solved.textContent = `${running ? "Still solving." : status} ${evaluations} model evaluations, ${steps}, last loss ${digits(known.at(-1))}.`;
   }
 
   showProgress() {
@@ -249,7 +250,7 @@ class Explorer {
     if (this.progress.hidden) return;
     this.meter.value = progress.done / progress.total;
     this.remaining.textContent = ` ${progress.text}`;
-    if (progress.running) this.solve.open = true;
+    if (!this.opened) this.opened = this.solve.open = true; // once: the reader may close it
     this.showSolve();
   }
 
