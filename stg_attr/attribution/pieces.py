@@ -90,22 +90,28 @@ class Room:
 
         Where memory runs out, the piece is halved and tried again.
         """
-        done, found = 0, []
+        done = 0
+        whole: list[Tensor] = []  # filled piece by piece, so that results do not lie between freed graphs
         while done < samples:
             step = min(self.samples, samples - done)
             width = self.examples * (self.samples // step)  # with fewer samples, more examples
             some = slice(done, done + step)
             try:
-                parts = [work(some, slice(i, i + width)) for i in range(0, examples, width)]
+                for i in range(0, examples, width):
+                    parts = work(some, slice(i, i + width))
+                    if step == samples and width >= examples:
+                        return list(parts)
+                    whole = whole or [x.new_empty(samples, examples, *x.shape[2:]) for x in parts]
+                    for into, part in zip(whole, parts, strict=True):
+                        into[some, i : i + width] = part
             except (RuntimeError, MemoryError) as error:
                 if not (_is_out_of_memory(error) and self._halved(step, min(width, examples))):
                     raise
                 error.__traceback__ = None  # its frames hold the tensors that were too many
                 torch.cuda.empty_cache()
             else:
-                found.append([_joined(part, 1) for part in zip(*parts, strict=True)])
                 done += step
-        return [_joined(part, 0) for part in zip(*found, strict=True)]
+        return whole
 
     def _halved(self, samples: int, examples: int) -> bool:
         """Make room in a call of so many samples and examples; not if it was one of one."""
@@ -150,10 +156,6 @@ def _differentiated(
         return scores, None
     (slope,) = torch.autograd.grad(scores, leaf, torch.ones_like(scores), allow_unused=True)
     return scores.detach(), slope
-
-
-def _joined(parts: tuple[Tensor, ...], dim: int) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -127,11 +127,12 @@ class Solver:
         size = self.n_samples
         if self.estimator.samples_alone:  # as many as fit into memory beside a model
             size = min(size, max(1, _MOST_NUMBERS // record.state.parameter.numel()))
-        parts = [
-            self._sums(record, drawn.samples(slice(i, i + size)), loss_of)
-            for i in range(0, self.n_samples, size)
-        ]
-        gradient, slopes, squares, loss = (_total(column) for column in zip(*parts, strict=True))
+        sums = self._sums(record, drawn.samples(slice(0, size)), loss_of)
+        for i in range(size, self.n_samples, size):
+            more = self._sums(record, drawn.samples(slice(i, i + size)), loss_of)
+            for total, part in zip(sums, more, strict=True):
+                total += part
+        gradient, slopes, squares, loss = sums
         state, n, price = record.state, self.n_samples, self.sparsity.reg_weight * (1 - drawn.share)
         gradient = gradient / n
         if price > 0:
@@ -171,7 +172,3 @@ class Solver:
         if drawn.share == 0:
             return parameter.expand(len(drawn.swept), -1, -1)
         return parameter + record.shift(parameter, drawn.budgets) * drawn.swept.reshape(-1, 1, 1)
-
-
-def _total(parts: tuple[Tensor, ...]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
