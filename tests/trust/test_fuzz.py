@@ -329,6 +329,7 @@ def _holds(attributions, inputs):
     parts = attributions if isinstance(attributions, tuple) else (attributions,)
     given = inputs if isinstance(inputs, tuple) else (inputs,)
     assert isinstance(attributions, tuple) == isinstance(inputs, tuple)
+    parts, given = ([x for x in some if x is not None] for some in (parts, given))
     for part, x in zip(parts, given, strict=True):
         assert part.shape == x.shape
         assert bool(((part >= 0) & (part <= 1)).all())
