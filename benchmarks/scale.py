@@ -26,7 +26,7 @@ from stg_attr.scale import RayActors, explain_dataset
 
 SIZES = (1_000, 10_000, 100_000)
 N_COLUMNS = 10
-IMAGES, BATCH, ROUNDS = 512, 16, 3
+IMAGES, BATCH = (256, 512, 1024), 16  # a round each
 
 
 def cheap() -> nn.Module:
@@ -105,10 +105,11 @@ def rows_per_cpu_second(folder: Path) -> float:
     return BATCH * sum(len(clock) - 1 for clock in clocks) / sum(clock[-1] - clock[0] for clock in clocks)
 
 
-def images(engine: RayActors | None, folder: Path) -> dict[str, float]:
-    """Explain images in this process or on Ray: rate, rate per CPU second, and memory."""
+def images(job: tuple[int, RayActors | None], folder: Path) -> dict[str, float]:
+    """Explain so many images in this process or on Ray: rate, rate per CPU second, and memory."""
     torch.set_num_threads(1)
-    data = TensorDataset(torch.rand(IMAGES, 1, 16, 16, generator=torch.Generator().manual_seed(0)))
+    n, engine = job
+    data = TensorDataset(torch.rand(n, 1, 16, 16, generator=torch.Generator().manual_seed(0)))
     if engine is not None:
         import ray
 
@@ -153,14 +154,14 @@ def main(argv: list[str]) -> int:
             flush=True,
         )
     print("\nRows per second and per core; rows per CPU second; MiB of the driver and of an actor\n")
-    print("| round | one process | two actors | share | per CPU second | share | driver | actor |")
+    print("| images | one process | two actors | share | per CPU second | share | driver | actor |")
     print("|---:|---:|---:|---:|---|---:|---:|---:|")
     shares = []
-    for i in range(1 if quick else ROUNDS):
-        one, two = fresh(images, None), fresh(images, RayActors(count=2))
+    for n in IMAGES[:1] if quick else IMAGES:
+        one, two = fresh(images, (n, None)), fresh(images, (n, RayActors(count=2)))
         shares.append((two["rate"] / 2 / one["rate"], two["per CPU"] / one["per CPU"]))
         print(
-            f"| {i + 1} | {one['rate']:.1f} | {two['rate'] / 2:.1f} | {shares[-1][0]:.0%} "
+            f"| {n:,} | {one['rate']:.1f} | {two['rate'] / 2:.1f} | {shares[-1][0]:.0%} "
             f"| {one['per CPU']:.1f}, {two['per CPU']:.1f} | {shares[-1][1]:.0%} "
             f"| {two['driver']:.0f} | {two['actor']:.0f} |",
             flush=True,
