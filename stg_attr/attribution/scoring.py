@@ -160,7 +160,10 @@ def _differentiable(argument: Any) -> Any:
 
 
 def _checked_output(output: Any, rows: int, scalar_allowed: bool) -> Tensor:
-    mend = "Return one row of outputs per input row; wrap the model in a function if it returns more."
+    mend = (
+        "Return one row of outputs per input row; wrap the model in a function if it returns more. "
+        "A single example needs a batch dimension: x.unsqueeze(0)."
+    )
     values = _as_tensor(output)
     if values is None or unusual(values) or values.is_complex():
         raise ArgumentError(
