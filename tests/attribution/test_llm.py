@@ -1,5 +1,7 @@
 """Answers of a causal language model, through captum's LLMAttribution: the parts of a prompt they need."""
 
+import inspect
+
 import pytest
 import torch
 from captum.attr import FeatureAblation, LLMAttribution, TextTemplateInput, TextTokenInput
@@ -157,6 +159,8 @@ def test_the_answer_may_be_generated_and_its_scores_read_in_one_pass(trained):
     generated = llm.attribute(inp, gen_args={"max_new_tokens": 2, "do_sample": False}, seed=3)
     assert generated.output_tokens == ["apple", "milk"]
     torch.testing.assert_close(given.seq_attr, generated.seq_attr)
+    if "forward_in_tokens" not in inspect.signature(LLMAttribution.attribute).parameters:
+        return  # before captum 0.9
     at_once = llm.attribute(inp, target="apple milk", forward_in_tokens=False, seed=3)
     assert set(given.seq_attr.topk(2).indices.tolist()) == set(at_once.seq_attr.topk(2).indices.tolist())
 

@@ -481,7 +481,7 @@ def test_the_page_on_text_runs(reviews):
     names = {"model": model, "tokenizer": tokenizer, "texts": texts, "labels": labels, "causal": causal}
     for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
         exec(block, names)
-    assert names["result"].token_attr.shape[0] == 2
+    assert names["result"].token_attr.shape[0] == len(names["result"].output_tokens)
     for explanation in (names["explanation"], names["masked"]):
         scores = model(**names["encoding"]).logits.softmax(1).gather(1, labels[:, None]).squeeze(1)
         torch.testing.assert_close(explanation.scores.full, scores.detach())
