@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import captum
 import pytest
 import torch
 
@@ -473,6 +474,9 @@ def test_the_next_token_of_a_causal_model(name):
     torch.testing.assert_close(found.scores.full, model(**encoding).logits[:, -1, 300].detach())
 
 
+@pytest.mark.skipif(
+    captum.__version__.startswith("0.7"), reason="captum 0.7 drops the first token of an answer"
+)
 def test_the_page_on_text_runs(reviews):
     model, tokenizer = reviews
     page = (Path(__file__).parents[2] / "docs" / "text.md").read_text(encoding="utf-8")
