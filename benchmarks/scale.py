@@ -26,7 +26,7 @@ from stg_attr.scale import RayActors, explain_dataset
 
 SIZES = (1_000, 10_000, 100_000)
 N_COLUMNS = 10
-IMAGES, BATCH = (256, 512, 1024), 16  # a round each
+IMAGES, BATCH = (1024, 2048, 4096), 16  # a round each
 
 
 def cheap() -> nn.Module:
