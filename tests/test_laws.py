@@ -642,12 +642,12 @@ def test_the_selected_set_is_the_optimum_of_small_problems(family, objective, es
 # on them, which is behind it with the share of 2,000. To match an output, small sets do that match it by
 # chance, which no order of the features begins with.
 NETWORK_RATES = {
-    "Preserve(RetainedScore)": 0.95,  # 1.000, 0.990
-    "Delete(RetainedScore)": 0.94,  # 0.990, 0.992
-    "Hybrid(RetainedScore)": 0.945,  # 0.995, 0.989
-    "Preserve(OutputMatch)": 0.505,  # 0.555, 0.515
-    "Delete(OutputMatch)": 0.4875,  # 0.538, 0.491
-    "Hybrid(OutputMatch)": 0.4475,  # 0.498, 0.481
+    "Preserve(RetainedScore)": 0.95,  # 1.000, 0.996
+    "Delete(RetainedScore)": 0.9425,  # 0.9925, 0.998
+    "Hybrid(RetainedScore)": 0.9425,  # 0.9925, 0.990
+    "Preserve(OutputMatch)": 0.4525,  # 0.5025, 0.489
+    "Delete(OutputMatch)": 0.4375,  # 0.4875, 0.442
+    "Hybrid(OutputMatch)": 0.4175,  # 0.4675, 0.459
 }
 
 
@@ -909,5 +909,7 @@ def test_an_example_on_which_the_model_fails_does_not_change_its_batch_mates(met
     assert bool(((broken.attributions >= 0) & (broken.attributions <= 1)).all())
     close = {"rtol": 0, "atol": 1e-5, "equal_nan": True}  # the sizes of the model's matrix products differ
     torch.testing.assert_close(broken.attributions[mates], whole.attributions[mates], **close)
-    torch.testing.assert_close(broken.loss_trace[:, mates], whole.loss_trace[:, mates], **close)
+    n_steps = len(whole.loss_trace)  # the failing one never settles
+    torch.testing.assert_close(broken.loss_trace[:n_steps, mates], whole.loss_trace[:, mates], **close)
+    assert bool(broken.loss_trace[n_steps:, mates].isnan().all())
     assert [broken.status[i] for i in mates] == [whole.status[i] for i in mates]

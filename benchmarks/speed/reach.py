@@ -25,7 +25,7 @@ PROBLEMS = {
 }
 QUICK = ("P7, digits",)
 #: `max_evals` of the gates, the cheapest first; None for the default effort.
-EFFORTS = (25, 35, 50, 75, 100, 150, 200, 300, 400, None)
+EFFORTS = (25, 35, 50, 60, 75, 100, 150, 200, 300, 400, None)
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ Given: TypeAlias = Tensor | tuple[Tensor | None, ...]
 Baselines: TypeAlias = Baseline | tuple[Baseline | None, ...] | None
 
 
-_STEPS = 12  # updates where neither n_steps nor max_evals is given
-_LEAST_STEPS = 6  # updates into which a small `max_evals` is cut: many small ones beat few large ones,
-_LEAST_SAMPLES = 3  # but of less than so many samples they are too rough
+_STEPS = 12  # updates where neither n_steps nor max_evals is given; a small `max_evals` is cut into as many,
+_LEAST_SAMPLES = 3  # or into fewer, since of less than so many samples they are too rough
 _EVALUATIONS = 32  # model evaluations of an update whose n_samples is not given
 _READING = 40  # selections that a reading may measure; at most half of what `max_evals` leaves goes there,
 _SOLVING = 40  # and at most a quarter where less than so many evaluations would be left
@@ -94,7 +93,7 @@ class Effort:
         share = max(left // 4, min(left // 2, left - _SOLVING))
         samples = max(1, (left - min(share, _READING * references)) // n_views)
         if self.n_samples is None:
-            small = max(1, min(_LEAST_STEPS, samples // _LEAST_SAMPLES))
+            small = max(1, min(_STEPS, samples // _LEAST_SAMPLES))
             steps = min(self.n_steps or max(small, round(samples / n_samples)), samples)
             return steps, samples // steps
         n_samples = min(n_samples, samples)

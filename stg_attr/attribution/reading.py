@@ -18,6 +18,7 @@ from .meter import Meter
 __all__ = ["evidence", "evidence_rows", "nothing_learned", "read", "reported", "stopped_by"]
 
 _CURVE_POINTS = 12  # counts of open gates, spread geometrically, at which every curve is measured
+_TRIALS = 20  # model rows of each view for bettering a small set, and as many for what comes next
 _ALIKE = 0.8  # selections that overlap by this share (Jaccard) count as the same
 
 
@@ -43,12 +44,12 @@ def read(
     family, count, visible = _chosen(meter, solution, solver, visible)
     influence = solution.influence.masked_fill(~visible & explainable, 0.0)
     selected = family.ranking.top(count.unsqueeze(1))[0]
-    objective = case.objective
-    ranking = family.ranking.promoted(
-        selected,
-        family.arrange(selected, meter.other_shares if objective.n_views > 1 else None),
-        _use(solution, solver.gates) if objective.fidelity.either_direction else None,
-    )
+    place = family.arrange(selected)
+    if case.objective.fidelity.either_direction:
+        worth: Tensor | None = _use(solution, solver.gates)
+    else:
+        worth = None if solver.shares(case.blend.groups) else family.extend(selected)
+    ranking = family.ranking.promoted(selected, place, worth)
     log_alpha = reported(ranking, selected, solver.gates)
     log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
     probabilities = solver.gates.active_probability(log_alpha)
@@ -129,8 +130,16 @@ def _chosen(
     Where slopes prove nothing, a gate is reported only if switching it alone was seen to move a score.
     """
     seen = torch.zeros_like(visible)
+    matched = meter.case.objective.fidelity.either_direction
     while True:
-        family = SelectionFamily(Ranking.of(solution.parameter, visible), meter.shares, meter.affords)
+        family = SelectionFamily(
+            Ranking.of(solution.parameter, visible),
+            meter.shares,
+            meter.affords,
+            other=meter.other_shares if meter.case.objective.n_views > 1 else None,
+            promise=solution.effect,
+            trials=0 if matched else _TRIALS // meter.case.rows_per_selection,
+        )
         count = torch.where(visible.any(1), solver.sparsity.n_open(family), 0)
         if solver.estimator.proves_slopes:
             return family, count, visible

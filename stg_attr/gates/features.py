@@ -165,6 +165,7 @@ class FeatureGroups:
             count.scatter_add_(1, column, torch.ones_like(column, dtype=total.dtype))
         return (total / count.clamp_min(1))[:, :n_gates]
 
+    @cached_property
     def neighbours(self) -> Tensor:
         """The gates next to each gate of an image, long [1 or batch, gates, degree]; -1 for none."""
         return image_neighbours(self.index, self.n_gates)

@@ -1,9 +1,10 @@
 """How gates are learned: estimators, the update rule, the loop, and the reading of its result."""
 
 from .estimators import Estimate, Estimator, Reparameterized
-from .family import Ranking, SelectionFamily
+from .family import SelectionFamily
 from .fit import Solver
 from .noise import Noise
+from .ranking import Ranking
 from .record import Learned, Solution
 from .score_function import ScoreFunction
 

@@ -3,102 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["Ranking", "SelectionFamily"]
+from .ranking import Ranking, places
+
+__all__ = ["SelectionFamily"]
 
 _LARGEST_PRUNED = 12  # gates of a set whose members are tried for removal; larger sets would cost too much
 _ONE_BY_ONE = 6  # gates of a set that are put in order one by one
 _SAME = 1e-3  # share of the output by which two gates must differ in what they are missed for
 _MOST_TOGETHER = 4  # gates that are tried for removal together
+_NEXT = 4  # gates outside a set that are put in order by what they add
 _TRADED = 12  # counts measured in one round of the search for the best trade of openness for output
 _POINTS = 3  # counts measured in one round of the search for the smallest sufficient set
 
 #: Hard selections of some examples, bool [k, examples, gates], and which, long [examples] on the CPU
 #: -> share [k, examples].
 Retained = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """The gates of every example in order of their parameters.
-
-    Attributes:
-        parameter: gate parameters, [batch, gates].
-        visible: gates that exist and that the model reacts to, bool [batch, gates]; only these are selected.
-        rank: place of each visible gate, best 0, long [batch, gates].
-    """
-
-    parameter: Tensor
-    visible: Tensor
-    rank: Tensor
-
-    @classmethod
-    def of(cls, parameter: Tensor, visible: Tensor) -> Ranking:
-        """Rank gates by their parameters."""
-        order = parameter.masked_fill(~visible, -torch.inf).argsort(dim=1, descending=True, stable=True)
-        return cls(parameter, visible, order.argsort(1))
-
-    @property
-    def n_visible(self) -> Tensor:
-        """Number of gates that can be selected, long [batch]."""
-        return self.visible.sum(1)
-
-    def rows(self, examples: Tensor) -> Ranking:
-        """The ranking of some examples, long [examples]."""
-        return Ranking(self.parameter[examples], self.visible[examples], self.rank[examples])
-
-    def top(self, counts: Tensor) -> Tensor:
-        """The hard selections of the first gates: counts [batch, k] -> bool [k, batch, gates]."""
-        return (self.rank < counts.T.unsqueeze(2)) & self.visible
-
-    def promoted(self, selected: Tensor, place: Tensor | None = None, worth: Tensor | None = None) -> Ranking:
-        """The same parameters handed out anew, so that a selection comes first; orders within stay.
-
-        Args:
-            selected: visible gates, bool [batch, gates].
-            place: orders the selected gates by this instead, smallest first, from minus to plus the number of
-                gates, long [batch, gates].
-            worth: orders the other gates by this instead, largest first, [batch, gates].
-        """
-        chosen = self.rank if place is None else place
-        rest = self.rank if worth is None else _places(worth)
-        last = self.rank.shape[1]
-        place = torch.where(selected, chosen - 2 * last, rest) + last * ~self.visible
-        rank = place.argsort(1).argsort(1)
-        ordered = self.parameter.gather(1, self.rank.argsort(1))
-        return Ranking(ordered.gather(1, rank), self.visible, rank)
-
-    def boundary(self, selected: Tensor) -> Tensor:
-        """The parameter halfway between the last selected gate and the next one below it, [batch, 1].
-
-        Args:
-            selected: bool [batch, gates]. One unit beyond the end when all gates or none are selected.
-        """
-        inside = self.parameter.masked_fill(~selected, torch.inf).amin(1, keepdim=True)
-        below = ~selected & (self.parameter < inside) & self.parameter.isfinite()
-        outside = self.parameter.masked_fill(~below, -torch.inf).amax(1, keepdim=True)
-        inside = torch.where(inside.isinf(), outside + 2, inside)
-        outside = torch.where(outside.isinf(), inside - 2, outside)
-        return (inside + outside) / 2
-
-    def at(self, selected: Tensor, half: Tensor) -> Tensor:
-        """Parameters shifted until the boundary of a selection is at `half`, [batch, gates].
-
-        Args:
-            selected: bool [batch, gates].
-            half: the parameter whose active probability is one half, a number in a tensor.
-        """
-        shifted = self.parameter - self.boundary(selected) + half
-        return torch.where(self.visible, shifted, shifted.minimum(half))
-
-
-def _places(values: Tensor) -> Tensor:
-    """The place of each value, 0 for the largest, long [batch, gates]."""
-    return values.argsort(dim=1, descending=True, stable=True).argsort(1)
 
 
 class SelectionFamily:
@@ -110,6 +33,10 @@ class SelectionFamily:
             long [examples] on the CPU -> retained share [k, examples]; an example may come several times.
         affords: whether so many more selections of an example may be measured, long [examples] on the CPU
             and long [examples] -> bool [examples]; a search that may not go on keeps what it has found.
+        other: measures what else is asked of a selection, as `retained`; the two are added up where
+            selections are compared.
+        promise: what gates outside a set may bring, [batch, gates]; those that promise most are tried.
+        trials: selections that are tried to better a small set; none by default.
 
     Attributes:
         needed: selected gates without which too little is left, measured, bool [batch, gates].
@@ -124,12 +51,18 @@ class SelectionFamily:
         affords: Callable[[Tensor, Tensor], Tensor] = lambda examples, n: torch.ones_like(
             n, dtype=torch.bool
         ),
+        other: Retained | None = None,
+        promise: Tensor | None = None,
+        trials: int = 0,
     ) -> None:
         self.ranking = ranking
         self.needed = torch.zeros_like(ranking.visible)
         self.left = torch.full_like(ranking.parameter, torch.nan)
         self._retained = retained
         self._affords = affords
+        self._other = other
+        self._promise = ranking.parameter if promise is None else promise
+        self._trials = trials
 
     @property
     def n_gates(self) -> Tensor:
@@ -165,12 +98,20 @@ class SelectionFamily:
         First the smallest k whose top k gates suffice: counts are tried in geometric steps between the
         largest that failed and the smallest that did not, a few per round, until the two are neighbours;
         all gates together always suffice. Then, in small sets, the gates that are missed least are dropped
-        until none can be spared; what is dropped comes next in the ranking. Every claim is measured.
+        until none can be spared; what is dropped comes next in the ranking. Where trials are allowed, members
+        are exchanged for gates that do more in their place. Every claim is measured.
         """
         selected = self.ranking.top(self._shortest_prefix(retain).unsqueeze(1))[0]
+        self._prune(selected, retain, torch.ones_like(selected[:, 0]))
+        self._prune(selected, retain, self._exchange(selected, retain))
+        self.ranking = self.ranking.promoted(selected)
+        return selected.sum(1)
+
+    def _prune(self, selected: Tensor, retain: float, cases: Tensor) -> None:
+        """Drop members of small sets, bool [batch, gates], in place, until none can be spared."""
         size = selected.sum(1)
         tried = size + _MOST_TOGETHER - 1
-        open_cases = self._open((size > 0) & (size <= _LARGEST_PRUNED), tried)
+        open_cases = self._open(cases & (size > 0) & (size <= _LARGEST_PRUNED), tried)
         while len(open_cases):
             shorter, left = self._shortened(selected[open_cases], open_cases, retain)
             self.needed[open_cases] = left < retain
@@ -180,8 +121,40 @@ class SelectionFamily:
             again = torch.zeros_like(size, dtype=torch.bool)
             again[open_cases] = changed & shorter.any(1)
             open_cases = self._open(again, tried)
-        self.ranking = self.ranking.promoted(selected)
-        return selected.sum(1)
+
+    def _exchange(self, selected: Tensor, retain: float) -> Tensor:
+        """Let members of small sets, the least missed first, give way to gates that do more in their place.
+
+        Args:
+            selected: bool [batch, gates], changed in place.
+            retain: what a set must retain.
+
+        Returns:
+            Which sets were changed, bool [batch].
+        """
+        size = selected.sum(1)
+        exchanged = torch.zeros_like(size, dtype=torch.bool)
+        tried = self._trials // size.clamp_min(1)
+        fits = (size > 0) & (size <= _LARGEST_PRUNED) & (size < self.ranking.n_visible) & (tried > 0)
+        open_cases = self._open(fits, (tried * size + 1) * self._n_measures)
+        if not len(open_cases):
+            return exchanged
+        missed = torch.where(self.left.isnan(), self.ranking.rank.to(self.left.dtype), -self.left)
+        members = missed.masked_fill(~selected, torch.inf).argsort(dim=1, stable=True)
+        value = torch.zeros_like(self.left[:, 0])
+        value[open_cases] = self._value(selected[open_cases], open_cases)
+        for turn in range(int(size[open_cases].max())):
+            rows = open_cases[size[open_cases] > turn]
+            fewer = selected[rows].scatter(1, members[rows, turn : turn + 1], False)
+            found = self._with_each(fewer, self._promising(selected[rows], rows, tried[rows]), rows, retain)
+            best, gate = found.max(1)
+            better = best > value[rows] + _SAME
+            changed = rows[better]
+            selected[changed] = fewer[better].scatter(1, gate[better].unsqueeze(1), True)
+            value[changed] = best[better]
+            exchanged[changed] = True
+        self.left[exchanged], self.needed[exchanged] = torch.nan, False
+        return exchanged
 
     def _shortest_prefix(self, retain: float) -> Tensor:
         suffices = self.ranking.n_visible
@@ -228,7 +201,7 @@ class SelectionFamily:
         leaving = torch.arange(width, device=most.device) < most.unsqueeze(1)
         return selected & ~torch.zeros_like(selected).scatter(1, tried, leaving), left
 
-    def arrange(self, selected: Tensor, other: Retained | None = None) -> Tensor:
+    def arrange(self, selected: Tensor) -> Tensor:
         """The order of the selected gates of small sets, by backward elimination with real forwards.
 
         The member that is missed least leaves first and comes last, then the one that the rest misses least,
@@ -237,7 +210,6 @@ class SelectionFamily:
 
         Args:
             selected: bool [batch, gates], as `smallest_sufficient` found it or otherwise.
-            other: measures what else is asked of a selection, as `retained`; the two are added up.
 
         Returns:
             Place of each selected gate, the smallest first, from minus to plus the number of gates; long
@@ -248,20 +220,69 @@ class SelectionFamily:
         known = torch.where(members, self.left, torch.nan)
         while True:
             n = members.sum(1)
-            open_cases = self._open(n > 1, n * (1 if other is None else 2))
+            open_cases = self._open(n > 1, n * self._n_measures)
             if not len(open_cases):
                 return place
             some, n = members[open_cases], n[open_cases].unsqueeze(1)
             left = known[open_cases]
             unknown = (some & left.isnan()).any(1)
             left[unknown] = self._left_without_each(some[unknown], open_cases[unknown], self._retained)
-            if other is not None:
-                left = left + self._left_without_each(some, open_cases, other)
+            if self._other is not None:
+                left = left + self._left_without_each(some, open_cases, self._other)
             missed_most_first = self._positions(left.masked_fill(~some, torch.inf), open_cases)
             stays = missed_most_first < torch.where(n > _ONE_BY_ONE, _ONE_BY_ONE, n - 1)
             place[open_cases] = torch.where(some & ~stays, missed_most_first, place[open_cases])
             members[open_cases] = some & stays
             known[open_cases] = torch.nan
+
+    def extend(self, selected: Tensor) -> Tensor:
+        """What orders the gates outside small sets, [batch, gates]: the four that add most come first.
+
+        They are looked for among those that promise most; the rest stays in the order of the ranking.
+
+        Args:
+            selected: bool [batch, gates].
+        """
+        worth, size = -self.ranking.rank.to(self.left.dtype), selected.sum(1)
+        fits = (size > 0) & (size <= _LARGEST_PRUNED) & (size < self.ranking.n_visible) & (self._trials > 0)
+        cases = self._open(fits, self._trials * self._n_measures)
+        if len(cases):
+            some, n = selected[cases], torch.full_like(cases, self._trials)
+            added = self._with_each(some, self._promising(some, cases, n), cases)
+            places_of_best = places(added)
+            first = (places_of_best < _NEXT) & added.isfinite()
+            worth[cases] = torch.where(first, _NEXT - places_of_best, worth[cases])
+        return worth
+
+    def _promising(self, selected: Tensor, examples: Tensor, n: Tensor) -> Tensor:
+        """The n gates outside selections that promise most, bool [examples, gates]; n long [examples]."""
+        outside = self.ranking.visible[examples] & ~selected
+        promise = self._promise[examples].masked_fill(~outside, -torch.inf)
+        return outside & (places(promise) < n.unsqueeze(1))
+
+    def _with_each(
+        self, selected: Tensor, tried: Tensor, examples: Tensor, retain: float = -torch.inf
+    ) -> Tensor:
+        """Values of selections with one more gate, [examples, gates]; -inf where not tried, or as below."""
+        found = torch.full_like(self.left[examples], -torch.inf)
+        row, gate = tried.nonzero(as_tuple=True)
+        if len(row):
+            one_more = selected[row].scatter(1, gate.unsqueeze(1), True)
+            found[row, gate] = self._value(one_more, examples[row], retain)
+        return found
+
+    def _value(self, selected: Tensor, examples: Tensor, retain: float = -torch.inf) -> Tensor:
+        """What selections achieve in all that is asked of them, [examples]; -inf where less is retained."""
+        kept = self._measured(selected.unsqueeze(0), examples).squeeze(1).to(self.left.dtype)
+        enough = kept >= retain
+        if self._other is not None:
+            kept = kept + self._measured(selected.unsqueeze(0), examples, self._other).squeeze(1)
+        return kept.masked_fill(~enough, -torch.inf)
+
+    @property
+    def _n_measures(self) -> int:
+        """Selections measured where two are compared in all that is asked of them."""
+        return 1 if self._other is None else 2
 
     def _positions(self, left: Tensor, examples: Tensor) -> Tensor:
         """Gates by what is left without them, the least first; those that are alike as they are ranked."""

@@ -21,7 +21,7 @@ from .smoothing import Smoothing
 __all__ = ["Solver"]
 
 _GRID = 0.5  # gates are sampled at multiples of this, while their parameters move freely
-_MOST_NUMBERS = 2**21  # of samples, examples and gates together, on which the gates are worked out at once
+_MOST_NUMBERS = 2**20  # of samples, examples and gates together, on which the gates are worked out at once
 
 _NOBODY = torch.empty(1, 1, 0, dtype=torch.long)  # no gate has a neighbour
 
@@ -102,6 +102,10 @@ class Solver:
             failure = stopped
         return record.solution(groups.exists, failure)
 
+    def shares(self, groups: FeatureGroups) -> bool:
+        """Whether gates share what they learn with their neighbours."""
+        return self.smoothness > 0 and groups.neighbours.shape[2] > 0
+
     def _begin(
         self, groups: FeatureGroups, batch: int, dtype: torch.dtype, past: tuple[Learned, Tensor] | None
     ) -> Record:
@@ -109,7 +113,7 @@ class Solver:
         if past is None:
             learned = Learned.nothing(batch, groups.n_gates, dtype, exists.device)
             past = learned, learned.scale.new_zeros(0, batch)
-        smooth = Smoothing(groups.neighbours() if self.smoothness else _NOBODY, self.smoothness)
+        smooth = Smoothing(groups.neighbours if self.smoothness else _NOBODY, self.smoothness)
         done = int(past[0].n_steps.masked_fill(past[0].settled, 0).max())
         state = DualAveraging.begin(past[0].total, past[0].scale, exists, self.gates.start, smooth, done)
         return Record.begin(

@@ -15,8 +15,8 @@ from .shift import BudgetShift
 
 __all__ = ["Learned", "Record", "Solution"]
 
-_FIRST_STOP = 5  # updates after which directions are compared
-_SETTLED = 0.3  # standard error of the direction of its parameters below which an example is settled
+_FIRST_STOP = 4  # updates after which directions are compared
+_SETTLED = 0.5  # standard error of the direction of its parameters below which an example is settled
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ __all__ = ["BudgetShift"]
 
 _KNOWN = 48  # shifts at which the mean active probability is computed; between them it is interpolated
 _LOWEST = 0.01  # budget; the highest is as far from 1
-_MOST_ELEMENTS = 2**22  # of one operation
+_MOST_ELEMENTS = 2**20  # of one operation
 
 
 @dataclass(frozen=True)

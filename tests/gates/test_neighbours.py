@@ -21,7 +21,7 @@ def _naive(mask):
 
 
 def _neighbours(mask, x):
-    return FeatureGroups.from_mask(mask, (x,)).neighbours()
+    return FeatureGroups.from_mask(mask, (x,)).neighbours
 
 
 @given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 6))

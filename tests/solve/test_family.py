@@ -13,7 +13,7 @@ from stg_attr.solve import shift as shifts
 from stg_attr.solve.family import _between
 from stg_attr.solve.shift import BudgetShift
 
-from .reference import best_value, eliminated, pruned, smallest_sufficient, top
+from .reference import best_value, eliminated, exchanged, extended, pruned, smallest_sufficient, top
 from .reference import shift_to_budget as naive_shift
 
 GATES = [BinaryConcrete(), BinaryConcrete(0.99), Gaussian(), Bernoulli()]
@@ -315,12 +315,12 @@ def test_members_are_put_in_the_order_in_which_the_naive_twin_misses_them(search
     """Of a set from outside, and of the smallest sufficient one, for which one round is known already."""
     parameters = _parameters(seed, gates=n)
     game, other = (Game(seed + i, 3, n, power=4, monotone=False) for i in (0, 1))
-    family = SelectionFamily(_ranking(parameters), game.retained)
+    family = SelectionFamily(_ranking(parameters), game.retained, other=other.retained if both else None)
     selected = torch.rand(3, n, generator=torch.Generator().manual_seed(seed)) < 0.8
     if searched:
         selected = family.ranking.top(family.smallest_sufficient(0.3).unsqueeze(1))[0]
     ranking = family.ranking
-    arranged = ranking.promoted(selected, family.arrange(selected, other.retained if both else None))
+    arranged = ranking.promoted(selected, family.arrange(selected))
     for example in range(3):
 
         def value(features, example=example):
@@ -329,6 +329,107 @@ def test_members_are_put_in_the_order_in_which_the_naive_twin_misses_them(search
         members = [i for i in ranking.rank[example].argsort().tolist() if selected[example, i]]
         found = arranged.rank[example].argsort()[: len(members)].tolist()
         assert found == eliminated(value, members)
+
+
+@given(SEEDS, st.integers(3, 10), st.integers(0, 30), st.sampled_from([0.3, 0.6]), st.booleans())
+@settings(FEW, max_examples=80)
+def test_members_are_exchanged_as_the_naive_twin_exchanges_them(seed, n, trials, retain, both):
+    """And what can be spared after that is dropped again."""
+    parameters, promise = _parameters(seed, gates=n), _parameters(seed + 1, gates=n)
+    game, other = (Game(seed + i, 3, n, power=30, monotone=True) for i in (0, 1))
+    family = SelectionFamily(
+        _ranking(parameters),
+        game.retained,
+        other=other.retained if both else None,
+        promise=promise,
+        trials=trials,
+    )
+    counts = family.smallest_sufficient(retain).tolist()
+    for example, count in enumerate(counts):
+
+        def value(features, example=example):
+            return game.of(example)(features) + both * other.of(example)(features)
+
+        order, kept = parameters[example].argsort(descending=True).tolist(), game.of(example)
+        prefix = order[: smallest_sufficient(lambda k, v=kept, o=order: v(o[:k]), n, retain)]
+        expected = pruned(kept, prefix, retain)
+        if len(expected) < n and trials >= len(expected):
+            promising = promise[example].argsort(descending=True).tolist()
+            better = exchanged(kept, value, expected, promising, trials, retain)
+            expected = expected if better == expected else pruned(kept, _sorted(better, order), retain)
+        assert sorted(_best_first(family, example, count)) == sorted(expected)
+        assert kept(expected) >= retain
+
+
+def _sorted(features, order):
+    return sorted(features, key=order.index)
+
+
+@given(SEEDS, st.integers(1, 10), st.integers(0, 12), st.booleans())
+@FEW
+def test_what_comes_next_is_what_the_naive_twin_adds(seed, n, trials, both):
+    parameters, promise = _parameters(seed, gates=n), _parameters(seed + 1, gates=n)
+    game, other = (Game(seed + i, 3, n, power=4, monotone=False) for i in (0, 1))
+    family = SelectionFamily(
+        _ranking(parameters),
+        game.retained,
+        other=other.retained if both else None,
+        promise=promise,
+        trials=trials,
+    )
+    selected = torch.rand(3, n, generator=torch.Generator().manual_seed(seed)) < 0.4
+    promoted = family.ranking.promoted(selected, worth=family.extend(selected))
+    for example in range(3):
+
+        def value(features, example=example):
+            return game.of(example)(features) + both * other.of(example)(features)
+
+        order = parameters[example].argsort(descending=True).tolist()
+        chosen = [i for i in order if selected[example, i]]
+        promising = promise[example].argsort(descending=True).tolist()
+        first = extended(value, chosen, promising, trials) if chosen else []
+        others = [i for i in order if i not in chosen + first]
+        assert promoted.rank[example].argsort().tolist() == chosen + first + others
+
+
+def test_a_set_is_bettered_and_extended_only_where_that_can_be_afforded():
+    """Gate 4 alone does what 0 does, and more; 2 and 3 add something to either, and 1 and 5 nothing."""
+    worth, found = torch.tensor([0.9, 0.0, 0.02, 0.03, 1.0, 0.0]), []
+    for affordable in range(30):
+        asked = []
+
+        def retained(selections, examples, asked=asked):
+            asked += [selections.shape[0] * selections.shape[1]]
+            return (selections * worth).sum(2)
+
+        def affords(examples, n, affordable=affordable, asked=asked):
+            return sum(asked) + n <= affordable
+
+        parameters, promise = -torch.arange(6.0).unsqueeze(0), worth.unsqueeze(0)
+        family = SelectionFamily(_ranking(parameters), retained, affords, promise=promise, trials=5)
+        count = family.smallest_sufficient(0.9)
+        selected = family.ranking.top(count.unsqueeze(1))[0]
+        order = family.ranking.promoted(selected, worth=family.extend(selected)).rank[0].argsort().tolist()
+        assert sum(asked) <= affordable
+        found += [order[: int(count)]] if order[: int(count)] not in found else []
+    assert found[-2:] == [[0], [4]]
+    assert order == [4, 0, 3, 2, 1, 5]
+
+
+def test_gates_that_are_not_visible_are_never_tried():
+    """The last would do more than all others."""
+    visible = torch.tensor([[True, True, True, False]])
+    worth = torch.tensor([0.5, 0.45, 0.2, 9.0])
+    family = SelectionFamily(
+        _ranking(torch.tensor([[4.0, 3.0, 2.0, 1.0]]), visible),
+        lambda s, rows: (s * worth).sum(2),
+        promise=worth.unsqueeze(0),
+        trials=8,
+    )
+    count = family.smallest_sufficient(0.9)
+    selected = family.ranking.top(count.unsqueeze(1))[0]
+    assert selected.tolist() == [[True, True, False, False]]
+    assert family.ranking.promoted(selected, worth=family.extend(selected)).rank.tolist() == [[0, 1, 2, 3]]
 
 
 @pytest.mark.parametrize("n", [6, 40])
@@ -415,10 +516,13 @@ def test_an_order_measures_no_more_than_it_has_to():
     family.arrange(everything)
     assert (measured, told[:2]) == ([2, 0], [[3], [2]])  # what each of the three is missed for is known
     measured[:], told[:] = [0, 0], []
-    family.arrange(everything, counted(1, worth))
+    other = SelectionFamily(family.ranking, counted(0, worth), affords, other=counted(1, worth))
+    other.smallest_sufficient(0.9)
+    measured[:], told[:] = [0, 0], []
+    other.arrange(everything)
     assert (measured, told[:2]) == ([2, 5], [[6], [4]])
     measured[:] = [0, 0]
-    family.arrange(family.ranking.top(torch.tensor([[1]]))[0], counted(1, worth))
+    other.arrange(family.ranking.top(torch.tensor([[1]]))[0])
     assert measured == [0, 0]
 
 

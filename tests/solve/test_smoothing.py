@@ -10,7 +10,7 @@ from stg_attr.solve.smoothing import Smoothing
 def _smoothing(mask, strength):
     """Of gates that each cover two pixels, one below the other."""
     doubled = mask.repeat_interleave(2, 2)
-    return Smoothing(FeatureGroups.from_mask(doubled, (torch.zeros(doubled.shape),)).neighbours(), strength)
+    return Smoothing(FeatureGroups.from_mask(doubled, (torch.zeros(doubled.shape),)).neighbours, strength)
 
 
 def _grid(height, width):
