@@ -46,13 +46,13 @@ def test_it_agrees_with_the_cpu(objective, baselines):
 @pytest.mark.parametrize("baselines", [None, ROWS], ids=["zero", "rows"])
 @pytest.mark.parametrize("per_call", [None, 2])
 def test_no_step_waits_for_the_device(baselines, per_call, monkeypatch):
-    """From the second step on; the first looks up who is explained, the seventh who has settled."""
+    """From the second step on; the first looks up who is explained, the sixth who has settled."""
     advance, steps = Solver._advance, []
 
     def watched(*args):
         advance(*args)
         steps.append(1)
-        torch.cuda.set_sync_debug_mode("error" if len(steps) < 6 else "default")
+        torch.cuda.set_sync_debug_mode("error" if len(steps) < 5 else "default")
 
     monkeypatch.setattr(Solver, "_advance", watched)
     try:
@@ -61,9 +61,9 @@ def test_no_step_waits_for_the_device(baselines, per_call, monkeypatch):
             None if baselines is None else baselines.cuda(),
             target=1,
             feature_mask=CELLS.cuda(),
-            n_steps=6,
+            n_steps=5,
             perturbations_per_eval=per_call,
         )
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert len(steps) == 6
+    assert len(steps) == 5
