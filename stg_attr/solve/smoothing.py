@@ -11,8 +11,7 @@ from torch import Tensor
 __all__ = ["Smoothing"]
 
 _SWEEPS = 12  # Jacobi sweeps; the error falls by strength / (1 + strength) with each
-
-_FEW = 256  # gates among which a sweep is one matrix product
+_FEW = 256  # gates among which all sweeps are one matrix product
 
 
 @dataclass(frozen=True)
@@ -43,16 +42,21 @@ class Smoothing:
         """Smooth [batch, gates]; gates without neighbours keep their value."""
         if self.strength == 0 or self.neighbours.shape[2] == 0:
             return values
+        rows, gates, _ = self.neighbours.shape
+        if rows > 1 or gates > _FEW:
+            return self._swept(values)
+        if values.dtype not in self._matrices:
+            self._matrices[values.dtype] = self._swept(
+                torch.eye(gates, dtype=values.dtype, device=values.device)
+            )
+        return values @ self._matrices[values.dtype]
+
+    def _swept(self, values: Tensor) -> Tensor:
+        batch, gates, degree = len(values), *self.neighbours.shape[1:]
         degrees = (self.neighbours >= 0).sum(2).to(values.dtype)  # [1 or batch, gates]
         weight = self.strength * degrees.clamp_max(1)
         gain = weight / (degrees.clamp_min(1) * (1 + weight))
         own, smooth = values / (1 + weight), values
-        if self._adjacency is not None:
-            spread = self._adjacency.to(values.dtype) * gain
-            for _ in range(_SWEEPS):
-                smooth = torch.addmm(own, smooth, spread)
-            return smooth
-        batch, gates, degree = len(values), *self.neighbours.shape[1:]
         where = self.neighbours.remainder(gates + 1).flatten(1).expand(batch, -1)  # -1 becomes the padding
         for _ in range(_SWEEPS):
             padded = torch.nn.functional.pad(smooth, (0, 1))
@@ -60,11 +64,6 @@ class Smoothing:
         return smooth
 
     @cached_property
-    def _adjacency(self) -> Tensor | None:
-        """How often a gate is the neighbour of another, [gates, gates], where they are few and shared."""
-        rows, gates, _ = self.neighbours.shape
-        if rows > 1 or gates > _FEW:
-            return None
-        where = self.neighbours[0].remainder(gates + 1)  # -1 becomes the last row
-        counts = torch.zeros(gates + 1, gates, device=where.device)
-        return counts.scatter_add(0, where.T, torch.ones_like(where.T, dtype=counts.dtype))[:gates]
+    def _matrices(self) -> dict[torch.dtype, Tensor]:
+        """What the sweeps do to few gates that all examples share, [gates, gates]."""
+        return {}
