@@ -18,7 +18,8 @@ from .meter import Meter
 __all__ = ["evidence", "evidence_rows", "nothing_learned", "read", "reported", "stopped_by"]
 
 _CURVE_POINTS = 12  # counts of open gates, spread geometrically, at which every curve is measured
-_TRIALS = 20  # model rows of each view for bettering a small set, and as many for what comes next
+_TRIALS = 20  # model rows of each view for bettering a small set, and as many for what comes next, at most,
+_A_TRIAL = 8  # and no more than one for so many evaluations of the solve
 _ALIKE = 0.8  # selections that overlap by this share (Jaccard) count as the same
 
 
@@ -130,15 +131,17 @@ def _chosen(
     Where slopes prove nothing, a gate is reported only if switching it alone was seen to move a score.
     """
     seen = torch.zeros_like(visible)
-    matched = meter.case.objective.fidelity.either_direction
+    objective = meter.case.objective
+    trials = solution.learned.n_samples * objective.n_views // _A_TRIAL
+    trials = trials.clamp_max(0 if objective.fidelity.either_direction else _TRIALS)
     while True:
         family = SelectionFamily(
             Ranking.of(solution.parameter, visible),
             meter.shares,
             meter.affords,
-            other=meter.other_shares if meter.case.objective.n_views > 1 else None,
+            other=meter.other_shares if objective.n_views > 1 else None,
             promise=solution.effect,
-            trials=0 if matched else _TRIALS // meter.case.rows_per_selection,
+            trials=trials // meter.case.rows_per_selection,
         )
         count = torch.where(visible.any(1), solver.sparsity.n_open(family), 0)
         if solver.estimator.proves_slopes:

@@ -36,7 +36,7 @@ class SelectionFamily:
         other: measures what else is asked of a selection, as `retained`; the two are added up where
             selections are compared.
         promise: what gates outside a set may bring, [batch, gates]; those that promise most are tried.
-        trials: selections that are tried to better a small set; none by default.
+        trials: selections that are tried to better a small set, long [batch] or one for all; none by default.
 
     Attributes:
         needed: selected gates without which too little is left, measured, bool [batch, gates].
@@ -53,7 +53,7 @@ class SelectionFamily:
         ),
         other: Retained | None = None,
         promise: Tensor | None = None,
-        trials: int = 0,
+        trials: Tensor | int = 0,
     ) -> None:
         self.ranking = ranking
         self.needed = torch.zeros_like(ranking.visible)
@@ -62,7 +62,7 @@ class SelectionFamily:
         self._affords = affords
         self._other = other
         self._promise = ranking.parameter if promise is None else promise
-        self._trials = trials
+        self._trials = torch.zeros_like(ranking.rank[:, 0]) + trials
 
     @property
     def n_gates(self) -> Tensor:
@@ -247,8 +247,8 @@ class SelectionFamily:
         fits = (size > 0) & (size <= _LARGEST_PRUNED) & (size < self.ranking.n_visible) & (self._trials > 0)
         cases = self._open(fits, self._trials * self._n_measures)
         if len(cases):
-            some, n = selected[cases], torch.full_like(cases, self._trials)
-            added = self._with_each(some, self._promising(some, cases, n), cases)
+            some = selected[cases]
+            added = self._with_each(some, self._promising(some, cases, self._trials[cases]), cases)
             places_of_best = places(added)
             first = (places_of_best < _NEXT) & added.isfinite()
             worth[cases] = torch.where(first, _NEXT - places_of_best, worth[cases])
