@@ -18,7 +18,7 @@ from .meter import Meter
 __all__ = ["evidence", "evidence_rows", "nothing_learned", "read", "reported", "stopped_by"]
 
 _CURVE_POINTS = 12  # counts of open gates, spread geometrically, at which every curve is measured
-_TRIALS = 20  # model rows of each view for bettering a small set, and as many for what comes next, at most,
+_TRIALS = 24  # model rows of each view for bettering a small set, and as many for what comes next, at most,
 _A_TRIAL = 8  # and no more than one for so many evaluations of the solve
 _ALIKE = 0.8  # selections that overlap by this share (Jaccard) count as the same
 

@@ -15,7 +15,8 @@ _LARGEST_PRUNED = 12  # gates of a set whose members are tried for removal; larg
 _ONE_BY_ONE = 6  # gates of a set that are put in order one by one
 _SAME = 1e-3  # share of the output by which two gates must differ in what they are missed for
 _MOST_TOGETHER = 4  # gates that are tried for removal together
-_NEXT = 4  # gates outside a set that are put in order by what they add
+_NEXT = 6  # gates outside a set, at most, that are put in order by what they add,
+_NOTED = 0.02  # if it is more than this share of the output, in steps of as much
 _TRADED = 12  # counts measured in one round of the search for the best trade of openness for output
 _POINTS = 3  # counts measured in one round of the search for the smallest sufficient set
 
@@ -229,29 +230,31 @@ class SelectionFamily:
             left[unknown] = self._left_without_each(some[unknown], open_cases[unknown], self._retained)
             if self._other is not None:
                 left = left + self._left_without_each(some, open_cases, self._other)
-            missed_most_first = self._positions(left.masked_fill(~some, torch.inf), open_cases)
+            missed_most_first = self._positions(left.masked_fill(~some, torch.inf), open_cases, _SAME)
             stays = missed_most_first < torch.where(n > _ONE_BY_ONE, _ONE_BY_ONE, n - 1)
             place[open_cases] = torch.where(some & ~stays, missed_most_first, place[open_cases])
             members[open_cases] = some & stays
             known[open_cases] = torch.nan
 
     def extend(self, selected: Tensor) -> Tensor:
-        """What orders the gates outside small sets, [batch, gates]: the four that add most come first.
+        """What orders the gates outside small sets, [batch, gates]: up to six that add most come first.
 
-        They are looked for among those that promise most; the rest stays in the order of the ranking.
+        They are looked for among those that promise most. All others, also those that add little, stay in
+        the order of the ranking.
 
         Args:
             selected: bool [batch, gates].
         """
         worth, size = -self.ranking.rank.to(self.left.dtype), selected.sum(1)
         fits = (size > 0) & (size <= _LARGEST_PRUNED) & (size < self.ranking.n_visible) & (self._trials > 0)
-        cases = self._open(fits, self._trials * self._n_measures)
+        cases = self._open(fits, (self._trials + 1) * self._n_measures)
         if len(cases):
             some = selected[cases]
             added = self._with_each(some, self._promising(some, cases, self._trials[cases]), cases)
-            places_of_best = places(added)
-            first = (places_of_best < _NEXT) & added.isfinite()
-            worth[cases] = torch.where(first, _NEXT - places_of_best, worth[cases])
+            gain = added - self._value(some, cases).unsqueeze(1)
+            noted = gain > _NOTED
+            place = self._positions(torch.where(noted, -gain, torch.inf), cases, _NOTED)
+            worth[cases] = torch.where(noted & (place < _NEXT), _NEXT - place, worth[cases])
         return worth
 
     def _promising(self, selected: Tensor, examples: Tensor, n: Tensor) -> Tensor:
@@ -284,10 +287,10 @@ class SelectionFamily:
         """Selections measured where two are compared in all that is asked of them."""
         return 1 if self._other is None else 2
 
-    def _positions(self, left: Tensor, examples: Tensor) -> Tensor:
-        """Gates by what is left without them, the least first; those that are alike as they are ranked."""
+    def _positions(self, values: Tensor, examples: Tensor, unit: float) -> Tensor:
+        """Gates in order of values [examples, gates], the least first; those alike to a unit as ranked."""
         by_rank = self.ranking.rank[examples].argsort(1)
-        order = (left / _SAME).round().gather(1, by_rank).argsort(dim=1, stable=True)
+        order = (values / unit).round().gather(1, by_rank).argsort(dim=1, stable=True)
         return by_rank.gather(1, order).argsort(1)
 
     def _left_without_each(self, selected: Tensor, examples: Tensor, measure: Retained) -> Tensor:

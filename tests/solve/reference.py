@@ -124,11 +124,20 @@ def exchanged(
 
 
 def extended(
-    value: Callable[[list[int]], float], selected: Sequence[int], promising: Sequence[int], trials: int
+    value: Callable[[list[int]], float],
+    selected: Sequence[int],
+    promising: Sequence[int],
+    ranked: Sequence[int],
+    trials: int,
 ) -> list[int]:
-    """The four features, of the most promising outside a set, that add most to it, best first."""
-    tried = [i for i in promising if i not in selected][:trials]
-    return sorted(tried, key=lambda i: -value([*selected, i]))[:4]
+    """Features, of the most promising outside a set, that add more than .02 to it, at most six, best first.
+
+    What they add counts in steps of .02; of equals, the first in the ranking comes first.
+    """
+    now = value(list(selected))
+    gains = {i: value([*selected, i]) - now for i in [i for i in promising if i not in selected][:trials]}
+    noted = [i for i in ranked if i in gains and gains[i] > 0.02]
+    return sorted(noted, key=lambda i: -round(gains[i] / 0.02))[:6]
 
 
 def _less(features: Sequence[int], dropped: Sequence[int]) -> list[int]:

@@ -387,7 +387,7 @@ def test_what_comes_next_is_what_the_naive_twin_adds(seed, n, trials, both):
         order = parameters[example].argsort(descending=True).tolist()
         chosen = [i for i in order if selected[example, i]]
         promising = promise[example].argsort(descending=True).tolist()
-        first = extended(value, chosen, promising, trials) if chosen else []
+        first = extended(value, chosen, promising, order, trials) if chosen else []
         others = [i for i in order if i not in chosen + first]
         assert promoted.rank[example].argsort().tolist() == chosen + first + others
 
@@ -413,7 +413,7 @@ def test_a_set_is_bettered_and_extended_only_where_that_can_be_afforded():
         assert sum(asked) <= affordable
         found += [order[: int(count)]] if order[: int(count)] not in found else []
     assert found[-2:] == [[0], [4]]
-    assert order == [4, 0, 3, 2, 1, 5]
+    assert order == [4, 0, 3, 1, 2, 5]
 
 
 def test_gates_that_are_not_visible_are_never_tried():
