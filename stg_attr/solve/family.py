@@ -137,7 +137,8 @@ class SelectionFamily:
         exchanged = torch.zeros_like(size, dtype=torch.bool)
         tried = self._trials // size.clamp_min(1)
         fits = (size > 0) & (size <= _LARGEST_PRUNED) & (size < self.ranking.n_visible) & (tried > 0)
-        open_cases = self._open(fits, (tried * size + 1) * self._n_measures)
+        after = 2 * size  # what is pruned and put in order afterwards has to be affordable, too
+        open_cases = self._open(fits, (tried * size + 1 + after) * self._n_measures)
         if not len(open_cases):
             return exchanged
         missed = torch.where(self.left.isnan(), self.ranking.rank.to(self.left.dtype), -self.left)
