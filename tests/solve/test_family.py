@@ -331,12 +331,10 @@ def test_members_are_put_in_the_order_in_which_the_naive_twin_misses_them(search
         assert found == eliminated(value, members)
 
 
-@given(SEEDS, st.integers(3, 10), st.integers(0, 30), st.sampled_from([0.3, 0.6]), st.booleans())
-@settings(FEW, max_examples=80)
-def test_members_are_exchanged_as_the_naive_twin_exchanges_them(seed, n, trials, retain, both):
-    """And what can be spared after that is dropped again."""
+def _trying(seed, n, trials, both, power, monotone):
+    """Parameters, promises, two games, of which the second is asked too if both are, and their family."""
     parameters, promise = _parameters(seed, gates=n), _parameters(seed + 1, gates=n)
-    game, other = (Game(seed + i, 3, n, power=30, monotone=True) for i in (0, 1))
+    game, other = (Game(seed + i, 3, n, power, monotone) for i in (0, 1))
     family = SelectionFamily(
         _ranking(parameters),
         game.retained,
@@ -344,6 +342,14 @@ def test_members_are_exchanged_as_the_naive_twin_exchanges_them(seed, n, trials,
         promise=promise,
         trials=trials,
     )
+    return parameters, promise, game, other, family
+
+
+@given(SEEDS, st.integers(3, 10), st.integers(0, 30), st.sampled_from([0.3, 0.6]), st.booleans())
+@settings(FEW, max_examples=80)
+def test_members_are_exchanged_as_the_naive_twin_exchanges_them(seed, n, trials, retain, both):
+    """And what can be spared after that is dropped again."""
+    parameters, promise, game, other, family = _trying(seed, n, trials, both, 30, True)
     counts = family.smallest_sufficient(retain).tolist()
     for example, count in enumerate(counts):
 
@@ -368,15 +374,7 @@ def _sorted(features, order):
 @given(SEEDS, st.integers(1, 10), st.integers(0, 12), st.booleans())
 @FEW
 def test_what_comes_next_is_what_the_naive_twin_adds(seed, n, trials, both):
-    parameters, promise = _parameters(seed, gates=n), _parameters(seed + 1, gates=n)
-    game, other = (Game(seed + i, 3, n, power=4, monotone=False) for i in (0, 1))
-    family = SelectionFamily(
-        _ranking(parameters),
-        game.retained,
-        other=other.retained if both else None,
-        promise=promise,
-        trials=trials,
-    )
+    parameters, promise, game, other, family = _trying(seed, n, trials, both, 4, False)
     selected = torch.rand(3, n, generator=torch.Generator().manual_seed(seed)) < 0.4
     promoted = family.ranking.promoted(selected, worth=family.extend(selected))
     for example in range(3):
