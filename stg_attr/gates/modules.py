@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from math import isfinite
 from typing import Any, final
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from stg_attr.errors import ArgumentError
 
 from .distributions import BinaryConcrete, GateDistribution, Gaussian
+from .module_checks import check_finite, checked_length, checked_mask, checked_rows
 
 __all__ = ["BinaryConcreteStochasticGates", "GaussianStochasticGates"]
 
@@ -60,7 +60,7 @@ class GateModule(nn.Module, ABC):
         Raises:
             ArgumentError: the input, mask and baseline do not fit each other in shape or device.
         """
-        n_rows = _checked_rows(input_tensor, self._parameter(), self.mask, self.baseline)
+        n_rows = checked_rows(input_tensor, self._parameter(), self.mask, self.baseline)
         if self.training:
             gates = self._sample(n_rows, generator)
         else:
@@ -107,8 +107,8 @@ class GateModule(nn.Module, ABC):
             modes, mend = "'none', 'mean' or 'sum'", "'sum' is the usual choice."
             raise ArgumentError("reg_reduction", expected=modes, found=repr(reg_reduction), mend=mend)
         self.n_gates, self.reg_weight, self.reg_reduction = n_gates, reg_weight, reg_reduction
-        self.register_buffer("mask", None if mask is None else _checked_mask(mask, n_gates))
-        _check_finite(baseline)
+        self.register_buffer("mask", None if mask is None else checked_mask(mask, n_gates))
+        check_finite(baseline)
         if isinstance(baseline, Tensor):  # not in the state dict: captum's has no such key
             self.register_buffer("baseline", baseline.detach().clone(), persistent=False)
         else:
@@ -195,7 +195,7 @@ class BinaryConcreteStochasticGates(GateModule):
         baseline: Tensor | float = 0,
     ) -> BinaryConcreteStochasticGates:
         """Gates that start from a copy of `log_alpha_param`, [gates]; the rest as in the constructor."""
-        n_gates = _checked_length(log_alpha_param, "log_alpha_param")
+        n_gates = checked_length(log_alpha_param, "log_alpha_param")
         concrete = (temperature, lower_bound, upper_bound, eps)
         gates = cls(n_gates, mask, reg_weight, *concrete, reg_reduction, baseline=baseline)
         gates._load(log_alpha_param)
@@ -271,7 +271,7 @@ class GaussianStochasticGates(GateModule):
         baseline: Tensor | float = 0,
     ) -> GaussianStochasticGates:
         """Gates that start from a copy of `mu`, [gates]; the other arguments as in the constructor."""
-        n_gates = _checked_length(mu, "mu")
+        n_gates = checked_length(mu, "mu")
         gates = cls(n_gates, mask, reg_weight, std, reg_reduction, baseline=baseline)
         gates._load(mu)
         return gates
@@ -331,81 +331,6 @@ def _laid_out(gates: Tensor, mask: Tensor, x: Tensor) -> Tensor:
     return gates.gather(1, index).reshape(x.shape[0], *mask.shape[1:])
 
 
-def _checked_rows(x: Tensor, parameter: Tensor, mask: Tensor | None, baseline: Tensor | float) -> int:
-    """The batch size of an input that fits the module."""
-    # the tracer would warn of every comparison; torch leaves the function's types out, as of 2.13
-    if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-        _check_input(x, parameter, mask)
-        if mask is not None:
-            _check_broadcast("mask", mask, x)
-        if isinstance(baseline, Tensor):
-            _check_broadcast("baseline", baseline, x)
-    return x.shape[0]
-
-
 # torch.fx cannot follow what these do with shapes and dtypes: it keeps them as calls
-for _name in ("_widened", "_uniform", "_normal", "_gated", "_checked_rows"):
+for _name in ("_widened", "_uniform", "_normal", "_gated", "checked_rows"):
     torch.fx.wrap(_name)
-
-
-def _check_input(x: Tensor, parameter: Tensor, mask: Tensor | None) -> None:
-    if x.dim() < 2:
-        expected = "[batch, ...], 2 dimensions or more"
-        mend = "Use x.unsqueeze(0) for a single example and x.unsqueeze(1) for a single feature."
-    elif x.device != parameter.device:
-        expected, mend = f"the module's device, {parameter.device}", "Use module.to(x.device)."
-    elif mask is None and x.shape[1:].numel() != len(parameter):
-        expected = f"{len(parameter)} elements in each example, one per gate, as there is no mask"
-        mend = "Change n_gates, or pass a mask that names the gate of each element."
-    else:
-        return
-    found = f"shape {tuple(x.shape)} on {x.device}"
-    raise ArgumentError("input_tensor", expected=expected, found=found, mend=mend)
-
-
-def _check_broadcast(name: str, given: Tensor, x: Tensor) -> None:
-    lengths = zip(reversed(given.shape), reversed(x.shape), strict=False)
-    if given.dim() > x.dim() or not all(length in (1, full) for length, full in lengths):
-        expected = f"a shape that broadcasts to the input's {tuple(x.shape)}"
-        mend = "Give every dimension its full length or 1; the batch dimension may be left out."
-        raise ArgumentError(name, expected=expected, found=f"{tuple(given.shape)}", mend=mend)
-
-
-def _checked_length(parameter: Tensor, name: str) -> int:
-    if parameter.dim() != 1:
-        found, mend = f"shape {tuple(parameter.shape)}", "Flatten it; a mask says what each gate switches."
-        raise ArgumentError(name, expected="1 dimension, [gates]", found=found, mend=mend)
-    return len(parameter)
-
-
-def _check_finite(baseline: Tensor | float) -> None:
-    finite = bool(torch.isfinite(baseline).all()) if isinstance(baseline, Tensor) else isfinite(baseline)
-    if not finite:
-        mend = "Clean it with torch.nan_to_num."
-        raise ArgumentError("baseline", expected="finite numbers", found="NaN or inf", mend=mend)
-
-
-def _checked_mask(mask: Tensor, n_gates: int) -> Tensor:
-    """A copy of the mask with int64 ids, on the device where new parameters are made."""
-    _check_holds_integers(mask)
-    ids = torch.unique(mask.long())
-    wanted = torch.arange(n_gates, device=ids.device)
-    if not torch.equal(ids, wanted):
-        stray, unused = ids[(ids < 0) | (ids >= n_gates)], wanted[~torch.isin(wanted, ids)]
-        found = f"id {int(stray[0])}" if len(stray) else f"no element with id {int(unused[0])}"
-        mend = "Renumber it with torch.unique(mask, return_inverse=True)[1]; n_gates is its number of ids."
-        expected = f"every id from 0 to n_gates - 1 = {n_gates - 1}, and no other"
-        raise ArgumentError("mask", expected=expected, found=found, mend=mend)
-    return mask.to(torch.empty(0).device, torch.long, copy=True)
-
-
-def _check_holds_integers(mask: object) -> None:
-    if not isinstance(mask, Tensor):
-        found, mend = type(mask).__name__, "Use torch.as_tensor(mask)."
-    elif mask.is_floating_point() or mask.is_complex() or mask.dtype == torch.bool:
-        found, mend = f"{mask.dtype}", "Use mask.long(), after rounding if it holds fractions."
-    elif mask.is_meta:
-        found, mend = "a tensor on the meta device, without values", "Make the mask on another device."
-    else:
-        return
-    raise ArgumentError("mask", expected="a tensor of integers", found=found, mend=mend)

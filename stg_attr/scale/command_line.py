@@ -18,6 +18,8 @@ from .worker import RayActors
 
 __all__ = ["main"]
 
+_A_NAME = "PACKAGE.MODULE:NAME"
+
 
 def main(argv: Sequence[str]) -> int:
     """Explain a data set, with a progress bar, and print what came out.
@@ -57,67 +59,49 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m stg_attr dataset", description=explain_dataset.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m stg_attr dataset")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = (
-        __doc__ or ""
-    ) + "\n\nRun it again to go on after a crash: finished shards are kept."
-    add = parser.add_argument
-    a_name = "PACKAGE.MODULE:NAME"
-    add(
-        "--model",
-        required=True,
-        metavar=a_name,
-        help="a function that returns the model or a StochasticGates",
-    )
+    parser.description = f"{__doc__}\n\nRun it again to go on after a crash: finished shards are kept."
+    _add_what(parser.add_argument_group("what is explained"))
+    _add_how(parser.add_argument_group("how"))
+    _add_where(parser.add_argument_group("where it runs and goes"))
+    return parser
+
+
+def _add_what(group: argparse._ArgumentGroup) -> None:
+    add, factory = group.add_argument, "a function that returns the model or a StochasticGates"
+    add("--model", required=True, metavar=_A_NAME, help=factory)
     add("--data", required=True, metavar="PATH", help="a Parquet file, or a folder of them")
-    add("--out", required=True, metavar="FOLDER", help="where the results go")
     add("--columns", metavar="A,B,...", help="the model's inputs; all columns but the next two by default")
     add("--id-column", metavar="NAME", help="names a row; its position by default")
     add("--target-column", metavar="NAME", help="the output to explain in each row")
-    add(
-        "--target",
-        type=int,
-        metavar="K",
-        help="the output to explain in all rows; the predicted class by default",
-    )
-    add(
-        "--baselines", metavar="NUMBER or PACKAGE.MODULE:NAME", help="what hidden features show; 0 by default"
-    )
-    add(
-        "--feature-mask",
-        metavar="PACKAGE.MODULE:NAME",
-        help="the feature of each input element, or a function",
-    )
+    everywhere = "the output to explain in all rows; the predicted class by default"
+    add("--target", type=int, metavar="K", help=everywhere)
+
+
+def _add_how(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    hidden = "what hidden features show; 0 by default"
+    add("--baselines", metavar=f"NUMBER or {_A_NAME}", help=hidden)
+    add("--feature-mask", metavar=_A_NAME, help="the feature of each input element, or a function")
     for name in ("n-steps", "n-samples", "perturbations-per-eval", "seed"):
         add(f"--{name}", type=int, metavar="N", help="as in StochasticGates.explain")
+
+
+def _add_where(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--out", required=True, metavar="FOLDER", help="where the results go")
+    add("--overwrite", action="store_true", help="throw away results of another model, data set or setting")
     add("--batch-rows", type=int, default=64, metavar="N", help="rows explained together; 64 by default")
     add("--shard-rows", type=int, metavar="N", help="rows of an output file")
     engines = "this process, Ray, or this process's part under torchrun; this process by default"
     add("--engine", choices=("here", "ray", "ranks"), default="here", help=engines)
-    add(
-        "--actors",
-        type=int,
-        metavar="N",
-        help="with --engine ray: workers; one for each CPU or GPU by default",
-    )
-    add(
-        "--cpus",
-        type=float,
-        default=RayActors.num_cpus,
-        metavar="N",
-        help="with --engine ray: CPUs of a worker",
-    )
-    add(
-        "--gpus",
-        type=float,
-        default=RayActors.num_gpus,
-        metavar="N",
-        help="with --engine ray: GPUs of a worker",
-    )
-    add("--overwrite", action="store_true", help="throw away results of another model, data set or setting")
+    actors = "with --engine ray: workers; one for each CPU or GPU by default"
+    add("--actors", type=int, metavar="N", help=actors)
+    for name, default in (("cpus", RayActors.num_cpus), ("gpus", RayActors.num_gpus)):
+        share = f"with --engine ray: {name.upper()[:-1]}s of a worker; {default:g} by default"
+        add(f"--{name}", type=float, default=default, metavar="N", help=share)
     add("--quiet", action="store_true", help="no progress bar")
-    return parser
 
 
 def _engine(given: argparse.Namespace) -> RayActors | Literal["ranks"] | None:

@@ -110,16 +110,15 @@ class SelectionFamily:
 
     def _prune(self, selected: Tensor, retain: float, cases: Tensor) -> None:
         """Drop members of small sets, bool [batch, gates], in place, until none can be spared."""
-        size = selected.sum(1)
-        tried = size + _MOST_TOGETHER - 1
-        open_cases = self._open(cases & (size > 0) & (size <= _LARGEST_PRUNED), tried)
+        tried = selected.sum(1) + _MOST_TOGETHER - 1
+        open_cases = self._open(cases & _small(selected), tried)
         while len(open_cases):
             shorter, left = self._shortened(selected[open_cases], open_cases, retain)
             self.needed[open_cases] = left < retain
             changed = (shorter != selected[open_cases]).any(1)
             self.left[open_cases] = left.masked_fill(changed.unsqueeze(1), torch.nan)
             selected[open_cases] = shorter
-            again = torch.zeros_like(size, dtype=torch.bool)
+            again = torch.zeros_like(cases)
             again[open_cases] = changed & shorter.any(1)
             open_cases = self._open(again, tried)
 
@@ -134,15 +133,14 @@ class SelectionFamily:
             Which sets were changed, bool [batch].
         """
         size = selected.sum(1)
-        exchanged = torch.zeros_like(size, dtype=torch.bool)
+        exchanged = torch.zeros_like(selected[:, 0])
         tried = self._trials // size.clamp_min(1)
-        fits = (size > 0) & (size <= _LARGEST_PRUNED) & (size < self.ranking.n_visible) & (tried > 0)
         after = 2 * size  # what is pruned and put in order afterwards has to be affordable, too
-        open_cases = self._open(fits, (tried * size + 1 + after) * self._n_measures)
+        n_measured = (tried * size + 1 + after) * self._n_measures
+        open_cases = self._open(self._improvable(selected, tried), n_measured)
         if not len(open_cases):
             return exchanged
-        missed = torch.where(self.left.isnan(), self.ranking.rank.to(self.left.dtype), -self.left)
-        members = missed.masked_fill(~selected, torch.inf).argsort(dim=1, stable=True)
+        members = self._least_missed_first(selected)
         value = torch.zeros_like(self.left[:, 0])
         value[open_cases] = self._value(selected[open_cases], open_cases)
         for turn in range(int(size[open_cases].max())):
@@ -157,6 +155,11 @@ class SelectionFamily:
             exchanged[changed] = True
         self.left[exchanged], self.needed[exchanged] = torch.nan, False
         return exchanged
+
+    def _least_missed_first(self, selected: Tensor) -> Tensor:
+        """Selected gates from the least missed to the most, then the others, long [batch, gates]."""
+        missed = torch.where(self.left.isnan(), self.ranking.rank.to(self.left.dtype), -self.left)
+        return missed.masked_fill(~selected, torch.inf).argsort(dim=1, stable=True)
 
     def _shortest_prefix(self, retain: float) -> Tensor:
         suffices = self.ranking.n_visible
@@ -218,7 +221,7 @@ class SelectionFamily:
             [batch, gates].
         """
         place = self.ranking.rank - self.ranking.rank.shape[1]
-        members = selected & (selected.sum(1, keepdim=True) <= _LARGEST_PRUNED)
+        members = selected & _small(selected).unsqueeze(1)
         known = torch.where(members, self.left, torch.nan)
         while True:
             n = members.sum(1)
@@ -246,9 +249,8 @@ class SelectionFamily:
         Args:
             selected: bool [batch, gates].
         """
-        worth, size = -self.ranking.rank.to(self.left.dtype), selected.sum(1)
-        fits = (size > 0) & (size <= _LARGEST_PRUNED) & (size < self.ranking.n_visible) & (self._trials > 0)
-        cases = self._open(fits, (self._trials + 1) * self._n_measures)
+        worth = -self.ranking.rank.to(self.left.dtype)
+        cases = self._open(self._improvable(selected, self._trials), (self._trials + 1) * self._n_measures)
         if len(cases):
             some = selected[cases]
             added = self._with_each(some, self._promising(some, cases, self._trials[cases]), cases)
@@ -257,6 +259,10 @@ class SelectionFamily:
             place = self._positions(torch.where(noted, -gain, torch.inf), cases, _NOTED)
             worth[cases] = torch.where(noted & (place < _NEXT), _NEXT - place, worth[cases])
         return worth
+
+    def _improvable(self, selected: Tensor, trials: Tensor) -> Tensor:
+        """Small sets that other gates may be tried for, so many for each, long [batch]; bool [batch]."""
+        return _small(selected) & (selected.sum(1) < self.ranking.n_visible) & (trials > 0)
 
     def _promising(self, selected: Tensor, examples: Tensor, n: Tensor) -> Tensor:
         """The n gates outside selections that promise most, bool [examples, gates]; n long [examples]."""
@@ -313,6 +319,12 @@ class SelectionFamily:
         """Retained share of [k, examples, gates], [examples, k]; -inf where the model says nothing."""
         share = (measure or self._retained)(selections, examples.cpu()).T
         return share.masked_fill(share.isnan(), -torch.inf)
+
+
+def _small(selected: Tensor) -> Tensor:
+    """Whether selections hold gates, but few enough to try each of them: [batch, gates] -> [batch]."""
+    size = selected.sum(1)
+    return (size > 0) & (size <= _LARGEST_PRUNED)
 
 
 def _without(selected: Tensor, columns: Tensor) -> Tensor:
