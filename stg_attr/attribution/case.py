@@ -106,13 +106,20 @@ class Case:
         everyone = self._everyone if examples is None else examples
 
         def scores_of(z: Tensor, first: int, rows: slice) -> Tensor:
-            some = everyone
-            if z.shape[1] < len(everyone):
-                some = self._cuts(everyone).setdefault((rows.start, rows.stop), everyone[rows])
-            shown = self._part(some).blend(z.to(self.blend.dtype), draws[first : first + len(z)])
-            return self._scorer.scores(shown, some).to(self._device, self.blend.dtype)
+            return self._called(z, draws[first : first + len(z)], self._cut(everyone, rows))
 
-        return self._room.scores(scores_of, gates)
+        return self._room.numbers(scores_of, gates)
+
+    def _called(self, gates: Tensor, draws: Tensor, examples: Tensor) -> Tensor:
+        """Scores by one call of the model."""
+        shown = self._part(examples).blend(gates.to(self.blend.dtype), draws)
+        return self._scorer.scores(shown, examples).to(self._device, self.blend.dtype)
+
+    def _cut(self, examples: Tensor, rows: slice) -> Tensor:
+        """Some of the examples, always the same tensor."""
+        if rows.start == 0 and rows.stop >= len(examples):
+            return examples
+        return self._cuts(examples).setdefault((rows.start, rows.stop), examples[rows])
 
     def _part_of(self, examples: Tensor) -> _Part:
         where = examples.to(self._device)
@@ -125,17 +132,33 @@ class Case:
             part.anchors = self.anchors.rows(part.where)
         return part.anchors
 
-    def loss(self, gates: Tensor, draws: Tensor, examples: Tensor) -> Tensor:
+    def loss(
+        self, gates: Tensor, draws: Tensor, examples: Tensor, with_slope: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """Loss of gate values [samples, examples, gates], with a reference for each; [samples, examples].
 
         Args:
             gates: gate values.
             draws: the reference that each sample is shown, long [samples], on the device of the gates.
             examples: the examples they are of, long [examples] on the CPU.
+            with_slope: also the slope of each loss in its gates, [samples, examples, gates], second.
+
+        Returns:
+            The loss, and the slope; None where it was not asked for, or the score has none.
         """
-        views = self.objective.views(gates)
-        draws = draws.repeat(self.objective.n_views) if self.blend.n_references > 1 else draws
-        return self.objective.loss(self._scores(views, draws, examples), self._anchors_of(examples))
+        objective = self.objective
+        draws = draws.repeat(objective.n_views) if self.blend.n_references > 1 else draws
+
+        def losses_of(z: Tensor, first: int, rows: slice) -> Tensor:
+            some = self._cut(examples, rows)
+            scores = self._called(z, draws[first : first + len(z)], some)
+            return objective.losses(scores, self._anchors_of(some), first, len(gates))
+
+        views = objective.views(gates)
+        if not with_slope:
+            return objective.summed(self._room.numbers(losses_of, views)), None
+        losses, slopes = self._room.numbers_with_slopes(losses_of, views)
+        return objective.summed(losses), None if slopes is None else objective.in_gates(slopes)
 
     @torch.no_grad()
     def measure(

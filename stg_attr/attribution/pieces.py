@@ -1,10 +1,10 @@
-"""Pieces: scores of many samples of many examples, with the memory of one call of the model."""
+"""Pieces: what a model says of many samples of many examples, with the memory of one call of it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,8 +20,8 @@ _MOST_ELSEWHERE = 2**22
 _LEAST_ROWS = 4  # however large they are
 
 #: Gate values [samples, examples, gates], the number of their first sample, and which examples of a batch
-#: they are of -> scores [samples, examples].
-ScoresOf = Callable[[Tensor, int, slice], Tensor]
+#: they are of -> a number for each, [samples, examples], that depends on its own gates only.
+NumbersOf = Callable[[Tensor, int, slice], Tensor]
 
 
 class Kept(Generic[T]):
@@ -75,13 +75,32 @@ class Room:
         examples = -(-batch // n_calls)
         return cls(max(1, rows // examples), examples)
 
-    def scores(self, scores_of: ScoresOf, gates: Tensor) -> Tensor:
-        """Scores of gate values [samples, examples, gates], with a gradient if these have one."""
-        if gates.requires_grad:
-            found: Tensor = _InPieces.apply(gates, scores_of, self)  # type: ignore[no-untyped-call]
-            return found
-        (found,) = self.over(lambda s, e: (scores_of(gates[s, e], s.start, e),), *gates.shape[:2])
+    def numbers(self, numbers_of: NumbersOf, gates: Tensor) -> Tensor:
+        """Numbers of gate values [samples, examples, gates], without a gradient."""
+        (found,) = self.over(lambda s, e: (numbers_of(gates[s, e], s.start, e),), *gates.shape[:2])
         return found
+
+    def numbers_with_slopes(self, numbers_of: NumbersOf, gates: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The same, and their slopes in the gates, [samples, examples, gates]; None where there are none.
+
+        The slopes are found along with the numbers, so that the graph of one call is gone before that of the
+        next is built.
+        """
+        has_slopes = True
+
+        def work(some: slice, examples: slice) -> tuple[Tensor, Tensor]:
+            nonlocal has_slopes
+            with torch.enable_grad():
+                leaf = gates[some, examples].detach().requires_grad_()
+                found = numbers_of(leaf, some.start, examples)
+            slope = None
+            if found.requires_grad:
+                (slope,) = torch.autograd.grad(found, leaf, torch.ones_like(found), allow_unused=True)
+            has_slopes &= slope is not None
+            return found.detach(), leaf.detach() if slope is None else slope
+
+        numbers, slopes = self.over(work, *gates.shape[:2])
+        return numbers, slopes if has_slopes else None
 
     def over(
         self, work: Callable[[slice, slice], tuple[Tensor, ...]], samples: int, examples: int
@@ -117,45 +136,6 @@ class Room:
         """Make room in a call of so many samples and examples; not if it was one of one."""
         self.samples, self.examples = max(1, samples // 2), examples if samples > 1 else max(1, examples // 2)
         return samples > 1 or examples > 1
-
-
-class _InPieces(torch.autograd.Function):
-    """Scores with their slopes.
-
-    A score depends on the gates of its own sample and example only, so its slopes can be found along with it,
-    and the graph of one piece is gone before that of the next is built.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, gates: Tensor, scores_of: ScoresOf, room: Room) -> Tensor:
-        unknown: list[Tensor] = []
-
-        def work(some: slice, examples: slice) -> tuple[Tensor, Tensor]:
-            scores, slope = _differentiated(scores_of, gates[some, examples], some.start, examples)
-            unknown.extend([scores] if slope is None else [])
-            return scores, gates[some, examples] if slope is None else slope
-
-        scores, ctx.slopes = room.over(work, *gates.shape[:2])
-        if unknown:
-            ctx.mark_non_differentiable(scores)
-        return scores
-
-    @staticmethod
-    def backward(ctx: Any, weight: Tensor) -> tuple[Tensor, None, None]:
-        return ctx.slopes * weight.unsqueeze(2), None, None
-
-
-def _differentiated(
-    scores_of: ScoresOf, gates: Tensor, first: int, examples: slice
-) -> tuple[Tensor, Tensor | None]:
-    """Scores of one piece and their slopes, [samples, examples, gates]; None where they have none."""
-    with torch.enable_grad():
-        leaf = gates.detach().requires_grad_()
-        scores = scores_of(leaf, first, examples)
-    if not scores.requires_grad:
-        return scores, None
-    (slope,) = torch.autograd.grad(scores, leaf, torch.ones_like(scores), allow_unused=True)
-    return scores.detach(), slope
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -121,13 +121,13 @@ class Scorer:
         return self._picked(self.output(inputs, examples), examples)
 
     def _picked(self, output: Tensor, examples: Tensor) -> Tensor:
-        output, rows = output.reshape(-1, len(examples), *output.shape[1:]), self._rows(examples)
         if self.target is None:
             return output.reshape(-1, len(examples))
-        if rows.where is None:
-            target = self.target[examples.to(output.device)]
-            rows.where = (slice(None), torch.arange(len(examples), device=output.device), *target.unbind(1))
-        return output[rows.where]
+        rows = self._rows(examples)
+        if rows.place is None:
+            rows.place = _places(self.target[examples.to(output.device)], output.shape[1:])
+        output = output.reshape(-1, len(examples), output.shape[1:].numel())
+        return output.gather(2, rows.place.expand(len(output), -1, -1)).squeeze(2)
 
 
 @dataclass
@@ -137,12 +137,20 @@ class _Rows:
     Attributes:
         ones: long [examples] on the CPU.
         arguments: additional arguments of the model, one row an example where they go along.
-        where: index of their explained scores in outputs [samples, examples, ...]; None before it is needed.
+        place: of their explained scores in a flat output, long [1, examples, 1]; None before it is needed.
     """
 
     ones: Tensor
     arguments: list[Any]
-    where: tuple[Any, ...] | None = None
+    place: Tensor | None = None
+
+
+def _places(target: Tensor, sizes: torch.Size) -> Tensor:
+    """Places in an output of such sizes, laid flat, of indices [rows, sizes]; long [1, rows, 1]."""
+    place = target[:, 0]
+    for i, size in enumerate(sizes[1:], 1):
+        place = place * size + target[:, i]
+    return place.reshape(1, -1, 1)
 
 
 def _repeated(argument: Tensor, repeats: int) -> Tensor:

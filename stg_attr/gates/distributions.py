@@ -136,9 +136,9 @@ class BinaryConcrete(GateDistribution):
     def sample_with_slope(self, parameter: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         s = torch.sigmoid((torch.logit(uniform) + parameter) / self.temperature)
         stretched = self._stretch(s)
-        z = stretched.clamp(0, 1)
         width = (self.upper_bound - self.lower_bound) / self.temperature
-        return z, torch.addcmul(s, s, s, value=-1) * (z == stretched) * width
+        slope = torch.addcmul(s, s, s, value=-1).mul_(width)
+        return stretched.clamp(0, 1), torch.ops.aten.hardtanh_backward(slope, stretched, 0, 1)
 
     def openness(self, parameter: Tensor) -> Tensor:
         p = self.active_probability(parameter)

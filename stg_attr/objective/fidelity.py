@@ -181,11 +181,36 @@ class Objective(ABC):
         Returns:
             [samples, batch]; 0 at best for faithful gates.
         """
-        views = scores.reshape(self.n_views, -1, scores.shape[-1]).unbind()
-        if not self.removes:
-            return self.fidelity.kept_loss(views[0], anchors)
-        removed = self.fidelity.removed_loss(views[-1], anchors)
-        return self.fidelity.kept_loss(views[0], anchors) + removed if self.keeps else removed
+        return self.summed(self.losses(scores, anchors, 0, len(scores) // self.n_views))
+
+    def losses(self, scores: Tensor, anchors: Anchors, first: int, samples: int) -> Tensor:
+        """Losses of some views, [views, batch], from their scores; a sample's loss is the sum of its views'.
+
+        Args:
+            scores: of consecutive views, [views, batch], in the order of `views`.
+            anchors: the ends of each example's scale.
+            first: number of the first of them.
+            samples: number of gate samples.
+        """
+        n_kept = min(max(samples - first, 0), len(scores)) if self.keeps else 0
+        kept, removed = torch.split(scores, [n_kept, len(scores) - n_kept])
+        if not len(removed):
+            return self.fidelity.kept_loss(scores, anchors)
+        if not len(kept):
+            return self.fidelity.removed_loss(scores, anchors)
+        return torch.cat(
+            [self.fidelity.kept_loss(kept, anchors), self.fidelity.removed_loss(removed, anchors)]
+        )
+
+    def summed(self, losses: Tensor) -> Tensor:
+        """Losses of all views, [views * samples, batch], added up for each sample, [samples, batch]."""
+        return losses if self.n_views == 1 else torch.add(*losses.chunk(2))
+
+    def in_gates(self, slopes: Tensor) -> Tensor:
+        """Slopes in the gates from those in the views, [views * samples, ...] -> [samples, ...]."""
+        if self.n_views == 1:
+            return slopes if self.keeps else -slopes
+        return torch.sub(*slopes.chunk(2))
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
-import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
@@ -15,8 +13,15 @@ from stg_attr.gates import Bernoulli, BinaryConcrete, GateDistribution
 
 __all__ = ["Estimate", "Estimator", "LossFunction", "Reparameterized"]
 
-#: Gate values of all samples, [samples, batch, gates] -> loss [samples, batch].
-LossFunction = Callable[[Tensor], Tensor]
+
+class LossFunction(Protocol):
+    """The loss of gate values; the model is called in pieces that fit."""
+
+    def __call__(self, gates: Tensor) -> Tensor:
+        """Losses [samples, batch] of gate values [samples, batch, gates], without a gradient."""
+
+    def with_slope(self, gates: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The losses, and the slope of each in its gates, [samples, batch, gates]; None if there is none."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Estimator(ABC):
             gates: distribution of the gates.
             parameter: of each gate in each sample, [samples, batch, gates].
             uniform: noise in (0, 1), [samples, batch, gates].
-            loss_of: the loss of gate values; the model is called in pieces that fit.
+            loss_of: the loss of gate values, with its slopes or without.
         """
 
 
@@ -110,14 +115,9 @@ class Reparameterized(Estimator):
         loss_of: LossFunction,
     ) -> Estimate:
         z, dz = gates.sample_with_slope(parameter, uniform)
-        leaf = z.detach().requires_grad_()
-        loss = loss_of(leaf)
-        if not loss.requires_grad:
+        loss, slope = loss_of.with_slope(z)
+        if slope is None:
             raise _no_gradient()
-        (slope,) = torch.autograd.grad(loss, leaf, torch.ones_like(loss), allow_unused=True)
-        if slope is None:  # only the model's own parameters carry a gradient
-            raise _no_gradient()
-        loss = loss.detach()
         # a sample on which the model fails says nothing: loss - loss is NaN where the loss is not finite
         slope = (slope + (loss - loss).unsqueeze(2)).nan_to_num_(0.0, 0.0, 0.0)
         return Estimate(slope * dz, slope, loss)

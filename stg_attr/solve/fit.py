@@ -25,9 +25,9 @@ _MOST_NUMBERS = 2**20  # of samples, examples and gates together, on which the g
 
 _NOBODY = torch.empty(1, 1, 0, dtype=torch.long)  # no gate has a neighbour
 
-#: Gate values [samples, examples, gates], a reference for each sample [samples], and the examples, long
-#: [examples] on the CPU -> loss [samples, examples].
-DrawnLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+#: Gate values [samples, examples, gates], a reference for each sample [samples], the examples, long
+#: [examples] on the CPU, and whether slopes are asked for -> as `LossFunction.with_slope`.
+DrawnLoss = Callable[[Tensor, Tensor, Tensor, bool], tuple[Tensor, Tensor | None]]
 
 
 @dataclass(frozen=True)
@@ -153,17 +153,16 @@ class Solver:
 
         A sample at a budget says nothing of the level of all gates together, so its gradient is centred.
         """
-        active = record.active
         estimate = record.estimator.estimate(
             self.gates,
             self._levels(record, drawn),
             record.groups.noise(drawn.uniform),
-            lambda z: loss_of(z, drawn.references, active),
+            _LossOfStep(loss_of, drawn.references, record.active),
         )
         gradient = estimate.gradient.sum(0)
         if drawn.share > 0:
-            level = estimate.gradient.sum(2, keepdim=True) * drawn.swept.reshape(-1, 1, 1)
-            gradient = gradient - level.sum(0) / record.state.n_gates
+            level = (drawn.swept @ estimate.gradient.sum(2)).unsqueeze(1)
+            gradient = gradient - level / record.state.n_gates
         return gradient, estimate.slope.sum(0), estimate.slope.square().sum(0), estimate.loss.sum(0)
 
     def _levels(self, record: Record, drawn: Draws) -> Tensor:
@@ -175,4 +174,19 @@ class Solver:
         parameter = (record.state.parameter / _GRID).round() * _GRID
         if drawn.share == 0:
             return parameter.expand(len(drawn.swept), -1, -1)
-        return parameter + record.shift(parameter, drawn.budgets) * drawn.swept.reshape(-1, 1, 1)
+        return torch.addcmul(parameter, record.shift(parameter, drawn.budgets), drawn.swept.reshape(-1, 1, 1))
+
+
+@dataclass(frozen=True)
+class _LossOfStep:
+    """The loss as an estimator asks for it."""
+
+    loss_of: DrawnLoss
+    references: Tensor
+    examples: Tensor
+
+    def __call__(self, gates: Tensor) -> Tensor:
+        return self.loss_of(gates, self.references, self.examples, False)[0]
+
+    def with_slope(self, gates: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.loss_of(gates, self.references, self.examples, True)

@@ -16,6 +16,7 @@ from .shift import BudgetShift
 __all__ = ["Learned", "Record", "Solution"]
 
 _FIRST_STOP = 4  # updates after which directions are compared
+_ALIKE = 1e-24  # variance of parameters that have no direction
 _SETTLED = 0.5  # standard error of the direction of its parameters below which an example is settled
 
 
@@ -200,9 +201,10 @@ class Record:
 
     def _direction(self) -> Tensor:
         """Unit vectors of the centred parameters of the active examples, [examples, gates]."""
-        parameter, missing = self.state.parameter, self.shift.missing
-        if missing is None:
-            return torch.nn.functional.normalize(parameter - parameter.mean(1, keepdim=True), dim=1)
+        parameter, missing, n = self.state.parameter, self.shift.missing, self.state.parameter.shape[1]
+        if missing is None:  # one operation for six
+            direction: Tensor = torch.layer_norm(parameter, (n,), eps=_ALIKE) / n**0.5
+            return direction
         parameter = parameter.masked_fill(missing, 0.0)
         centred = parameter - parameter.sum(1, keepdim=True) / self.state.n_gates
         return torch.nn.functional.normalize(centred.masked_fill(missing, 0.0), dim=1)

@@ -27,7 +27,7 @@ class BudgetShift:
     Attributes:
         gates: distribution of the gates.
         missing: which gates there are not, bool [batch, gates]; None where all are there.
-        weight: of each gate in the mean, [batch or 1, gates, 1].
+        weight: of each gate in the mean, [batch or 1, gates].
         ends: parameters at the lowest and the highest budget, two numbers.
         share: where the known shifts lie between the ends, [shifts].
     """
@@ -45,7 +45,7 @@ class BudgetShift:
             torch.linspace(*span, dtype=dtype, device=exists.device)
             for span in ((_LOWEST, 1 - _LOWEST, 2), (0, 1, _KNOWN))
         )
-        weight = (exists / exists.sum(1, keepdim=True)).to(dtype).unsqueeze(2)
+        weight = (exists / exists.sum(1, keepdim=True)).to(dtype)
         missing = None if bool(exists.all()) else ~exists
         first, last = gates.parameter_at(low).unbind()
         return cls(gates, missing, weight, (first, last), share)
@@ -80,10 +80,10 @@ class BudgetShift:
 
     def _means(self, parameter: Tensor, shifts: Tensor) -> Tensor:
         """Mean active probability of parameters [batch, gates] at shifts [batch, shifts]; the same shape."""
-        means = [
-            (self.gates.active_probability(parameter.unsqueeze(1) + part.unsqueeze(2)) @ self.weight).squeeze(
-                2
-            )
-            for part in torch.split(shifts, max(1, _MOST_ELEMENTS // parameter.numel()), 1)
-        ]
-        return means[0] if len(means) == 1 else torch.cat(means, 1)
+        size = max(1, _MOST_ELEMENTS // parameter.numel())
+        if shifts.shape[1] > size:
+            return torch.cat([self._means(parameter, part) for part in torch.split(shifts, size, 1)], 1)
+        active = self.gates.active_probability(parameter.unsqueeze(1) + shifts.unsqueeze(2))
+        if len(self.weight) == 1:
+            return active @ self.weight[0]
+        return (active @ self.weight.unsqueeze(2)).squeeze(2)

@@ -185,6 +185,35 @@ def smallest_faithful_size(retained: Tensor, sizes: Tensor, retain: float) -> Te
     return torch.where(retained >= retain, sizes[:, None], torch.inf).amin(0)
 
 
+def with_slopes(loss):
+    """A loss as a solve asks for it: gate values, ..., and whether slopes are wanted -> losses and slopes."""
+
+    def asked(z, *given):
+        *rest, wanted = given
+        leaf = z.detach().requires_grad_()
+        with torch.enable_grad():
+            found = loss(leaf, *rest)
+        slope = None
+        if wanted and found.requires_grad:
+            (slope,) = torch.autograd.grad(found.sum(), leaf, allow_unused=True)
+        return found.detach(), slope
+
+    return asked
+
+
+class AskedLoss:
+    """A loss as an estimator asks for it."""
+
+    def __init__(self, loss):
+        self._asked = with_slopes(loss)
+
+    def __call__(self, z):
+        return self._asked(z, False)[0]
+
+    def with_slope(self, z):
+        return self._asked(z, True)
+
+
 def score_function(steps, own):
     """Gradients of one example's coins, by the score function with what earlier steps have taught, per step.
 

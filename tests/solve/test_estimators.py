@@ -7,7 +7,7 @@ from stg_attr.errors import ArgumentError
 from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
 from stg_attr.solve import Noise, Reparameterized, ScoreFunction
 
-from .reference import expectation, expectation_over_coins
+from .reference import AskedLoss, expectation, expectation_over_coins
 
 PATHWISE = [
     (Reparameterized(), BinaryConcrete()),
@@ -27,7 +27,7 @@ LOSSES = {
 def _estimate(estimator, gates, loss, parameter, uniform):
     parameter = parameter.expand(len(uniform), *parameter.shape)
     uniform = uniform.to(parameter.dtype).expand(parameter.shape)
-    return estimator.estimate(gates, parameter, uniform, loss)
+    return estimator.estimate(gates, parameter, uniform, AskedLoss(loss))
 
 
 def _exact_gradient(gates, loss):

@@ -27,7 +27,8 @@ def _solve(worth, noise, n_steps=12):
 
     groups = FeatureGroups.from_mask(None, (torch.zeros(batch, n),))
     solver = Solver(*[{"n_steps": n_steps}.get(k, v) for k, v in vars(SOLVER).items()])
-    return solver.fit(loss, groups, batch, torch.zeros(1, dtype=torch.long), torch.float32), asked
+    order = torch.zeros(1, dtype=torch.long)
+    return solver.fit(reference.with_slopes(loss), groups, batch, order, torch.float32), asked
 
 
 def test_what_has_settled_is_not_asked_about_again():
@@ -85,6 +86,7 @@ def _drawn_loss(z, shown, examples):
 def _fit(solver, examples=range(4), loss=_drawn_loss, **arguments):
     mask = MASKS[list(examples)].repeat(solver.n_restarts, 1, 1, 1)
     groups = FeatureGroups.from_mask(mask, (torch.zeros(mask.shape),))
+    loss = reference.with_slopes(loss)
     return solver.fit(loss, groups, len(mask), ORDER, torch.float64, **arguments)
 
 
@@ -163,9 +165,8 @@ def test_a_single_gate_is_solved_too():
     groups = FeatureGroups.from_mask(torch.zeros(1, 3, dtype=torch.long), (torch.zeros(2, 3),))
     worth = torch.tensor([2.0, -2.0], dtype=torch.float64)
     for solver in (PARTS, replace(PARTS, estimator=ScoreFunction(), gates=Bernoulli())):
-        solution = solver.fit(
-            lambda z, shown, examples: -z[..., 0] * worth[examples], groups, 2, ORDER, torch.float64
-        )
+        loss = reference.with_slopes(lambda z, shown, examples: -z[..., 0] * worth[examples])
+        solution = solver.fit(loss, groups, 2, ORDER, torch.float64)
         assert float(solution.parameter[0, 0]) > float(solution.parameter[1, 0])
         torch.testing.assert_close(solution.effect[:, 0].sign(), worth.sign())
 
