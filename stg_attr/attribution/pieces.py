@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Generic, TypeVar
 
 import torch
@@ -18,6 +19,7 @@ T = TypeVar("T")
 _MOST_ELEMENTS = {"cpu": 2**18}
 _MOST_ELSEWHERE = 2**22
 _LEAST_ROWS = 4  # however large they are
+_LARGEST_LEARNED = 2**25 - 2**16  # bytes, just below the largest block from which glibc learns
 
 #: Gate values [samples, examples, gates], the number of their first sample, and which examples of a batch
 #: they are of -> a number for each, [samples, examples], that depends on its own gates only.
@@ -68,6 +70,8 @@ class Room:
             samples: in a call, with all examples, if the user says so.
             device: where the model is run.
         """
+        if device.type == "cpu":
+            _keep_freed_memory()
         if samples is not None:
             return cls(samples, batch)
         rows = max(_LEAST_ROWS, _MOST_ELEMENTS.get(device.type, _MOST_ELSEWHERE) // elements)
@@ -136,6 +140,17 @@ class Room:
         """Make room in a call of so many samples and examples; not if it was one of one."""
         self.samples, self.examples = max(1, samples // 2), examples if samples > 1 else max(1, examples // 2)
         return samples > 1 or examples > 1
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Let calls of the model find the memory that the last one freed, without a page fault for each page.
+
+    The allocator of glibc gives free memory back to the system where it is more than twice the largest block
+    that was ever freed, up to 32 MiB: mallopt(3), M_MMAP_THRESHOLD. Freeing one such block, whose pages are
+    never touched, teaches it to keep up to 64 MiB. Other allocators do not mind.
+    """
+    torch.empty(_LARGEST_LEARNED, dtype=torch.uint8)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
