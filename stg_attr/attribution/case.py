@@ -160,7 +160,6 @@ class Case:
         losses, slopes = self._room.numbers_with_slopes(losses_of, views)
         return objective.summed(losses), None if slopes is None else objective.in_gates(slopes)
 
-    @torch.no_grad()
     def measure(
         self, selections: Tensor, examples: Tensor | None = None, other_view: bool = False
     ) -> Measured:

@@ -79,6 +79,7 @@ class Room:
         examples = -(-batch // n_calls)
         return cls(max(1, rows // examples), examples)
 
+    @torch.no_grad()
     def numbers(self, numbers_of: NumbersOf, gates: Tensor) -> Tensor:
         """Numbers of gate values [samples, examples, gates], without a gradient."""
         (found,) = self.over(lambda s, e: (numbers_of(gates[s, e], s.start, e),), *gates.shape[:2])

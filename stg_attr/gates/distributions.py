@@ -138,6 +138,7 @@ class BinaryConcrete(GateDistribution):
         stretched = self._stretch(s)
         width = (self.upper_bound - self.lower_bound) / self.temperature
         slope = torch.addcmul(s, s, s, value=-1).mul_(width)
+        # the derivative of clamp in one operation; a mask takes three, and they are slow
         return stretched.clamp(0, 1), torch.ops.aten.hardtanh_backward(slope, stretched, 0, 1)
 
     def openness(self, parameter: Tensor) -> Tensor:

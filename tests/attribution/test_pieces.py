@@ -132,3 +132,43 @@ def test_the_size_of_calls_changes_nothing(perturbations_per_eval, internal_batc
     )
     torch.testing.assert_close(pieces.attributions, whole.attributions, rtol=0, atol=1e-9)
     assert torch.equal(pieces.n_evaluations, whole.n_evaluations)
+
+
+def _numbers_of(weight, asked):
+    """A number for each sample and example that depends on which they are."""
+
+    def numbers_of(gates, first, rows):
+        asked.append(tuple(gates.shape[:2]))
+        sample = torch.arange(first, first + len(gates)).unsqueeze(1) + 1
+        return sample * (gates * weight[rows]).sum(2).tanh()
+
+    return numbers_of
+
+
+@pytest.mark.parametrize("room", [Room(9, 3), Room(2, 3), Room(1, 2)], ids=repr)
+def test_numbers_and_slopes_are_those_of_a_single_call(room):
+    generator = torch.Generator().manual_seed(1)
+    gates = torch.rand(5, 3, 4, generator=generator)
+    weight = torch.randn(3, 4, generator=generator).requires_grad_()
+    asked, leaf = [], gates.clone().requires_grad_()
+    numbers, slopes = room.numbers_with_slopes(_numbers_of(weight, asked), gates)
+    expected = _numbers_of(weight, [])(leaf, 0, slice(None))
+    (through,) = torch.autograd.grad(expected.sum(), leaf)
+    torch.testing.assert_close(numbers, expected.detach())
+    torch.testing.assert_close(slopes, through)
+    assert max(n * m for n, m in asked) <= room.samples * room.examples
+    alone = room.numbers(_numbers_of(weight, asked), gates)
+    assert torch.equal(alone, numbers)
+    assert not any(found.requires_grad for found in (alone, numbers, slopes))
+
+
+@pytest.mark.parametrize("room", [Room(5, 3), Room(2, 3)], ids=repr)
+def test_there_are_no_slopes_where_a_number_does_not_follow_the_gates(room):
+    weight, gates = torch.ones(3, requires_grad=True), torch.rand(5, 3, 4)
+    for numbers_of in (
+        lambda z, first, rows: z.detach().sum(2),
+        lambda z, first, rows: z.detach().sum(2) * weight[rows],
+    ):
+        numbers, slopes = room.numbers_with_slopes(numbers_of, gates)
+        assert slopes is None
+        assert torch.equal(numbers, gates.sum(2))

@@ -142,6 +142,26 @@ def test_the_loss_is_what_is_missed_plus_what_is_left(objective):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
+def test_losses_of_some_views_are_those_of_all(objective):
+    anchors, scores = _anchors(), _scores(4 * objective.n_views)
+    whole = objective.losses(scores, anchors, 0, 4)
+    torch.testing.assert_close(objective.summed(whole), objective.loss(scores, anchors))
+    for first in range(len(scores)):
+        for stop in range(first + 1, len(scores) + 1):
+            some = objective.losses(scores[first:stop], anchors, first, 4)
+            assert torch.equal(some, whole[first:stop])
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
+def test_slopes_in_the_gates_are_those_through_the_views(objective):
+    leaf = torch.rand(2, 3, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    views = objective.views(leaf)
+    slopes = torch.randn(views.shape, generator=torch.Generator().manual_seed(1))
+    (through,) = torch.autograd.grad(views, leaf, slopes)
+    torch.testing.assert_close(objective.in_gates(slopes), through)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=repr)
 def test_faithful_gates_have_no_loss(objective):
     full, baseline = torch.tensor([2.0, -3.0]), torch.tensor([-1.0, 4.0])
     anchors = Anchors.measure(full, baseline.unsqueeze(0))
