@@ -1,6 +1,6 @@
 """How gates are learned: estimators, the update rule, the loop, and the reading of its result."""
 
-from .estimators import Estimate, Estimator, Reparameterized
+from .estimators import Estimate, Estimator, LossFunction, Reparameterized
 from .family import SelectionFamily
 from .fit import Solver
 from .noise import Noise
@@ -12,6 +12,7 @@ __all__ = [
     "Estimate",
     "Estimator",
     "Learned",
+    "LossFunction",
     "Noise",
     "Ranking",
     "Reparameterized",

@@ -15,7 +15,10 @@ __all__ = ["Estimate", "Estimator", "LossFunction", "Reparameterized"]
 
 
 class LossFunction(Protocol):
-    """The loss of gate values; the model is called in pieces that fit."""
+    """The loss of gate values, called for losses alone, or for their slopes too.
+
+    The model is called in pieces that fit; only losses whose slopes are asked for are differentiated.
+    """
 
     def __call__(self, gates: Tensor) -> Tensor:
         """Losses [samples, batch] of gate values [samples, batch, gates], without a gradient."""
