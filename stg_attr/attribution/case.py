@@ -129,7 +129,7 @@ class Case:
     def _anchors_of(self, examples: Tensor) -> Anchors:
         part = self._part(examples)
         if part.anchors is None:
-            part.anchors = self.anchors.rows(part.where)
+            part.anchors = self.anchors if part.blend is self.blend else self.anchors.rows(part.where)
         return part.anchors
 
     def loss(

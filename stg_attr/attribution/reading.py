@@ -215,10 +215,10 @@ def _statuses(
         (_lowers(case, scores), Status.BASELINE_HIGHER),
         (fragile, Status.REFERENCE_DEPENDENT),
     )
-    return tuple(
-        next((status for applies, status in verdicts if bool(applies[i])), Status.CONVERGED)
-        for i in range(len(count))
-    )
+    found = [Status.CONVERGED] * len(count)
+    for applies, status in reversed(verdicts):
+        found = [status if yes else other for yes, other in zip(applies.tolist(), found, strict=True)]
+    return tuple(found)
 
 
 def stopped_by(failure: BaseException | None) -> Status:
