@@ -69,7 +69,7 @@ class Case:
         self.reference_order = Noise.reference_order(blend.n_references)
         self._shown = self.reference_order[:n_references]
         self._scorer = scorer
-        self._everyone = torch.arange(self.batch)
+        self._everyone = torch.arange(self.batch, device="cpu")
         self._part = Kept(self._part_of, 2 * self.batch)
         self._cuts = Kept(lambda examples: dict[tuple[int, int], Tensor](), 2 * self.batch)
         elements = sum(x.numel() for x in blend.inputs) // self.batch

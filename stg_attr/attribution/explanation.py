@@ -142,7 +142,7 @@ class Explanation:
     @property
     def converged(self) -> Tensor:
         """Whether each example's status is free of doubt, bool [batch]."""
-        return torch.tensor([status is Status.CONVERGED for status in self.status])
+        return torch.tensor([status is Status.CONVERGED for status in self.status], device="cpu")
 
     @property
     def signed(self) -> Tensor | tuple[Tensor, ...]:
@@ -210,7 +210,7 @@ class Explanation:
     def readings(self) -> list[Explanation]:
         """The same solve read at each measured point of the curve, fewest features first; one per point."""
         points = range(self.curve.n_open.shape[1])
-        return [self._read_at(torch.full((len(self),), point)) for point in points]
+        return [self._read_at(torch.full((len(self),), point, device="cpu")) for point in points]
 
     def _within(self, budget: float) -> Tensor:
         n_gates = (self.feature_ids >= 0).sum(1, keepdim=True)
@@ -222,7 +222,7 @@ class Explanation:
         visible = self.visible
         ranking = Ranking.of(self.log_alpha, visible)
         selected = ranking.top(self.curve.n_open.gather(1, index))[0]
-        half = self.gates.parameter_at(torch.tensor(0.5, dtype=self.log_alpha.dtype))
+        half = self.gates.parameter_at(torch.tensor(0.5, dtype=self.log_alpha.dtype, device="cpu"))
         log_alpha = ranking.at(selected, half.to(self.log_alpha.device))
         log_alpha = torch.where(visible.any(1, keepdim=True), log_alpha, self.log_alpha)
         probabilities = self.gates.active_probability(log_alpha)

@@ -354,7 +354,7 @@ def _positions(activations: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     masks, start = [], 0
     for x in activations:
         shape = (1, *((1, *x.shape[2:]) if x.dim() > 3 else (x.shape[1], 1)[: x.dim() - 1]))
-        masks.append(torch.arange(start, start + prod(shape)).reshape(shape))
+        masks.append(torch.arange(start, start + prod(shape), device="cpu").reshape(shape))
         start += prod(shape)
     return tuple(masks)
 

@@ -74,7 +74,7 @@ class Meter:
         if not len(row):
             return gates
         switched = context[row]
-        switched[torch.arange(len(row)), gate] ^= True
+        switched[torch.arange(len(row), device=gate.device), gate] ^= True
         selections = torch.cat([context[examples], switched]).unsqueeze(0)
         owners = torch.cat([examples, row])
         measured = self._measured(selections, owners.cpu())

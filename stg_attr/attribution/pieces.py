@@ -151,7 +151,7 @@ def _keep_freed_memory() -> None:
     that was ever freed, up to 32 MiB: mallopt(3), M_MMAP_THRESHOLD. Freeing one such block, whose pages are
     never touched, teaches it to keep up to 64 MiB. Other allocators do not mind.
     """
-    torch.empty(_LARGEST_LEARNED, dtype=torch.uint8)
+    torch.empty(_LARGEST_LEARNED, dtype=torch.uint8, device="cpu")
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -55,7 +55,7 @@ class Probe:
 
     def repeated(self, rows: slice, times: int) -> Tensor:
         """Rows again and again, block by block, long [times * rows]."""
-        return torch.arange(len(self.blend.inputs[0]))[rows].repeat(times)
+        return torch.arange(len(self.blend.inputs[0]), device="cpu")[rows].repeat(times)
 
     def undisturbed(self) -> AbstractContextManager[None]:
         """The context in which the model is asked: the caller's state is put back at its end."""

@@ -161,7 +161,7 @@ def _use(solution: Solution, gates: GateDistribution) -> Tensor:
 
 def reported(ranking: Ranking, selected: Tensor, gates: GateDistribution) -> Tensor:
     """Parameters shifted until the selected gates are more likely open than closed, [batch, gates]."""
-    half = gates.parameter_at(torch.tensor(0.5, dtype=ranking.parameter.dtype))
+    half = gates.parameter_at(torch.tensor(0.5, dtype=ranking.parameter.dtype, device="cpu"))
     return ranking.at(selected, half.to(ranking.parameter.device))
 
 

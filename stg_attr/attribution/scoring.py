@@ -53,7 +53,7 @@ class Scorer:
         self.target: Tensor | None = None
         self.raised: Exception | None = None
         self.one_row_per_call = False
-        self._asked = torch.zeros(self._batch, dtype=torch.long)
+        self._asked = torch.zeros(self._batch, dtype=torch.long, device="cpu")
         self._rows = Kept(self._rows_of, 2 * self._batch)
 
     @property
@@ -105,7 +105,7 @@ class Scorer:
             The explained score of each example, [batch].
         """
         self.one_row_per_call = self._batch == 1
-        everyone = torch.arange(self._batch)
+        everyone = torch.arange(self._batch, device="cpu")
 
         def outputs(_: slice, rows: slice) -> tuple[Tensor]:
             output = self.output([x[rows] for x in inputs], everyone[rows])
@@ -201,7 +201,7 @@ def _as_tensor(output: Any) -> Tensor | None:
     if not isinstance(output, (bool, int, float, list)) and not hasattr(output, "__array__"):
         return None
     try:
-        return torch.as_tensor(np.asarray(output))
+        return torch.as_tensor(np.asarray(output), device="cpu")
     except (TypeError, ValueError, RuntimeError):  # objects, text, ragged lists
         return None
 
@@ -261,7 +261,7 @@ def resolve_target(index: Tensor | None, output: Tensor) -> Tensor | None:
             found=f"{index.shape[1]}",
             mend="Pass an index for every dimension of the output after the first; None where there is none.",
         )
-    sizes = torch.tensor(output.shape[1:])
+    sizes = torch.tensor(output.shape[1:], device="cpu")
     wrong = (index < -sizes) | (index >= sizes)
     if bool(wrong.any()):
         raise ArgumentError(
@@ -307,7 +307,7 @@ def _entries_as_index(target: Any) -> Tensor:
             f"tuples of different lengths {sorted({len(entry) for entry in entries})}",
             "Pass one index for every dimension of the output after the first.",
         )
-    return torch.tensor(entries) if entries else torch.empty(0, 1, dtype=torch.long)
+    return torch.tensor(entries, dtype=torch.long, device="cpu").reshape(len(entries), -1 if entries else 1)
 
 
 def _as_tuple(entry: Any) -> tuple[int, ...]:

@@ -84,7 +84,8 @@ def _references(baseline: Baseline | None, x: Tensor, i: int) -> Tensor:
         # the default one would round it, and some devices have no other
         fine = x.dtype if x.is_floating_point() else torch.float64
         dtype = fine if isinstance(baseline, float) else None
-        return _converted(torch.as_tensor(baseline, dtype=dtype).reshape((1,) * (x.dim() + 1)), x, what)
+        number = torch.as_tensor(baseline, dtype=dtype, device="cpu")
+        return _converted(number.reshape((1,) * (x.dim() + 1)), x, what)
     if isinstance(baseline, ReferenceSet):
         reference = _reference_rows(baseline.rows, x, what)
     elif isinstance(baseline, Tensor):

@@ -145,9 +145,8 @@ def superpixel_mask(x: Tensor, n_segments: int = 50, compactness: float = 10.0) 
         slic(image if image.shape[2] == 3 else image.repeat(3, 2), n_segments, compactness, start_label=0)
         for image in images
     ]
-    return (
-        torch.stack([torch.as_tensor(label, dtype=torch.long) for label in labels]).unsqueeze(1).to(x.device)
-    )
+    ids = [torch.as_tensor(label, dtype=torch.long, device=x.device) for label in labels]
+    return torch.stack(ids).unsqueeze(1)
 
 
 def _image_size(x: Tensor) -> tuple[int, int]:

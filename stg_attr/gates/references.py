@@ -57,7 +57,7 @@ def blur(sigma: float) -> Callable[[Tensor], Tensor]:
             "sigma", expected="pixels above 0", found=repr(sigma), mend="10 suits photographs."
         )
     radius = max(1, round(4 * sigma))
-    weights = torch.exp(-torch.arange(-radius, radius + 1).double().square() / (2 * sigma**2))
+    weights = torch.exp(-torch.arange(-radius, radius + 1, device="cpu").double().square() / (2 * sigma**2))
     weights = weights / weights.sum()
 
     def blurred(x: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def noise(std: float, n: int = 16, seed: int = 0) -> Callable[[Tensor], Tensor]:
     """
 
     def noisy(x: Tensor) -> Tensor:
-        draws = torch.randn(n, 1, *x.shape[1:], generator=torch.Generator().manual_seed(seed))
+        draws = torch.randn(n, 1, *x.shape[1:], generator=torch.Generator().manual_seed(seed), device="cpu")
         return x + std * draws.to(x.device, x.dtype)
 
     return noisy
@@ -130,7 +130,7 @@ def permuted(data: Tensor, n: int = 256, seed: int = 0) -> ReferenceSet:
     """
     _check_rows(data)
     flat, generator = data.flatten(1), torch.Generator().manual_seed(seed)
-    rows = torch.rand(flat.shape, generator=generator).argsort(0)[:n].to(data.device)
+    rows = torch.rand(flat.shape, generator=generator, device="cpu").argsort(0)[:n].to(data.device)
     return ReferenceSet(flat.gather(0, rows).reshape(-1, *data.shape[1:]))
 
 
@@ -192,7 +192,7 @@ def _classes(scores: Tensor) -> Tensor:
 
 
 def _shuffle(n: int, seed: int) -> Tensor:
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
 
 
 def _check_rows(data: Tensor) -> None:

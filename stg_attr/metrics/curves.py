@@ -192,13 +192,14 @@ def _shares(n_points: int, budgets: Sequence[float] | None) -> Tensor | int:
             found=repr(budgets),
             mend=f"For example {ERASER_BUDGETS}.",
         )
-    return torch.tensor(numbers, dtype=torch.float64)
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu")
 
 
 def _counts(shares: Tensor | int, n_visible: Tensor, round_up: bool) -> Tensor:
     """How many features are kept at each point, long [batch, points]."""
     if isinstance(shares, int):
-        shares = torch.linspace(0, 1, min(shares, int(n_visible.max()) + 1), dtype=torch.float64)
+        n = min(shares, int(n_visible.max()) + 1)
+        shares = torch.linspace(0, 1, n, dtype=torch.float64, device="cpu")
     exact = shares.to(n_visible.device) * n_visible.unsqueeze(1)
     # a share such as .1 of 10 features is not to be rounded up to 2 because .1 is not exact in binary
     return ((exact - 1e-9).ceil() if round_up else exact.round()).long()
@@ -226,7 +227,8 @@ def rank_features(
             mend="See why the method returned them before they are judged.",
         )
     means = groups.reduce(given)
-    noise = torch.rand(means.shape[1], generator=torch.Generator().manual_seed(seed % 2**63)).argsort()
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    noise = torch.rand(means.shape[1], generator=generator, device="cpu").argsort()
     order = noise.to(means.device)
     shuffled = means[:, order].argsort(dim=1, stable=True).argsort(1)
     places = torch.empty_like(shuffled).scatter_(1, order.expand_as(shuffled), shuffled)

@@ -78,7 +78,7 @@ class FixedWeight(Sparsity):
         _check_weight(self.reg_weight)
 
     def budgets(self, first: int, n: int, start: float) -> Tensor:
-        return torch.full((n,), torch.nan, dtype=torch.float64)
+        return torch.full((n,), torch.nan, dtype=torch.float64, device="cpu")
 
     def n_open(self, family: Family) -> Tensor:
         return family.best_value(self.reg_weight)
@@ -149,7 +149,7 @@ class Sweep(Sparsity):
         _check_weight(self.reg_weight)
 
     def budgets(self, first: int, n: int, start: float) -> Tensor:
-        sample = torch.arange(first, first + n, dtype=torch.float64)
+        sample = torch.arange(first, first + n, dtype=torch.float64, device="cpu")
         turn = torch.floor((sample + 1) * self.share)
         budget = (start + turn * _GOLDEN) % 1
         return torch.where(turn > torch.floor(sample * self.share), budget, torch.nan)

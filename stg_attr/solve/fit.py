@@ -23,7 +23,7 @@ __all__ = ["Solver"]
 _GRID = 0.5  # gates are sampled at multiples of this, while their parameters move freely
 _MOST_NUMBERS = 2**20  # of samples, examples and gates together, on which the gates are worked out at once
 
-_NOBODY = torch.empty(1, 1, 0, dtype=torch.long)  # no gate has a neighbour
+_NOBODY = torch.empty(1, 1, 0, dtype=torch.long, device="cpu")  # no gate has a neighbour
 
 #: Gate values [samples, examples, gates], a reference for each sample [samples], the examples, long
 #: [examples] on the CPU, and whether slopes are asked for -> as `LossFunction.with_slope`.

@@ -31,8 +31,8 @@ class Noise:
 
     def uniform(self, step: int, samples: int, gates: int) -> Tensor:
         """Noise of one step, in (0, 1), [samples, 1, gates]."""
-        half = (samples + 1) // 2
-        u = torch.rand(gates, half, generator=self._generator(step)).T  # gates first: prefixes agree
+        half, drawn_by = (samples + 1) // 2, self._generator(step)
+        u = torch.rand(gates, half, generator=drawn_by, device="cpu").T  # gates first: prefixes agree
         return torch.cat([u, 1 - u])[:samples].unsqueeze(1).clamp(_EDGE, 1 - _EDGE)
 
     def references(self, step: int, samples: int, order: Tensor, steps: int = 1) -> Tensor:
@@ -44,7 +44,7 @@ class Noise:
             order: a permutation of the references, [references], walked through again and again.
             steps: number of steps.
         """
-        return order[torch.arange(step * samples, (step + steps) * samples) % len(order)]
+        return order[torch.arange(step * samples, (step + steps) * samples, device="cpu") % len(order)]
 
     @staticmethod
     def reference_order(references: int) -> Tensor:
@@ -52,11 +52,11 @@ class Noise:
 
         A shuffled order that no seed changes: solves with several seeds are measured on the same references.
         """
-        return torch.randperm(references, generator=torch.Generator().manual_seed(0))
+        return torch.randperm(references, generator=torch.Generator().manual_seed(0), device="cpu")
 
     def start(self) -> float:
         """Where the sequence of budgets begins, in [0, 1)."""
-        return float(torch.rand((), generator=self._generator(-2)))
+        return float(torch.rand((), generator=self._generator(-2), device="cpu"))
 
 
 def partners(values: Tensor) -> Tensor:

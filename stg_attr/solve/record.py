@@ -146,7 +146,7 @@ class Record:
         past: Tensor,
     ) -> Record:
         """Before the first step of a solve, or of the rest of one."""
-        device, everyone = state.parameter.device, torch.arange(len(state.parameter))
+        device, everyone = state.parameter.device, torch.arange(len(state.parameter), device="cpu")
         blocks = everyone // (len(everyone) // n_restarts)
         record = cls(
             state=state,

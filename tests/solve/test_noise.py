@@ -41,7 +41,7 @@ def test_gates_samples_and_steps_are_uncorrelated():
 
 @pytest.mark.parametrize("drawn", [0.0, 1 - 2.0**-24])
 def test_the_ends_of_the_interval_are_never_reached(monkeypatch, drawn):
-    monkeypatch.setattr(torch, "rand", lambda *shape, generator: torch.full(shape, drawn))
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.full(shape, drawn))
     assert bool(torch.logit(Noise(0).uniform(0, 4, 3)).isfinite().all())
 
 
