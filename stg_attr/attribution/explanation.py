@@ -222,8 +222,7 @@ class Explanation:
         visible = self.visible
         ranking = Ranking.of(self.log_alpha, visible)
         selected = ranking.top(self.curve.n_open.gather(1, index))[0]
-        half = self.gates.parameter_at(torch.tensor(0.5, dtype=self.log_alpha.dtype, device="cpu"))
-        log_alpha = ranking.at(selected, half.to(self.log_alpha.device))
+        log_alpha = ranking.at(selected, self.gates.half)
         log_alpha = torch.where(visible.any(1, keepdim=True), log_alpha, self.log_alpha)
         probabilities = self.gates.active_probability(log_alpha)
         scores = replace(

@@ -15,7 +15,7 @@ from .case import Case
 from .explanation import Curve, Explanation, Scores, Status, lay_out
 from .meter import Meter
 
-__all__ = ["evidence", "evidence_rows", "nothing_learned", "read", "reported", "stopped_by"]
+__all__ = ["evidence", "evidence_rows", "nothing_learned", "read", "stopped_by"]
 
 _CURVE_POINTS = 12  # counts of open gates, spread geometrically, at which every curve is measured
 _TRIALS = 24  # model rows of each view for bettering a small set, and as many for what comes next, at most,
@@ -51,7 +51,7 @@ def read(
     else:
         worth = None if solver.shares(case.blend.groups) else family.extend(selected)
     ranking = family.ranking.promoted(selected, place, worth)
-    log_alpha = reported(ranking, selected, solver.gates)
+    log_alpha = ranking.at(selected, solver.gates.half)
     log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
     probabilities = solver.gates.active_probability(log_alpha)
     scores, curve, fragile = evidence(meter, ranking, count, with_curve)
@@ -157,12 +157,6 @@ def _use(solution: Solution, gates: GateDistribution) -> Tensor:
     """Log of influence times the odds of being active, [batch, gates]: use in either direction."""
     odds = torch.logit(gates.active_probability(solution.parameter), eps=1e-6)
     return solution.influence.log() + odds
-
-
-def reported(ranking: Ranking, selected: Tensor, gates: GateDistribution) -> Tensor:
-    """Parameters shifted until the selected gates are more likely open than closed, [batch, gates]."""
-    half = gates.parameter_at(torch.tensor(0.5, dtype=ranking.parameter.dtype, device="cpu"))
-    return ranking.at(selected, half.to(ranking.parameter.device))
 
 
 def evidence(meter: Meter, ranking: Ranking, count: Tensor, with_curve: bool) -> tuple[Scores, Curve, Tensor]:

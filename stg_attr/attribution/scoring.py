@@ -307,7 +307,8 @@ def _entries_as_index(target: Any) -> Tensor:
             f"tuples of different lengths {sorted({len(entry) for entry in entries})}",
             "Pass one index for every dimension of the output after the first.",
         )
-    return torch.tensor(entries, dtype=torch.long, device="cpu").reshape(len(entries), -1 if entries else 1)
+    width = len(entries[0]) if entries else 1
+    return torch.tensor(entries, dtype=torch.long, device="cpu").reshape(len(entries), width)
 
 
 def _as_tuple(entry: Any) -> tuple[int, ...]:

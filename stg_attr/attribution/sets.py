@@ -14,7 +14,7 @@ from .case import Case
 from .explanation import Explanation
 from .meter import Meter
 from .probe import Probe
-from .reading import evidence, reported
+from .reading import evidence
 from .records import Curve, Scores, joined, moved
 
 __all__ = ["SufficientSets", "minimal", "sufficient_sets"]
@@ -98,7 +98,7 @@ def _minimal_rows(search: _Search, explanation: Explanation) -> tuple[Tensor, Te
     selected = search.smallest(search.allowed)
     visible = search.ranking.visible | selected
     ranking = Ranking.of(search.ranking.parameter, visible).promoted(selected)
-    log_alpha = reported(ranking, selected, explanation.gates).masked_fill(~search.allowed, -torch.inf)
+    log_alpha = ranking.at(selected, explanation.gates.half).masked_fill(~search.allowed, -torch.inf)
     scores, curve, _ = evidence(Meter(search.case), ranking, selected.sum(1), True)
     return selected, log_alpha, scores, curve, search.case.evaluations
 

@@ -75,6 +75,11 @@ class GateDistribution(ABC):
     def parameter_at(self, probability: Tensor) -> Tensor:
         """The parameter whose active probability is `probability`, in (0, 1): the inverse of it."""
 
+    @property
+    def half(self) -> float:
+        """The parameter at which a gate is active as often as not."""
+        return float(self.parameter_at(torch.tensor(0.5, dtype=torch.float64, device="cpu")))
+
 
 @dataclass(frozen=True)
 class BinaryConcrete(GateDistribution):

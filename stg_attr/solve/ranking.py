@@ -73,15 +73,15 @@ class Ranking:
         outside = torch.where(outside.isinf(), inside - 2, outside)
         return (inside + outside) / 2
 
-    def at(self, selected: Tensor, half: Tensor) -> Tensor:
+    def at(self, selected: Tensor, half: float) -> Tensor:
         """Parameters shifted until the boundary of a selection is at `half`, [batch, gates].
 
         Args:
             selected: bool [batch, gates].
-            half: the parameter whose active probability is one half, a number in a tensor.
+            half: the parameter at which a gate is active as often as not.
         """
         shifted = self.parameter - self.boundary(selected) + half
-        return torch.where(self.visible, shifted, shifted.minimum(half))
+        return torch.where(self.visible, shifted, shifted.clamp_max(half))
 
 
 def places(values: Tensor) -> Tensor:

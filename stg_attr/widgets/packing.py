@@ -63,10 +63,9 @@ def checked_curve(explanation: Explanation) -> None:
 def pack_gates(explanation: Explanation) -> Json:
     """The table of active probabilities, by distance from the parameter at which they are one half."""
     gates = explanation.gates
-    half = float(gates.parameter_at(torch.tensor(0.5, dtype=torch.float64, device="cpu")))
-    parameters = torch.arange(-_REACH, _REACH + _STEP, _STEP, dtype=torch.float64, device="cpu") + half
+    parameters = torch.arange(-_REACH, _REACH + _STEP, _STEP, dtype=torch.float64, device="cpu") + gates.half
     table = as_array(gates.active_probability(parameters)).astype(np.float32)
-    return {"half": half, "reach": _REACH, "step": _STEP, "table": pack(table)}
+    return {"half": gates.half, "reach": _REACH, "step": _STEP, "table": pack(table)}
 
 
 def pack_reading(explanation: Explanation, readings: Sequence[Explanation], example: int) -> Json:

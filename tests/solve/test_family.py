@@ -133,7 +133,7 @@ def test_reported_parameters_put_the_boundary_of_a_selection_at_one_half(seed, k
     ranking = _ranking(_parameters(seed))
     gates = BinaryConcrete()
     selected = ranking.top(torch.full((3, 1), k))[0]
-    reported = ranking.at(selected, gates.parameter_at(torch.tensor(0.5, dtype=torch.float64)))
+    reported = ranking.at(selected, gates.half)
     assert torch.equal(gates.active_probability(reported) > 0.5, selected)
     assert torch.equal(reported.argsort(1), ranking.parameter.argsort(1))
     last = reported.masked_fill(~selected, torch.inf).amin(1)
@@ -166,7 +166,7 @@ def test_the_boundary_of_any_selection_is_halfway_to_the_next_lower_parameter(se
 
 def test_all_or_none_selected_have_a_boundary_too():
     ranking = _ranking(_parameters(3))
-    half = torch.tensor(0.5, dtype=torch.float64)
+    half = 0.5
     everything = torch.ones(3, 6, dtype=torch.bool)
     assert bool((ranking.at(everything, half) > half).all())
     assert bool((ranking.at(~everything, half) < half).all())
