@@ -1,10 +1,13 @@
-"""The one exception that the package raises for arguments it cannot use."""
+"""The exception for arguments that cannot be used, and the checks that raise it most often."""
 
 from __future__ import annotations
 
 import functools
+import math
+import operator
+from typing import Any
 
-__all__ = ["ArgumentError"]
+__all__ = ["ArgumentError", "check_count", "check_number", "check_share", "is_number"]
 
 
 class ArgumentError(ValueError, AssertionError):
@@ -25,3 +28,46 @@ class ArgumentError(ValueError, AssertionError):
     def __reduce__(self) -> tuple[functools.partial[ArgumentError], tuple[()]]:
         """So that it can travel between processes, where an exception is made anew from its text alone."""
         return functools.partial(type(self), **self._parts), ()
+
+
+def is_number(value: object) -> bool:
+    """Whether a value is a finite int or float; True and False are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
+
+
+def check_count(what: str, value: Any, *, mend: str, least: int | None = 1) -> None:
+    """Check a whole number of at least `least`; None allows any whole number.
+
+    Raises:
+        ArgumentError: it is none, or less.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or (least is not None and value < least):
+        expected = "a whole number" if least is None else f"a whole number of at least {least}"
+        raise ArgumentError(what, expected=expected, found=repr(value), mend=mend)
+
+
+def check_number(what: str, value: Any, *, mend: str, least: float | None = None, above: float = 0) -> None:
+    """Check a finite number of at least `least`, or, without it, above `above`.
+
+    Raises:
+        ArgumentError: it is none, or outside the range.
+    """
+    if least is not None:
+        fits, expected = operator.ge, f"a number of at least {least:g}"
+    else:
+        fits, expected = operator.gt, f"a number above {above:g}"
+    if not is_number(value) or not fits(value, above if least is None else least):
+        raise ArgumentError(what, expected=expected, found=repr(value), mend=mend)
+
+
+def check_share(what: str, value: Any, *, mend: str, zero: bool = False, one: bool = True) -> None:
+    """Check a share: a number from 0 (included only with `zero`) to 1 (included unless `one` is False).
+
+    Raises:
+        ArgumentError: it is none, or outside the range.
+    """
+    fits = is_number(value) and 0 <= value <= 1 and (zero or value > 0) and (one or value < 1)
+    if not fits:
+        expected = f"a number in {'[' if zero else '('}0, 1{']' if one else ')'}"
+        raise ArgumentError(what, expected=expected, found=repr(value), mend=mend)

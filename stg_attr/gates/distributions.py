@@ -9,13 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_number, is_number
 
 __all__ = ["Bernoulli", "BinaryConcrete", "GateDistribution", "Gaussian"]
-
-
-def _is_number(setting: object) -> bool:
-    return isinstance(setting, (int, float)) and not isinstance(setting, bool) and abs(setting) < math.inf
 
 
 class GateDistribution(ABC):
@@ -111,14 +107,8 @@ class BinaryConcrete(GateDistribution):
     start = 1.0
 
     def __post_init__(self) -> None:
-        if not (_is_number(self.temperature) and self.temperature > 0):
-            raise ArgumentError(
-                "temperature",
-                expected="a number above 0",
-                found=repr(self.temperature),
-                mend="2/3 is the usual choice.",
-            )
-        numbers = _is_number(self.lower_bound) and _is_number(self.upper_bound)
+        check_number("temperature", self.temperature, mend="2/3 is the usual choice.")
+        numbers = is_number(self.lower_bound) and is_number(self.upper_bound)
         if not (numbers and self.lower_bound < 0 and self.upper_bound > 1):
             raise ArgumentError(
                 "lower_bound and upper_bound",
@@ -185,10 +175,7 @@ class Gaussian(GateDistribution):
     start = 0.75
 
     def __post_init__(self) -> None:
-        if not (_is_number(self.std) and self.std > 0):
-            raise ArgumentError(
-                "std", expected="a number above 0", found=repr(self.std), mend="0.5 is the usual choice."
-            )
+        check_number("std", self.std, mend="0.5 is the usual choice.")
 
     def sample(self, parameter: Tensor, uniform: Tensor) -> Tensor:
         z: Tensor = parameter + self.std * torch.special.ndtri(uniform)

@@ -1,6 +1,16 @@
 """What is asked of the gates: an objective over the score, and a sparsity."""
 
-from .fidelity import Anchors, Delete, Fidelity, Hybrid, Objective, OutputMatch, Preserve, RetainedScore
+from .fidelity import (
+    Anchors,
+    Delete,
+    Fidelity,
+    Hybrid,
+    Objective,
+    OutputMatch,
+    Preserve,
+    RetainedScore,
+    retained_share,
+)
 from .sparsity import Budget, FixedWeight, Sparsity, Sweep
 
 __all__ = [
@@ -16,4 +26,5 @@ __all__ = [
     "RetainedScore",
     "Sparsity",
     "Sweep",
+    "retained_share",
 ]

@@ -12,7 +12,17 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 
-__all__ = ["Anchors", "Delete", "Fidelity", "Hybrid", "Objective", "OutputMatch", "Preserve", "RetainedScore"]
+__all__ = [
+    "Anchors",
+    "Delete",
+    "Fidelity",
+    "Hybrid",
+    "Objective",
+    "OutputMatch",
+    "Preserve",
+    "RetainedScore",
+    "retained_share",
+]
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,17 @@ class Anchors:
 
 def _nonzero(x: Tensor) -> Tensor:
     return torch.where(x == 0, torch.ones_like(x), x)
+
+
+def retained_share(scores: Tensor, full: Tensor, baseline: Tensor) -> Tensor:
+    """Retained score, v = (s - s(b)) / (s(x) - s(b)); s - s(b) where input and baseline score the same.
+
+    Args:
+        scores: s, of any shape.
+        full: s(x), broadcastable to it.
+        baseline: s(b), broadcastable to it.
+    """
+    return (scores - baseline) / _nonzero(full - baseline)
 
 
 class Fidelity(ABC):

@@ -9,11 +9,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import check_number, check_share
 
 __all__ = ["Budget", "FixedWeight", "Sparsity", "Sweep"]
 
-_GOLDEN = 0.6180339887498949
+_GOLDEN = 0.6180339887498949  # the fractional part of the golden ratio
+_WEIGHT = "0.01 asks every open gate for one percent of the score."
+_SHARE = "Give a share, not a count."
 
 
 class Family(Protocol):
@@ -75,7 +77,7 @@ class FixedWeight(Sparsity):
     reg_weight: float = 0.01
 
     def __post_init__(self) -> None:
-        _check_weight(self.reg_weight)
+        check_number("reg_weight", self.reg_weight, least=0, mend=_WEIGHT)
 
     def budgets(self, first: int, n: int, start: float) -> Tensor:
         return torch.full((n,), torch.nan, dtype=torch.float64, device="cpu")
@@ -106,7 +108,7 @@ class Budget(Sparsity):
     reg_weight = 0.0
 
     def __post_init__(self) -> None:
-        _check_fraction("fraction", self.fraction)
+        check_share("fraction", self.fraction, mend=_SHARE)
 
     def budgets(self, first: int, n: int, start: float) -> Tensor:
         spread = Sweep(share=0.5).budgets(first, n, start)
@@ -144,9 +146,9 @@ class Sweep(Sparsity):
     reg_weight: float = 0.001
 
     def __post_init__(self) -> None:
-        _check_fraction("retain", self.retain)
-        _check_fraction("share", self.share)
-        _check_weight(self.reg_weight)
+        check_share("retain", self.retain, mend=_SHARE)
+        check_share("share", self.share, mend=_SHARE)
+        check_number("reg_weight", self.reg_weight, least=0, mend=_WEIGHT)
 
     def budgets(self, first: int, n: int, start: float) -> Tensor:
         sample = torch.arange(first, first + n, dtype=torch.float64, device="cpu")
@@ -156,24 +158,3 @@ class Sweep(Sparsity):
 
     def n_open(self, family: Family) -> Tensor:
         return family.smallest_sufficient(self.retain)
-
-
-def _check_weight(reg_weight: float) -> None:
-    if not _is_number(reg_weight) or not 0 <= reg_weight < float("inf"):
-        raise ArgumentError(
-            "reg_weight",
-            expected="a number of at least 0",
-            found=repr(reg_weight),
-            mend="0.01 asks every open gate for one percent of the score.",
-        )
-
-
-def _check_fraction(name: str, fraction: float) -> None:
-    if not _is_number(fraction) or not 0 < fraction <= 1:
-        raise ArgumentError(
-            name, expected="a number in (0, 1]", found=repr(fraction), mend="Give a share, not a count."
-        )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
