@@ -1,17 +1,16 @@
 """Sparse, checkable attributions for any PyTorch model, by stochastic gates over its input."""
 
 from .attribution import (
-    Explanation,
     LayerStochasticGates,
     LLMStochasticGates,
     NamedInputs,
-    Status,
     StochasticGates,
     sentence_mask,
     token_mask,
     word_mask,
 )
 from .errors import ArgumentError
+from .explanation import Explanation, Settings, Status, show_with
 from .gates import (
     Bernoulli,
     BinaryConcrete,
@@ -24,7 +23,8 @@ from .gates import (
     references,
     superpixel_mask,
 )
-from .objective import Budget, Delete, FixedWeight, Hybrid, OutputMatch, Preserve, RetainedScore, Sweep
+from .objective import Delete, Hybrid, OutputMatch, Preserve, RetainedScore
+from .select import Budget, FixedWeight, Sweep
 from .solve import Reparameterized, ScoreFunction
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "Reparameterized",
     "RetainedScore",
     "ScoreFunction",
+    "Settings",
     "Status",
     "StochasticGates",
     "Sweep",
@@ -61,3 +62,12 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+
+def _picture(explanation: Explanation) -> str:
+    from .viz import html  # imported at the first picture, since matplotlib is an extra and slow to import
+
+    return html(explanation)
+
+
+show_with(_picture)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import functools
 import math
 import operator
+import sys
+import warnings
 from typing import Any
 
-__all__ = ["ArgumentError", "check_count", "check_number", "check_share", "is_number"]
+__all__ = ["ArgumentError", "check_count", "check_number", "check_share", "is_number", "warn"]
+
+_NOT_THE_CALLER = ("stg_attr", "captum", "torch", "contextlib")
 
 
 class ArgumentError(ValueError, AssertionError):
@@ -71,3 +75,15 @@ def check_share(what: str, value: Any, *, mend: str, zero: bool = False, one: bo
     if not fits:
         expected = f"a number in {'[' if zero else '('}0, 1{']' if one else ')'}"
         raise ArgumentError(what, expected=expected, found=repr(value), mend=mend)
+
+
+def warn(message: str) -> None:
+    """Warn the user, at the line of the user's code that called the package."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _is_internal(frame.f_globals.get("__name__", "")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
+def _is_internal(module: str) -> bool:
+    return module.partition(".")[0] in _NOT_THE_CALLER

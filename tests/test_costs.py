@@ -41,14 +41,14 @@ def _bare(net, rows):
 
 def _operations_of_steps(net, monkeypatch, **parts):
     """Operations of each step, less those of the bare model."""
-    operations, marks, advance = Operations(), [], Solver._advance
+    operations, marks, advance = Operations(), [], Solver._step
 
     def counted(*args):
         before = operations.count
         advance(*args)
         marks.append(operations.count - before)
 
-    monkeypatch.setattr(Solver, "_advance", counted)
+    monkeypatch.setattr(Solver, "_step", counted)
     with Operations() as alone:
         _bare(net, X)
     with operations:

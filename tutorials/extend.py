@@ -149,9 +149,8 @@ class SimultaneousPerturbation(Estimator):
     def estimate(self, gates, parameter, uniform, loss_of):
         z, dz = gates.sample_with_slope(parameter, uniform)
         signs = torch.where(uniform.mul(977).frac() < 0.5, -1.0, 1.0)  # from the same noise: one seed, one result
-        with torch.no_grad():
-            above = loss_of((z + self.size * signs).clamp(0, 1))
-            below = loss_of((z - self.size * signs).clamp(0, 1))
+        above = loss_of((z + self.size * signs).clamp(0, 1))
+        below = loss_of((z - self.size * signs).clamp(0, 1))
         slope = ((above - below) / (2 * self.size)).unsqueeze(2) * signs
         return Estimate(slope * dz, slope, (above + below) / 2)
 

@@ -1,13 +1,11 @@
-"""What is offered: attribution classes and the explanation they return."""
+"""What is offered: the attribution classes, which ask, solve and read."""
 
-from .explanation import Curve, Explanation, Scores, Status
-from .input import StochasticGates
+from stg_attr.explanation import Curve, Explanation, Restarts, Scores, Status, SufficientSets
+
+from .input import OnStep, StochasticGates
 from .layer import LayerStochasticGates
 from .llm import LLMStochasticGates
 from .named import NamedInputs
-from .progress import Progress
-from .records import Restarts
-from .sets import SufficientSets
 from .text import sentence_mask, token_mask, word_mask
 
 __all__ = [
@@ -16,7 +14,7 @@ __all__ = [
     "LLMStochasticGates",
     "LayerStochasticGates",
     "NamedInputs",
-    "Progress",
+    "OnStep",
     "Restarts",
     "Scores",
     "Status",

@@ -2,39 +2,43 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from copy import copy
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
+from tqdm.auto import tqdm
 
-from stg_attr.errors import ArgumentError
-from stg_attr.gates import (
-    Blend,
-    FeatureGroups,
-    GateDistribution,
-    as_references,
-    default_masks,
+from stg_attr.explanation import Explanation, Settings, Status
+from stg_attr.gates import GateDistribution
+from stg_attr.model import (
+    Baselines,
+    Gaps,
+    Given,
+    Inputs,
+    Target,
+    checked_inputs,
+    undisturbed,
 )
-from stg_attr.objective import Hybrid, Objective, Sparsity, Sweep
-from stg_attr.solve import Estimator, Reparameterized, Solver
+from stg_attr.objective import Hybrid, Objective
+from stg_attr.select import Sparsity, Sweep
+from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
 
-from .arguments import Baselines, Effort, Gaps, Given, Inputs, checked_inputs
-from .explanation import Explanation
-from .model import module_of, undisturbed
-from .past import Past
-from .probe import Probe
-from .progress import Progress
-from .reading import evidence_rows
-from .scoring import Target, as_index
-from .solving import Solving, mean_of
+from .effort import Effort
+from .parts import check_parts
+from .question import Asked, Question, learned_before, solve_device
+from .reading import Reading, evidence_rows, first_restart, stopped_by, warn_about
 
-__all__ = ["StochasticGates"]
+__all__ = ["OnStep", "StochasticGates"]
+
+#: Called after each step of a solve with the number of steps done, that of all steps, and a function that
+#: reads and measures the explanation as it stands, which costs evaluations. A `KeyboardInterrupt` that it
+#: raises ends the solve.
+OnStep: TypeAlias = Callable[[int, int, Callable[[], Explanation]], object]
 
 
 class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum ships no types
@@ -58,6 +62,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         smoothness: how strongly regions (cells, superpixels) that lie side by side in an image, [batch,
             channels, height, width], are drawn together; 0 for not at all. Single pixels are left alone.
         device: where the solve runs; the device of the model's parameters, else of the inputs, by default.
+        settings: the numbers behind the defaults, which need no tuning.
 
     Raises:
         ArgumentError: the model is not callable, or a part is not of its kind.
@@ -79,26 +84,18 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         estimator: Estimator | None = None,
         smoothness: float = 1.5,
         device: torch.device | str | None = None,
+        settings: Settings | None = None,
     ) -> None:
         super().__init__(forward_func)
         self.objective = Hybrid() if objective is None else objective
         self.sparsity = Sweep() if sparsity is None else sparsity
         self.estimator = Reparameterized() if estimator is None else estimator
-        self.gates: GateDistribution = getattr(self.estimator, "gates", None) if gates is None else gates  # type: ignore[assignment]  # checked below
+        default: Any = getattr(self.estimator, "gates", None)  # an estimator of a wrong kind is refused below
+        self.gates: GateDistribution = gates or default
         self.smoothness = smoothness
         self.device = None if device is None else torch.device(device)
-        self._observer: Callable[[Progress], object] | None = None
-        self._check_parts()
-
-    def observed(self, observer: Callable[[Progress], object]) -> StochasticGates:
-        """The same, for a solve that calls back after each step.
-
-        Args:
-            observer: called with how far the solve is; a `KeyboardInterrupt` that it raises ends the solve.
-        """
-        watched = copy(self)
-        watched._observer = observer
-        return watched
+        self.settings = Settings() if settings is None else settings
+        check_parts(self)
 
     @log_usage()  # type: ignore[untyped-decorator]  # captum's NoiseTunnel looks for the __wrapped__ it sets
     def attribute(
@@ -116,6 +113,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         seed: int = 0,
         return_input_shape: bool = True,
         show_progress: bool = False,
+        on_step: OnStep | None = None,
     ) -> Inputs:
         """Active probability of every input element's gate, in [0, 1].
 
@@ -142,6 +140,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             seed: of the noise. One seed gives one result; the global random state is not used.
             return_input_shape: if False, one value per feature is returned.
             show_progress: show a progress bar.
+            on_step: called after each step, see `OnStep`.
 
         Returns:
             Attributions in the structure and shape of the inputs, or [batch, features].
@@ -149,17 +148,14 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         Raises:
             ArgumentError: an argument, or the model's output, cannot be used.
         """
-        case = self._solve(
-            inputs, baselines, target, additional_forward_args, feature_mask,
+        found = self._answer(
+            Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask),
             Effort(
-                n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed, max_evals=max_evals
+                n_steps, n_samples, perturbations_per_eval, internal_batch_size, max_evals, seed
             ),
-            show_progress,
-            with_curve=False,
+            False, show_progress, on_step,
         )  # fmt: skip
-        if not return_input_shape:
-            return case.active_probabilities
-        return Gaps.of(inputs).restored(case.attributions)
+        return self._attributions(found, inputs, return_input_shape)
 
     def explain(
         self,
@@ -177,6 +173,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         show_progress: bool = False,
         n_restarts: int = 1,
         resume: Explanation | None = None,
+        on_step: OnStep | None = None,
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
 
@@ -196,14 +193,12 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         Raises:
             ArgumentError: an argument, or the model's output, cannot be used.
         """
-        return self._solve(
-            inputs, baselines, target, additional_forward_args, feature_mask,
+        return self._answer(
+            Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask),
             Effort(
-                n_steps, n_samples, perturbations_per_eval, internal_batch_size, seed, n_restarts, max_evals
+                n_steps, n_samples, perturbations_per_eval, internal_batch_size, max_evals, seed, n_restarts
             ),
-            show_progress,
-            with_curve=True,
-            resume=resume,
+            True, show_progress, on_step, resume,
         )  # fmt: skip
 
     def attribute_future(self, *args: Any, **kwargs: Any) -> None:
@@ -215,128 +210,133 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         """True: a gate switches between the baseline and the input, as other perturbation methods do."""
         return True
 
-    def _solve(
-        self,
-        inputs: Given,
-        baselines: Baselines,
-        target: Target,
-        arguments: Any,
-        feature_mask: Given | None,
-        effort: Effort,
-        show_progress: bool,
-        with_curve: bool,
-        resume: Explanation | None = None,
-    ) -> Explanation:
-        gaps = Gaps.of(inputs)
-        given = checked_inputs(gaps.without(inputs))
-        home, device = given[0].device, self.solve_device(given[0])
-        index = as_index(target, len(given[0]))
-        arguments = arguments if isinstance(arguments, tuple) else () if arguments is None else (arguments,)
-        with undisturbed(self.forward_func, device, effort.seed):
-            moved = tuple(x.detach().to(device).clone() for x in given)
-            arguments = tuple(a.to(device) if isinstance(a, Tensor) else a for a in arguments)
-            masks = default_masks(moved) if feature_mask is None else gaps.without(feature_mask)
-            groups = FeatureGroups.from_mask(masks, moved)
-            self._check_estimator(moved, groups)
-            batch, restarts = len(given[0]), effort.n_restarts
-            past = None if resume is None else Past.of(resume, batch, groups, self.gates, restarts)
-            whole = Blend(moved, as_references(gaps.without(baselines), moved), groups)
-            references = effort.references(whole.n_references)
-            probe = Probe(
-                gaps.filled(self.forward_func),
-                arguments,
-                self.objective,
-                whole,
-                index,
-                device,
-                effort.internal_batch_size or len(given[0]),
-                effort.perturbations_per_eval,
-                references,
-                effort.seed,
-            )
-            plan = effort.planned(self.objective.n_views, references, evidence_rows(references, with_curve))
-            parts = (self.gates, self.sparsity, self.estimator, self.smoothness)
-            solver = Solver(*parts, *plan, effort.seed, restarts)
-            solving = Solving(probe, solver, effort, with_curve, past, self._observer)
-            explanation, failures = solving.run(f"{self.get_name()} attribution", show_progress)
-            _warn_about(failures)
-            explanation = replace(
-                explanation,
-                inputs=moved,
-                feature_mask=groups.index,
-                baselines=tuple(mean_of(reference) for reference in whole.references),
-                probe=replace(probe, blend=whole.to(home)),
-            )
-            if past is not None:
-                spent = explanation.n_evaluations + past.evaluations
-                explanation = replace(explanation, n_evaluations=spent)
-            return explanation.to(home, single=isinstance(inputs, Tensor))
-
-    def _check_parts(self) -> None:
-        if not callable(self.forward_func):
-            raise ArgumentError(
-                "forward_func",
-                expected="a model, or a function of the inputs",
-                found=repr(self.forward_func),
-                mend="Wrap it in a function that returns one row of outputs per input row.",
-            )
-        if not isinstance(self.smoothness, (int, float)) or not 0 <= self.smoothness < float("inf"):
-            raise ArgumentError(
-                "smoothness",
-                expected="a number of at least 0",
-                found=repr(self.smoothness),
-                mend="1.5 suits images; 0 leaves every gate to itself.",
-            )
-        kinds = {
-            "objective": Objective,
-            "sparsity": Sparsity,
-            "estimator": Estimator,
-            "gates": GateDistribution,
-        }
-        for name, kind in kinds.items():
-            part = getattr(self, name)
-            if not isinstance(part, kind):
-                raise ArgumentError(
-                    name,
-                    expected=f"an instance of a subclass of {kind.__name__}",
-                    found=repr(part),
-                    mend="Pass an object such as Preserve() or FixedWeight(0.01), not a class or a name.",
-                )
-
-        if not self.estimator.fits(self.gates):
-            raise ArgumentError(
-                "gates",
-                expected=f"gates that {type(self.estimator).__name__} can learn, as {self.estimator.gates!r}",
-                found=repr(self.gates),
-                mend="Leave gates out for those, or change the estimator: Reparameterized() differentiates "
-                "through gates, which coins do not allow; ScoreFunction() learns coins.",
-            )
-
-    def _check_estimator(self, inputs: tuple[Tensor, ...], groups: FeatureGroups) -> None:
-        gated = [x for x, index in zip(inputs, groups.index, strict=True) if bool((index >= 0).any())]
-        if isinstance(self.estimator, Reparameterized) and not all(x.is_floating_point() for x in gated):
-            raise ArgumentError(
-                "inputs",
-                expected="floating-point inputs, since the default estimator differentiates through them",
-                found=str([str(x.dtype) for x in gated]),
-                mend="Pass estimator=ScoreFunction(), which needs no gradient, convert them with .float(), "
-                "explain their embeddings with LayerStochasticGates, or keep them by a feature_mask of -1.",
-            )
-
     def solve_device(self, x: Tensor) -> torch.device:
         """Where inputs such as `x` are explained."""
-        if self.device is not None:
-            return self.device
-        module = module_of(self.forward_func)
-        parameter = None if module is None else next(module.parameters(), None)
-        return x.device if parameter is None else parameter.device
+        return solve_device(self.forward_func, x, self.device)
+
+    def _attributions(self, found: Explanation, inputs: Given, return_input_shape: bool) -> Inputs:
+        if not return_input_shape:
+            return found.active_probabilities
+        return Gaps.of(inputs).restored(found.attributions)
+
+    def _answer(
+        self,
+        asked: Asked,
+        effort: Effort,
+        with_curve: bool,
+        show_progress: bool = False,
+        on_step: OnStep | None = None,
+        resume: Explanation | None = None,
+    ) -> Explanation:
+        """Solve and read what is asked, part by part of `internal_batch_size` examples."""
+        x = checked_inputs(Gaps.of(asked.inputs).without(asked.inputs))[0]
+        device = self.solve_device(x)
+        parts: list[Explanation] = []
+        with undisturbed(asked.forward, device, effort.seed):
+            question, solver = self._prepared(asked, effort, with_curve, device)
+            past = None if resume is None else learned_before(resume, question, self.gates, effort.n_restarts)
+            answer = _Answer(question, effort.evals_of_a_solve, self.settings, with_curve, past, on_step)
+            shards, title = list(question.shards()), f"{self.get_name()} attribution"
+            with tqdm(total=len(shards) * solver.n_steps, desc=title, disable=not show_progress) as bar:
+                for rows in shards:
+                    interrupted = any(Status.INTERRUPTED in part.status for part in parts)
+                    # after Ctrl-C, what is left gets one step each, and says so
+                    steps = replace(solver, n_steps=1) if interrupted else solver
+                    part = answer.shard(rows, steps, bar, parts)
+                    stopped = (Status.INTERRUPTED,) * len(part)
+                    parts.append(replace(part, status=stopped) if interrupted else part)
+            warn_about(answer.failures)
+            found, blend = Explanation.joined(parts), question.blend
+            before = 0 if resume is None else resume.n_evaluations.cpu()
+            found = replace(
+                found,
+                n_evaluations=found.n_evaluations + before,
+                inputs=blend.inputs,
+                feature_mask=blend.groups.index,
+                baselines=blend.mean_references,
+                question=replace(question, blend=blend.to(question.home)),
+            )
+            return question.handed_back(found)
+
+    def _prepared(
+        self, asked: Asked, effort: Effort, with_curve: bool, device: torch.device
+    ) -> tuple[Question, Solver]:
+        """The question, and how it is solved."""
+        settings = self.settings
+        most = effort.references(settings.plan)
+        question = Question.of(asked, self.objective, self.estimator, device, effort, most)
+        points = settings.reading.curve_points if with_curve else 0
+        rows = evidence_rows(question.n_references, points)
+        plan = effort.planned(self.objective.n_views, question.n_references, rows, settings.plan)
+        parts = (self.gates, self.sparsity, self.estimator, self.smoothness)
+        return question, Solver(*parts, *plan, effort.seed, effort.n_restarts, settings.solver)
 
 
-def _warn_about(failures: list[Exception]) -> None:
-    if failures:
-        warnings.warn(
-            f"forward_func raised {type(failures[0]).__name__}: {failures[0]}. What was learned before is "
-            "returned; the status of each example says how far it came.",
-            UserWarning,
-            stacklevel=5,
-        )
+@dataclass(frozen=True)
+class _Answer:
+    """How the parts of a question are solved and read, one after the other.
+
+    Attributes:
+        question: the question.
+        max_evals: rows the model may be run on for each example and restart; None for any number.
+        settings: the numbers that decide the result.
+        with_curve: measure the evidence, too.
+        past: what was learned earlier of all examples, and the loss trace of it, if anything.
+        on_step: called after each step, if anyone watches.
+        failures: what the model raised.
+    """
+
+    question: Question
+    max_evals: int | None
+    settings: Settings
+    with_curve: bool
+    past: tuple[Learned, Tensor] | None
+    on_step: OnStep | None
+    failures: list[Exception] = field(default_factory=list)
+
+    def shard(
+        self, rows: slice, solver: Solver, bar: tqdm[Any], others: Sequence[Explanation]
+    ) -> Explanation:
+        """Explain some examples.
+
+        A failure of the model before anything is learned of them is raised, unless there is an explanation of
+        others, which would be lost.
+        """
+        question, n = self.question, solver.n_restarts
+        which = torch.arange(question.batch, device="cpu")[rows].repeat(n) if n > 1 else rows
+        scorer = question.scorer(which)
+        try:
+            model = question.model(which, scorer)
+            reading = Reading(model, solver, self.settings, self.max_evals)
+            past = None if self.past is None else (self.past[0].rows(rows), self.past[1][:, rows])
+            told = partial(self._after_step, reading, rows, bar)
+            solution = solver.fit(model, told, past)
+            if solution.failure is not None and not scorer.may_stop(solution.failure):
+                raise solution.failure
+            return self._read(reading, rows, solution, self.with_curve)
+        except (Exception, KeyboardInterrupt) as failure:
+            if not others or not scorer.may_stop(failure):
+                raise
+            self._note(failure)
+            learned = None if self.past is None else self.past[0].rows(rows)
+            return question.nothing_learned(others[0], rows, scorer.evaluations, stopped_by(failure), learned)
+
+    def _read(self, reading: Reading, rows: slice, solution: Solution, with_curve: bool) -> Explanation:
+        n, model = reading.solver.n_restarts, reading.model
+        asked = model.blend if n == 1 else self.question.blend.rows(rows).to(model.device)
+        found, failure = reading.read(solution, with_curve, asked)
+        self._note(failure)
+        return found if n == 1 else first_restart(found, n)
+
+    def _after_step(
+        self, reading: Reading, rows: slice, bar: tqdm[Any], done: int, so_far: Callable[[], Solution]
+    ) -> None:
+        bar.update()
+        if self.on_step is not None:
+            read = partial(self._read, reading, rows)
+            hand_back = self.question.handed_back
+            self.on_step(done, reading.solver.n_steps, lambda: hand_back(read(so_far(), True)))
+
+    def _note(self, failure: BaseException | None) -> None:
+        if isinstance(failure, Exception):
+            self.failures.append(failure)

@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
 import torch
-from captum.attr import LayerAttribution, PerturbationAttribution
+from captum.attr import LayerAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
 from stg_attr.errors import ArgumentError
+from stg_attr.explanation import Explanation, Settings
 from stg_attr.gates import GateDistribution, as_references
-from stg_attr.objective import Objective, Sparsity
+from stg_attr.model import (
+    Baselines,
+    Gaps,
+    Given,
+    Inputs,
+    LayerForward,
+    LayerSite,
+    Target,
+    as_arguments,
+    checked_inputs,
+    goes_along,
+    undisturbed,
+)
+from stg_attr.objective import Objective
+from stg_attr.select import Sparsity
 from stg_attr.solve import Estimator
 
-from .arguments import Baselines, Gaps, Given, Inputs, checked_inputs
-from .explanation import Explanation
-from .input import StochasticGates
-from .model import undisturbed
-from .progress import Progress
-from .scoring import Target, goes_along
-from .site import LayerForward, Site
+from .effort import Effort, with_effort
+from .input import OnStep, StochasticGates
+from .question import Asked
 
 __all__ = ["LayerStochasticGates"]
 
 
-class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: ignore[misc]  # captum ships no types
+class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[misc]  # captum ships no types
     r"""Attribution by stochastic gates over what a layer returns, or what it is given.
 
         h_z = z h + (1 - z) b,   score(x) computed with h_z in the place of h
@@ -54,6 +64,7 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         smoothness: how strongly regions that lie side by side in a map, [batch, channels, height, width],
             are drawn together; 0 for not at all. Single places are left alone.
         device: where the solve runs; the device of the model's parameters, else of the inputs, by default.
+        settings: the numbers behind the defaults, which need no tuning.
 
     Raises:
         ArgumentError: the model is not callable, the layer is no module, or a part is not of its kind.
@@ -78,67 +89,59 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         estimator: Estimator | None = None,
         smoothness: float = 1.5,
         device: torch.device | str | None = None,
+        settings: Settings | None = None,
     ) -> None:
-        super().__init__(forward_func, layer)
-        self._settings: dict[str, Any] = {
-            "objective": objective,
-            "sparsity": sparsity,
-            "gates": gates,
-            "estimator": estimator,
-            "smoothness": smoothness,
-            "device": device,
-        }
-        self._observer: Callable[[Progress], object] | None = None
-        self._method(forward_func)  # which checks them
+        super().__init__(
+            forward_func,
+            objective=objective,
+            sparsity=sparsity,
+            gates=gates,
+            estimator=estimator,
+            smoothness=smoothness,
+            device=device,
+            settings=settings,
+        )
         _check_layer(layer)
-
-    def observed(self, observer: Callable[[Progress], object]) -> LayerStochasticGates:
-        """The same, for a solve that calls back after each step; see `StochasticGates.observed`."""
-        watched = copy(self)
-        watched._observer = observer
-        return watched
+        self.layer = layer
+        self.device_ids: list[int] | None = None  # captum's classes for layers have it
 
     @log_usage()  # type: ignore[untyped-decorator]  # captum's NoiseTunnel looks for the __wrapped__ it sets
+    @with_effort(StochasticGates.attribute)
     def attribute(
         self,
         inputs: Given,
         baselines: Baselines = None,
         target: Target = None,
         additional_forward_args: Any = None,
-        feature_mask: Inputs | None = None,
-        n_steps: int | None = None,
-        n_samples: int | None = None,
-        perturbations_per_eval: int | None = None,
-        internal_batch_size: int | None = None,
-        max_evals: int | None = None,
-        seed: int = 0,
+        feature_mask: Given | None = None,
+        *,
         return_input_shape: bool = True,
         show_progress: bool = False,
+        on_step: OnStep | None = None,
         layer_baselines: Baselines = None,
         attribute_to_layer_input: bool = False,
+        **effort: Any,
     ) -> Inputs:
         """Active probability of every element's gate, in [0, 1].
 
+        Arguments that are not listed here are those of `StochasticGates.attribute`.
+
         Args:
             inputs: what to explain, [batch, ...], or a tuple of such tensors; a None in it is passed on.
-            baselines: inputs on which the activation is what closed gates show: pad, mask or unknown tokens,
-                for example; a number, a tensor [1 or batch, ...], reference rows or a function of the input;
-                of several inputs a tuple of these, in which None keeps an input as it is.
+            baselines: inputs whose activation is what closed gates show: pad, mask or unknown tokens, for
+                example; a number, a tensor [1 or batch, ...], reference rows or a function of the input; for
+                several inputs a tuple of these, in which None keeps an input as it is.
             target: the output to explain, as for `StochasticGates`.
             additional_forward_args: passed on to the model; tensors with `batch` rows are repeated with them.
             feature_mask: integers over the activation, as for `StochasticGates`; dimensions at its end may be
                 left out: [batch, positions] fits [batch, positions, width]. None for one gate per position.
-            n_steps: updates of the gates.
-            n_samples: gate samples per update.
-            perturbations_per_eval: gate samples in one call of the model.
-            internal_batch_size: examples solved together; None for all.
-            max_evals: rows that the model may be run on for each example, everything included.
-            seed: of the noise.
             return_input_shape: if False, one value per feature is returned.
             show_progress: show a progress bar.
+            on_step: called after each step, see `OnStep`.
             layer_baselines: what closed gates show, in terms of the activation: what `baselines` is for
                 `StochasticGates`. Without either of the two, 0.
             attribute_to_layer_input: gate what the layer is given instead of what it returns.
+            effort: `n_steps`, `n_samples`, `max_evals` and so on.
 
         Returns:
             Attributions in the structure and shape of the activation, or [batch, features].
@@ -146,42 +149,26 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         Raises:
             ArgumentError: an argument, the layer, or the model's output cannot be used.
         """
-        question = self._question(
-            inputs, baselines, layer_baselines, feature_mask, additional_forward_args,
-            attribute_to_layer_input, internal_batch_size, seed,
-        )  # fmt: skip
-        attributions: Inputs = question.method.attribute(
-            **question.asked,
-            target=target,
-            n_steps=n_steps,
-            n_samples=n_samples,
-            perturbations_per_eval=perturbations_per_eval,
-            internal_batch_size=internal_batch_size,
-            max_evals=question.left_of(max_evals),
-            seed=seed,
-            return_input_shape=return_input_shape,
-            show_progress=show_progress,
-        )
-        return attributions
+        asked = Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask)
+        over = self._over_activations(asked, layer_baselines, attribute_to_layer_input, Effort(**effort))
+        found = self._answer(over.asked, over.effort, False, show_progress, on_step)
+        return self._attributions(found, over.asked.inputs, return_input_shape)
 
-    def explain(
+    @with_effort(StochasticGates.explain)
+    def explain(  # type: ignore[override]  # as above
         self,
         inputs: Given,
         baselines: Baselines = None,
         target: Target = None,
         additional_forward_args: Any = None,
-        feature_mask: Inputs | None = None,
-        n_steps: int | None = None,
-        n_samples: int | None = None,
-        perturbations_per_eval: int | None = None,
-        internal_batch_size: int | None = None,
-        max_evals: int | None = None,
-        seed: int = 0,
+        feature_mask: Given | None = None,
+        *,
         show_progress: bool = False,
+        on_step: OnStep | None = None,
+        resume: Explanation | None = None,
         layer_baselines: Baselines = None,
         attribute_to_layer_input: bool = False,
-        n_restarts: int = 1,
-        resume: Explanation | None = None,
+        **effort: Any,
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
 
@@ -191,100 +178,56 @@ class LayerStochasticGates(LayerAttribution, PerturbationAttribution):  # type: 
         Raises:
             ArgumentError: an argument, the layer, or the model's output cannot be used.
         """
-        question = self._question(
-            inputs, baselines, layer_baselines, feature_mask, additional_forward_args,
-            attribute_to_layer_input, internal_batch_size, seed,
-        )  # fmt: skip
-        explanation = question.method.explain(
-            **question.asked,
-            target=target,
-            n_steps=n_steps,
-            n_samples=n_samples,
-            perturbations_per_eval=perturbations_per_eval,
-            internal_batch_size=internal_batch_size,
-            max_evals=question.left_of(max_evals),
-            seed=seed,
-            show_progress=show_progress,
-            n_restarts=n_restarts,
-            resume=resume,
-        )
-        return replace(explanation, n_evaluations=explanation.n_evaluations + question.n_evaluations)
+        asked = Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask)
+        over = self._over_activations(asked, layer_baselines, attribute_to_layer_input, Effort(**effort))
+        found = self._answer(over.asked, over.effort, True, show_progress, on_step, resume)
+        return replace(found, n_evaluations=found.n_evaluations + over.n_evaluations)
 
-    def attribute_future(self, *args: Any, **kwargs: Any) -> None:
-        """Not offered: a solve is many calls of the model, one after the other."""
-        raise NotImplementedError("LayerStochasticGates has no attribute_future; call attribute.")
-
-    @property
-    def multiplies_by_inputs(self) -> bool:
-        """True: a gate switches between the baseline and the activation."""
-        return True
-
-    def _method(self, forward: Callable[..., Any]) -> _ActivationGates:
-        method = _ActivationGates(forward, **self._settings)
-        method._observer = self._observer
-        return method
-
-    def _question(
-        self,
-        inputs: Given,
-        baselines: Baselines,
-        layer_baselines: Baselines,
-        feature_mask: Inputs | None,
-        arguments: Any,
-        at_input: bool,
-        internal_batch_size: int | None,
-        seed: int,
-    ) -> _Question:
-        gaps = Gaps.of(inputs)
-        given = checked_inputs(gaps.without(inputs))
-        forward = gaps.filled(self.forward_func)
-        references = _checked_baselines(gaps.without(baselines), layer_baselines, given)
-        arguments = arguments if isinstance(arguments, tuple) else () if arguments is None else (arguments,)
-        site = Site(self.layer, at_input)
-        device = self._method(self.forward_func).solve_device(given[0])
-        reader = _Reader(forward, site, arguments, device, internal_batch_size or len(given[0]))
-        with undisturbed(reader, device, seed):
+    def _over_activations(
+        self, asked: Asked, layer_baselines: Baselines, at_input: bool, effort: Effort
+    ) -> _OverActivations:
+        """The same question about the activations of the layer."""
+        gaps = Gaps.of(asked.inputs)
+        given = checked_inputs(gaps.without(asked.inputs))
+        forward = gaps.filled(asked.forward)
+        references = _checked_baselines(gaps.without(asked.baselines), layer_baselines, given)
+        site = LayerSite(self.layer, at_input)
+        device, arguments = self.solve_device(given[0]), as_arguments(asked.arguments)
+        rows = effort.internal_batch_size or len(given[0])
+        reader = _Reader(forward, site, arguments, device, rows)
+        with undisturbed(reader, device, effort.seed):
             activations = reader(given)
             shown = [reader(values) for values in references]
         if shown:
             stacked = [torch.stack(columns) for columns in zip(*shown, strict=True)]
             layer_baselines = tuple(_constant(rows) for rows in stacked)
-        masks = _positions(activations) if feature_mask is None else _widened(feature_mask, activations)
-        asked = {
-            "inputs": activations[0] if len(activations) == 1 else activations,
-            "baselines": layer_baselines,
-            "additional_forward_args": (*given, *arguments),
-            "feature_mask": masks,
-        }
-        method = self._method(LayerForward(forward, site, len(activations)))
-        return _Question(method, asked, 1 + len(shown))
+        mask = asked.feature_mask
+        over = Asked(
+            LayerForward(forward, site, len(activations)),
+            activations[0] if len(activations) == 1 else activations,
+            layer_baselines,
+            asked.target,
+            (*given, *arguments),
+            _positions(activations) if mask is None else _widened(mask, activations),
+        )
+        n_evaluations = 1 + len(shown)
+        left = None if effort.max_evals is None else effort.max_evals - n_evaluations
+        return _OverActivations(over, replace(effort, max_evals=left), n_evaluations)
 
 
 @dataclass(frozen=True)
-class _Question:
+class _OverActivations:
     """A question about inputs as one about activations.
 
     Attributes:
-        method: the gates over activations.
-        asked: what they are asked: arguments of `StochasticGates.attribute`.
-        n_evaluations: model rows for each example that it took to put the question.
+        asked: what is explained.
+        effort: what it may cost, less what it took to read the activations.
+        n_evaluations: model rows for each example that reading them took.
     """
 
-    method: StochasticGates
-    asked: dict[str, Any]
+    asked: Asked
+    effort: Effort
     n_evaluations: int
-
-    def left_of(self, max_evals: int | None) -> int | None:
-        """What is left for the answer of the rows that may be run."""
-        return None if max_evals is None else max_evals - self.n_evaluations
-
-
-class _ActivationGates(StochasticGates):
-    """Gates over the arguments of a `LayerForward`."""
-
-    def get_name(self) -> str:
-        """What a progress bar says."""
-        return "Layer Stochastic Gates"
 
 
 @dataclass(frozen=True)
@@ -292,7 +235,7 @@ class _Reader:
     """Reads activations of inputs, some rows at a time."""
 
     forward: Callable[..., Any]
-    site: Site
+    site: LayerSite
     arguments: tuple[Any, ...]
     device: torch.device
     rows: int

@@ -2,155 +2,219 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from stg_attr.errors import warn
+from stg_attr.explanation import Curve, Explanation, Restarts, Scores, Settings, Status, lay_out
 from stg_attr.gates import Blend, GateDistribution
+from stg_attr.model import Allowance, GatedModel
 from stg_attr.objective import RetainedScore
-from stg_attr.solve import Learned, Ranking, SelectionFamily, Solution, Solver
+from stg_attr.select import Ranking, SetSearch
+from stg_attr.solve import Solution, Solver
 
-from .case import Case
-from .explanation import Curve, Explanation, Scores, Status, lay_out
-from .meter import Meter
-
-__all__ = ["evidence", "evidence_rows", "nothing_learned", "read", "stopped_by"]
-
-_CURVE_POINTS = 12  # counts of open gates, spread geometrically, at which every curve is measured
-_TRIALS = 24  # model rows of each view for bettering a small set, and as many for what comes next, at most,
-_A_TRIAL = 8  # and no more than one for so many evaluations of the solve
-_ALIKE = 0.8  # selections that overlap by this share (Jaccard) count as the same
+__all__ = ["Reading", "evidence", "evidence_rows", "first_restart", "stopped_by", "warn_about"]
 
 
-def read(
-    case: Case, solution: Solution, solver: Solver, with_curve: bool, max_evals: int | None
-) -> tuple[Explanation, BaseException | None]:
-    """Read a solution at the sparsity asked for, and measure what it claims.
+def evidence_rows(references: int, curve_points: int) -> int:
+    """Model rows for each example that the evidence takes; none without a curve."""
+    return 2 * (curve_points + 1) * references if curve_points else 0
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a solution is read and measured.
 
     Args:
-        case: the examples.
-        solution: their gates.
+        model: the model as a function of the gates that were learned.
         solver: how they were learned.
-        with_curve: measure removals and the budget curve too; without it, `scores.removed` is NaN.
+        settings: what is measured, and how it is judged.
         max_evals: rows the model may be run on for each example, the solve included; None for any number.
-
-    Returns:
-        The explanation, and what stopped the solve or the reading, if anything did.
     """
-    meter = Meter(case, max_evals, evidence_rows(case.rows_per_selection, with_curve))
-    explainable = case.anchors.explainable.unsqueeze(1)
-    exists = case.blend.groups.exists.expand_as(solution.parameter)
-    visible = (solution.influence > 0) & exists & explainable
-    family, count, visible = _chosen(meter, solution, solver, visible)
-    influence = solution.influence.masked_fill(~visible & explainable, 0.0)
-    selected = family.ranking.top(count.unsqueeze(1))[0]
-    place = family.arrange(selected)
-    if case.objective.fidelity.either_direction:
-        worth: Tensor | None = _use(solution, solver.gates)
-    else:
-        worth = None if solver.shares(case.blend.groups) else family.extend(selected)
-    ranking = family.ranking.promoted(selected, place, worth)
-    log_alpha = ranking.at(selected, solver.gates.half)
-    log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
-    probabilities = solver.gates.active_probability(log_alpha)
-    scores, curve, fragile = evidence(meter, ranking, count, with_curve)
-    groups = case.blend.groups
-    explanation = Explanation(
-        attributions=lay_out(probabilities, groups, case.blend.inputs),
-        log_alpha=log_alpha,
-        active_probabilities=probabilities,
-        selected=selected,
-        influence=influence,
-        effect=solution.effect.masked_fill(~visible, 0.0),
-        feature_ids=groups.feature_ids.expand_as(exists),
-        feature_mask=groups.index,
-        target=case.target,
-        scores=scores,
-        curve=curve,
-        loss_trace=solution.loss_trace,
-        status=_statuses(meter, solution, visible, count, scores, fragile),
-        n_evaluations=case.evaluations,
-        seed=solver.seed,
-        gates=solver.gates,
-        inputs=case.blend.inputs,
-        baselines=case.blend.references,
-        learned=solution.learned,
-    )
-    return explanation, solution.failure or meter.failure
 
+    model: GatedModel
+    solver: Solver
+    settings: Settings
+    max_evals: int | None
 
-def nothing_learned(like: Explanation, blend: Blend, status: Status, evaluations: Tensor) -> Explanation:
-    """For examples that the model failed on before anything was known of them.
+    def read(
+        self, solution: Solution, with_curve: bool, asked: Blend
+    ) -> tuple[Explanation, BaseException | None]:
+        """Read a solution at the sparsity asked for, and measure what it claims.
 
-    Args:
-        like: an explanation of other examples of the same batch.
-        blend: the examples.
-        status: of all of them.
-        evaluations: rows that the model was run on for each, long [examples].
-    """
-    n, groups = len(evaluations), blend.groups
-    closed = torch.full(
-        (n, groups.n_gates), -torch.inf, dtype=like.log_alpha.dtype, device=groups.exists.device
-    )
-    unknown, nobody = closed.new_full((n,), torch.nan), torch.zeros_like(closed, dtype=torch.bool)
-    points = closed.new_full((n, like.curve.n_open.shape[1]), torch.nan)
-    target = None if like.target is None else like.target.new_full((n, like.target.shape[1]), -1)
-    return replace(
-        like,
-        attributions=lay_out(torch.zeros_like(closed), groups, blend.inputs),
-        log_alpha=closed,
-        active_probabilities=torch.zeros_like(closed),
-        selected=nobody,
-        influence=torch.zeros_like(closed),
-        effect=torch.zeros_like(closed),
-        feature_ids=groups.feature_ids.expand_as(closed),
-        feature_mask=groups.index,
-        target=target,
-        scores=Scores(unknown, unknown, unknown, unknown),
-        curve=Curve(torch.zeros_like(points, dtype=torch.long), points, points, points),
-        loss_trace=closed.new_zeros(0, n),
-        status=(status,) * n,
-        n_evaluations=evaluations,
-        inputs=blend.inputs,
-        baselines=blend.references,
-        learned=Learned.nothing(n, groups.n_gates, closed.dtype, closed.device),
-    )
+        Args:
+            solution: the gates.
+            with_curve: measure removals and the budget curve too; without it, `scores.removed` is NaN.
+            asked: what the explanation names as inputs and baselines.
 
-
-def evidence_rows(references: int, with_curve: bool) -> int:
-    """Model rows for each example that the evidence takes."""
-    return 2 * (_CURVE_POINTS + 1) * references if with_curve else 0
-
-
-def _chosen(
-    meter: Meter, solution: Solution, solver: Solver, visible: Tensor
-) -> tuple[SelectionFamily, Tensor, Tensor]:
-    """The family, how many of its first gates are reported, long [batch], and the gates that can be.
-
-    Where slopes prove nothing, a gate is reported only if switching it alone was seen to move a score.
-    """
-    seen = torch.zeros_like(visible)
-    objective = meter.case.objective
-    trials = solution.learned.n_samples * objective.n_views // _A_TRIAL
-    trials = trials.clamp_max(0 if objective.fidelity.either_direction else _TRIALS)
-    while True:
-        family = SelectionFamily(
-            Ranking.of(solution.parameter, visible),
-            meter.shares,
-            meter.affords,
-            other=meter.other_shares if objective.n_views > 1 else None,
-            promise=solution.effect,
-            trials=trials // meter.case.rows_per_selection,
+        Returns:
+            The explanation, and what stopped the solve or the reading, if anything did.
+        """
+        model, solver = self.model, self.solver
+        groups = model.groups
+        points = self.settings.reading.curve_points if with_curve else 0
+        allowance = Allowance(self.max_evals, evidence_rows(model.rows_per_selection, points))
+        explainable = model.anchors.explainable.unsqueeze(1)
+        exists = groups.exists.expand_as(solution.parameter)
+        visible = (solution.influence > 0) & exists & explainable
+        search, count, visible = self._searched(allowance, solution, visible)
+        selected = search.ranking.top(count.unsqueeze(1))[0]
+        ranking = self._ordered(search, selected, solution)
+        log_alpha = ranking.at(selected, solver.gates.half).masked_fill(~(explainable & exists), -torch.inf)
+        probabilities = solver.gates.active_probability(log_alpha)
+        scores, curve, fragile = evidence(model, allowance, ranking, count, points)
+        failure = solution.failure or allowance.failure
+        explanation = Explanation(
+            attributions=lay_out(probabilities, groups, model.blend.inputs),
+            log_alpha=log_alpha,
+            active_probabilities=probabilities,
+            selected=selected,
+            influence=solution.influence.masked_fill(~visible & explainable, 0.0),
+            effect=solution.effect.masked_fill(~visible, 0.0),
+            feature_ids=groups.feature_ids.expand_as(exists),
+            feature_mask=asked.groups.index,
+            target=model.target,
+            scores=scores,
+            curve=curve,
+            loss_trace=solution.loss_trace,
+            status=self._statuses(solution, visible, count, scores, fragile, failure),
+            n_evaluations=model.evaluations,
+            seed=solver.seed,
+            gates=solver.gates,
+            inputs=asked.inputs,
+            baselines=asked.mean_references,
+            settings=self.settings,
+            learned=solution.learned,
         )
-        count = torch.where(visible.any(1), solver.sparsity.n_open(family), 0)
-        if solver.estimator.proves_slopes:
-            return family, count, visible
-        selected = family.ranking.top(count.unsqueeze(1))[0]
-        unseen = meter.unseen(selected, seen | family.needed)
-        if not bool(unseen.any()):
-            return family, count, visible
-        seen, visible = seen | (selected & ~unseen), visible & ~unseen
+        return explanation, failure
+
+    def _searched(
+        self, allowance: Allowance, solution: Solution, visible: Tensor
+    ) -> tuple[SetSearch, Tensor, Tensor]:
+        """The search, how many of its first features are reported, long [batch], and those that can be.
+
+        Where slopes of 0 do not prove that the model ignores a feature, a feature is reported only if
+        switching it alone was seen to change a score.
+        """
+        model, settings, solver = self.model, self.settings.search, self.solver
+        seen, objective = torch.zeros_like(visible), model.objective
+        swaps = solution.learned.n_samples * objective.n_views // settings.evaluations_per_swap
+        swaps = swaps.clamp_max(0 if objective.fidelity.either_direction else settings.most_swaps)
+        measure = partial(_shares, model, allowance)
+        while True:
+            search = SetSearch(
+                Ranking.of(solution.parameter, visible),
+                measure,
+                partial(_affords, model, allowance),
+                other=partial(measure, other_view=True) if objective.n_views > 1 else None,
+                promise=solution.effect,
+                swaps=swaps // model.rows_per_selection,
+                settings=settings,
+            )
+            count = torch.where(visible.any(1), solver.sparsity.n_open(search), 0)
+            if solver.estimator.proves_slopes:
+                return search, count, visible
+            selected = search.ranking.top(count.unsqueeze(1))[0]
+            unseen = self._unseen(allowance, selected, seen | search.needed)
+            if not bool(unseen.any()):
+                return search, count, visible
+            seen, visible = seen | (selected & ~unseen), visible & ~unseen
+
+    def _ordered(self, search: SetSearch, selected: Tensor, solution: Solution) -> Ranking:
+        """The ranking with the selected features first, in an order that is measured if it is affordable."""
+        place = search.arrange(selected)
+        if self.model.objective.fidelity.either_direction:
+            worth: Tensor | None = _use(solution, self.solver.gates)
+        elif self.solver.draws_together(self.model.groups):
+            worth = None
+        else:
+            worth = search.extend(selected)
+        return search.ranking.promoted(selected, place, worth)
+
+    def _unseen(self, allowance: Allowance, selected: Tensor, known: Tensor) -> Tensor:
+        """Selected features that the model does not react to, bool [batch, gates].
+
+        Each is switched alone, among the selected ones, among all, and among none; it counts as unseen where
+        no score changes beyond rounding.
+
+        Args:
+            allowance: what may be measured.
+            selected: bool [batch, gates].
+            known: features that the model is known to react to, bool [batch, gates].
+        """
+        unseen = selected & ~known
+        for context in (selected, torch.ones_like(selected), torch.zeros_like(selected)):
+            examples = unseen.any(1).nonzero().squeeze(1)
+            n = unseen[examples].sum(1).cpu() + 1
+            affordable = _affords(self.model, allowance, examples.cpu(), n)
+            # not enough evaluations left to test these: treat them as seen
+            unseen[examples[~affordable.to(examples.device)]] = False
+            unseen &= ~self._moves(allowance, unseen, context)
+        return unseen
+
+    def _moves(self, allowance: Allowance, gates: Tensor, context: Tensor) -> Tensor:
+        """Which gates, bool [batch, gates], change a score when they are switched alone in a context."""
+        examples = gates.any(1).nonzero().squeeze(1)
+        row, gate = gates.nonzero(as_tuple=True)
+        if not len(row):
+            return gates
+        switched = context[row]
+        switched[torch.arange(len(row), device=gate.device), gate] ^= True
+        selections = torch.cat([context[examples], switched]).unsqueeze(0)
+        measured = self.model.measure(selections, torch.cat([examples, row]).cpu(), allowance=allowance)
+        found = torch.stack([measured.score, measured.share]).squeeze(1)  # [2, selections]
+        place = torch.zeros(len(gates), dtype=torch.long, device=gates.device)
+        place[examples] = torch.arange(len(examples), device=gates.device)
+        before, after = found[:, place[row]], found[:, len(examples) :]
+        size = torch.maximum(before.abs(), after.abs())
+        rounding = self.settings.reading.rounding * torch.finfo(found.dtype).eps
+        still = ((before - after).abs() <= rounding * size).all(0)
+        moves = gates.clone()
+        moves[row[still], gate[still]] = False
+        return moves
+
+    def _statuses(
+        self,
+        solution: Solution,
+        visible: Tensor,
+        count: Tensor,
+        scores: Scores,
+        fragile: Tensor,
+        failure: BaseException | None,
+    ) -> tuple[Status, ...]:
+        before, after = (
+            Ranking.of(parameter, visible).top(count.unsqueeze(1))[0]
+            for parameter in (solution.earlier, solution.parameter)
+        )
+        overlap = (before & after).sum(1) / (before | after).sum(1).clamp_min(1)
+        asks_for = isinstance(self.model.objective.fidelity, RetainedScore)
+        verdicts = (  # the first that applies is the status
+            (~self.model.anchors.explainable, Status.NOTHING_TO_EXPLAIN),
+            (~(solution.loss_trace.isfinite().sum(0) == solution.n_steps), Status.NOT_FINITE),
+            (torch.full_like(count, failure is not None, dtype=torch.bool), stopped_by(failure)),
+            (overlap < self.settings.reading.same_overlap, Status.NOT_CONVERGED),
+            ((scores.baseline > scores.full) & asks_for, Status.BASELINE_HIGHER),
+            (fragile, Status.REFERENCE_DEPENDENT),
+        )
+        found = [Status.CONVERGED] * len(count)
+        for applies, status in reversed(verdicts):
+            found = [status if yes else other for yes, other in zip(applies.tolist(), found, strict=True)]
+        return tuple(found)
+
+
+def _shares(
+    model: GatedModel, allowance: Allowance, selections: Tensor, index: Tensor, other_view: bool = False
+) -> Tensor:
+    """What selections retain, as `SetSearch` measures it."""
+    return model.measure(selections, index, other_view, allowance).share
+
+
+def _affords(model: GatedModel, allowance: Allowance, index: Tensor, n: Tensor) -> Tensor:
+    """Whether n more selections of each example may be measured, as `SetSearch` asks it."""
+    return allowance.covers(n, model.rows_per_selection, model.evaluations[index])
 
 
 def _use(solution: Solution, gates: GateDistribution) -> Tensor:
@@ -159,68 +223,66 @@ def _use(solution: Solution, gates: GateDistribution) -> Tensor:
     return solution.influence.log() + odds
 
 
-def evidence(meter: Meter, ranking: Ranking, count: Tensor, with_curve: bool) -> tuple[Scores, Curve, Tensor]:
-    """Measured scores and curve, and whether the selection achieves nothing with some reference, [batch]."""
-    case, anchors = meter.case, meter.case.anchors
-    if not with_curve:
+def evidence(
+    model: GatedModel, allowance: Allowance | None, ranking: Ranking, count: Tensor, curve_points: int
+) -> tuple[Scores, Curve, Tensor]:
+    """Measured scores and curve, and whether a selection achieves nothing with some reference, [batch].
+
+    Args:
+        model: the model.
+        allowance: notes a failure of the model; None raises it.
+        ranking: the features in order.
+        count: how many of them are selected, long [batch].
+        curve_points: sizes of sets at which the curve is measured; 0 for no curve, and NaN for the scores.
+    """
+    anchors = model.anchors
+    if not curve_points:
         unknown = torch.full_like(anchors.full, torch.nan)
-        nothing = anchors.full.new_zeros(case.batch, 0)
+        nothing = anchors.full.new_zeros(model.batch, 0)
         return (
             Scores(anchors.full, anchors.baseline, unknown, unknown),
             Curve(nothing.long(), nothing, nothing, nothing),
-            torch.zeros_like(case.anchors.explainable),
+            torch.zeros_like(anchors.explainable),
         )
-    counts = torch.cat([_curve_counts(ranking.n_visible), count.unsqueeze(1)], 1).sort(1).values
-    measured, other = meter.evidence(ranking.top(counts))
+    counts = _curve_counts(ranking.n_visible, curve_points)
+    counts = torch.cat([counts, count.unsqueeze(1)], 1).sort(1).values
+    selections = ranking.top(counts)
+    measured = model.measure(selections, allowance=allowance)
+    other = model.measure(selections, other_view=True, allowance=allowance).score
     one = measured.score
-    kept, removed = (one, other) if case.objective.keeps else (other, one)
+    kept, removed = (one, other) if model.objective.keeps else (other, one)
     curve = Curve(counts, kept.T, removed.T, measured.share.T)
     chosen = (counts == count.unsqueeze(1)).long().argmax(1, keepdim=True)
     here = replace(curve, **{name: value.gather(1, chosen) for name, value in vars(curve).items()})
     fragile = (measured.worst_share.T.gather(1, chosen) <= 0).squeeze(1) & (count > 0)
-    return (
-        Scores(anchors.full, anchors.baseline, here.kept.squeeze(1), here.removed.squeeze(1)),
-        curve,
-        fragile,
-    )
+    scores = Scores(anchors.full, anchors.baseline, here.kept.squeeze(1), here.removed.squeeze(1))
+    return scores, curve, fragile
 
 
-def _curve_counts(n: Tensor) -> Tensor:
+def _curve_counts(n: Tensor, points: int) -> Tensor:
     """0, 1, ... n in geometric steps, long [batch, points]."""
-    share = torch.arange(_CURVE_POINTS, device=n.device) / (_CURVE_POINTS - 1)
+    share = torch.arange(points, device=n.device) / (points - 1)
     counts = ((n + 1).unsqueeze(1) ** share).round().long() - 1
     return counts.minimum(n.unsqueeze(1))
 
 
-def _statuses(
-    meter: Meter, solution: Solution, visible: Tensor, count: Tensor, scores: Scores, fragile: Tensor
-) -> tuple[Status, ...]:
-    case, failure = meter.case, solution.failure or meter.failure
-    before, after = (
-        Ranking.of(parameter, visible).top(count.unsqueeze(1))[0]
-        for parameter in (solution.earlier, solution.parameter)
-    )
-    overlap = (before & after).sum(1) / (before | after).sum(1).clamp_min(1)
-    verdicts = (
-        (~case.anchors.explainable, Status.NOTHING_TO_EXPLAIN),
-        (~(solution.loss_trace.isfinite().sum(0) == solution.n_steps), Status.NOT_FINITE),
-        (torch.full_like(count, failure is not None, dtype=torch.bool), stopped_by(failure)),
-        (overlap < _ALIKE, Status.NOT_CONVERGED),
-        (_lowers(case, scores), Status.BASELINE_HIGHER),
-        (fragile, Status.REFERENCE_DEPENDENT),
-    )
-    found = [Status.CONVERGED] * len(count)
-    for applies, status in reversed(verdicts):
-        found = [status if yes else other for yes, other in zip(applies.tolist(), found, strict=True)]
-    return tuple(found)
-
-
 def stopped_by(failure: BaseException | None) -> Status:
-    """What a failure makes of an example."""
+    """The status of an example whose solve was stopped by a failure."""
     return Status.INTERRUPTED if isinstance(failure, KeyboardInterrupt) else Status.FAILED
 
 
-def _lowers(case: Case, scores: Scores) -> Tensor:
-    """Whether a question about what speaks for a score is asked of a score below its baseline."""
-    asks_for = isinstance(case.objective.fidelity, RetainedScore)
-    return (scores.baseline > scores.full) & asks_for
+def first_restart(found: Explanation, n_restarts: int) -> Explanation:
+    """The explanation of the first block of rows, with what the other blocks selected."""
+    n = len(found) // n_restarts
+    spent = found.n_evaluations.reshape(n_restarts, n).sum(0)
+    restarts = Restarts(found.selected.reshape(n_restarts, n, -1))
+    return replace(found.rows(slice(0, n)), n_evaluations=spent, restarts=restarts)
+
+
+def warn_about(failures: list[Exception]) -> None:
+    """Warn of what the model raised, if it did."""
+    if failures:
+        warn(
+            f"forward_func raised {type(failures[0]).__name__}: {failures[0]}. What was learned before is "
+            "returned; the status of each example says how far it came."
+        )

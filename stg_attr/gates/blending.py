@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from stg_attr.batch import Batch, per_example
 from stg_attr.errors import ArgumentError
 
 from .features import FeatureGroups
@@ -177,7 +179,7 @@ def _check_shape(reference: Tensor, x: Tensor, what: str) -> None:
 
 
 @dataclass(frozen=True)
-class Blend:
+class Blend(Batch):
     """x_z = z x + (1 - z) b, for one or several inputs whose elements share gates.
 
     Attributes:
@@ -186,36 +188,35 @@ class Blend:
         groups: the gate of each element.
     """
 
-    inputs: tuple[Tensor, ...]
-    references: tuple[Tensor, ...]
-    groups: FeatureGroups
+    inputs: tuple[Tensor, ...] = field(metadata=per_example())
+    references: tuple[Tensor, ...] = field(metadata=per_example(axis=1, shared=True))
+    groups: FeatureGroups = field(metadata=per_example())
 
     @property
     def n_references(self) -> int:
         """How many references an example has."""
         return max(reference.shape[0] for reference in self.references)
 
+    @cached_property
+    def reference_order(self) -> Tensor:
+        """The order in which references are shown, long [references].
+
+        A shuffled order that no seed changes, so that solves with several seeds are measured on the same
+        references.
+        """
+        generator = torch.Generator().manual_seed(0)
+        return torch.randperm(self.n_references, generator=generator, device="cpu")
+
+    @property
+    def mean_references(self) -> tuple[Tensor, ...]:
+        """The mean over references, one [1 or batch, ...] per input; a single reference keeps its dtype."""
+        return tuple(_mean_of(references) for references in self.references)
+
     @property
     def dtype(self) -> torch.dtype:
         """Precision of the gates: double when an input is, else single."""
         double = any(x.dtype == torch.float64 for x in self.inputs)
         return torch.float64 if double else torch.float32
-
-    def rows(self, rows: slice | Tensor) -> Blend:
-        """The blend of some of the examples."""
-        batch = self.inputs[0].shape[0]
-        return Blend(
-            tuple(x[rows] for x in self.inputs),
-            tuple(r[:, rows] if r.shape[1] == batch else r for r in self.references),
-            self.groups.rows(rows),
-        )
-
-    def to(self, device: torch.device) -> Blend:
-        """The same blend on another device."""
-        inputs, references = (
-            tuple(part.to(device) for part in parts) for parts in (self.inputs, self.references)
-        )
-        return Blend(inputs, references, self.groups.to(device))
 
     def __call__(self, gates: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
         """The inputs as the model sees them, samples and batch folded into one dimension.
@@ -238,3 +239,10 @@ class Blend:
         else:
             blended = torch.where(z > 0.5, x, b)
         return blended.expand(gates.shape[0], *x.shape).flatten(0, 1)
+
+
+def _mean_of(references: Tensor) -> Tensor:
+    if len(references) == 1:
+        return references[0]
+    real = references.is_floating_point() or references.is_complex()
+    return references.mean(0, dtype=None if real else torch.float64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stg_attr.batch import Batch, per_example
 from stg_attr.errors import ArgumentError
 
 from .neighbours import image_neighbours
@@ -22,7 +23,7 @@ UNGATED = -1
 
 
 @dataclass(frozen=True)
-class FeatureGroups:
+class FeatureGroups(Batch):
     """The gate of every input element, compacted from a `feature_mask`.
 
     Columns are ordered by feature id, smallest first. Every example has its own columns when the
@@ -45,9 +46,9 @@ class FeatureGroups:
         tensor([[[0.2500, 0.2500, 1.0000]]])
     """
 
-    index: tuple[Tensor, ...]
-    feature_ids: Tensor
-    noise_order: Tensor
+    index: tuple[Tensor, ...] = field(metadata=per_example(shared=True))
+    feature_ids: Tensor = field(metadata=per_example(shared=True))
+    noise_order: Tensor = field(metadata=per_example(shared=True))
     runs: tuple[int | None, ...]
 
     @property
@@ -116,22 +117,6 @@ class FeatureGroups:
         """From columns that are compact already; noise follows the columns."""
         order = torch.arange(feature_ids.shape[1], device=feature_ids.device)
         return cls(index, feature_ids, order.expand_as(feature_ids), tuple(_run(part) for part in index))
-
-    def to(self, device: torch.device) -> FeatureGroups:
-        """The same groups on another device."""
-        return FeatureGroups(
-            tuple(index.to(device) for index in self.index),
-            self.feature_ids.to(device),
-            self.noise_order.to(device),
-            self.runs,
-        )
-
-    def rows(self, rows: slice | Tensor) -> FeatureGroups:
-        """The groups of some examples; groups shared by all examples stay as they are."""
-        if self.feature_ids.shape[0] == 1:
-            return self
-        index = tuple(part[rows] for part in self.index)
-        return FeatureGroups(index, self.feature_ids[rows], self.noise_order[rows], self.runs)
 
     def expand(self, gates: Tensor, which: int, ungated: float = 1.0) -> Tensor:
         """Lay gate values out over the elements of one input.

@@ -9,14 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stg_attr.attribution.arguments import Baselines, Effort, Inputs, checked_inputs
-from stg_attr.attribution.case import Case
-from stg_attr.attribution.model import undisturbed
-from stg_attr.attribution.scoring import Scorer, Target, as_index
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_count
 from stg_attr.gates import Blend, FeatureGroups, as_references
+from stg_attr.model import (
+    Baselines,
+    GatedModel,
+    Inputs,
+    Scorer,
+    Target,
+    as_arguments,
+    as_index,
+    checked_inputs,
+    undisturbed,
+)
 from stg_attr.objective import Hybrid
-from stg_attr.solve import Ranking
+from stg_attr.select import Ranking
 
 __all__ = ["ERASER_BUDGETS", "BudgetCurves", "budget_curves"]
 
@@ -80,7 +87,8 @@ class BudgetCurves:
         """s(x) - s(top features alone), [batch, points]; lower is better.
 
         Its mean over the budgets of `ERASER_BUDGETS` is the area over the perturbation curve of ERASER: A
-        Benchmark to Evaluate Rationalized NLP Models (DeYoung et al., 2020), https://arxiv.org/abs/1911.03429.
+        Benchmark to Evaluate Rationalized NLP Models (DeYoung et al., 2020),
+        https://arxiv.org/abs/1911.03429.
         """
         return self.full.unsqueeze(1) - self.kept
 
@@ -154,23 +162,22 @@ def budget_curves(
         (tensor([[0., 3., 4.]]), tensor([[4., 1., 0.]]))
     """
     given = checked_inputs(inputs)
-    Effort(1, None, perturbations_per_eval, None, seed)  # which checks them
+    if perturbations_per_eval is not None:
+        check_count("perturbations_per_eval", perturbations_per_eval, mend="Leave it out for the default.")
+    check_count("seed", seed, least=None, mend="Leave it out for the default.")
     shares = _shares(n_points, budgets)
     groups = FeatureGroups.from_mask(feature_mask, given)
     ranking = rank_features(attributions, given, groups, seed)
     if counts is None:
         counts = _counts(shares, ranking.n_visible, budgets is not None)
     index = as_index(target, len(given[0]))
-    arguments = additional_forward_args if isinstance(additional_forward_args, tuple) else (
-        () if additional_forward_args is None else (additional_forward_args,)
-    )  # fmt: skip
     with undisturbed(forward_func, given[0].device, seed):
         blend = Blend(tuple(x.detach().clone() for x in given), as_references(baselines, given), groups)
-        scorer = Scorer(forward_func, arguments, len(given[0]))
-        case = Case(blend, scorer, Hybrid(), index, perturbations_per_eval)
-        kept = case.measure(ranking.top(counts)).score
-        removed = case.measure(ranking.top(counts), other_view=True).score
-    return BudgetCurves(counts, kept.T, removed.T, case.anchors.full, case.anchors.baseline)
+        scorer = Scorer(forward_func, as_arguments(additional_forward_args), len(given[0]))
+        model = GatedModel(blend, scorer, Hybrid(), index, perturbations_per_eval)
+        kept = model.measure(ranking.top(counts)).score
+        removed = model.measure(ranking.top(counts), other_view=True).score
+    return BudgetCurves(counts, kept.T, removed.T, model.anchors.full, model.anchors.baseline)
 
 
 def _shares(n_points: int, budgets: Sequence[float] | None) -> Tensor | int:

@@ -10,7 +10,7 @@ from captum.attr import Attribution
 from torch import nn
 
 from stg_attr.attribution import StochasticGates
-from stg_attr.attribution.model import module_of
+from stg_attr.model.isolation import module_of
 
 if TYPE_CHECKING:
     import numpy as np

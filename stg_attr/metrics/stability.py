@@ -9,9 +9,9 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from stg_attr.attribution.arguments import Inputs, checked_inputs
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups
+from stg_attr.model import Inputs, checked_inputs
 
 __all__ = ["Stability", "agreement", "under_noise"]
 

@@ -1,4 +1,4 @@
-"""What is asked of the gates: an objective over the score, and a sparsity."""
+"""What the gates must do: a loss from the scores of what is kept and of what is removed."""
 
 from .fidelity import (
     Anchors,
@@ -11,20 +11,15 @@ from .fidelity import (
     RetainedScore,
     retained_share,
 )
-from .sparsity import Budget, FixedWeight, Sparsity, Sweep
 
 __all__ = [
     "Anchors",
-    "Budget",
     "Delete",
     "Fidelity",
-    "FixedWeight",
     "Hybrid",
     "Objective",
     "OutputMatch",
     "Preserve",
     "RetainedScore",
-    "Sparsity",
-    "Sweep",
     "retained_share",
 ]

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from stg_attr.batch import Batch, per_example
 from stg_attr.errors import ArgumentError
 
 __all__ = [
@@ -26,7 +27,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Anchors:
+class Anchors(Batch):
     """The two ends of an example's scale: the score of the input and of its references.
 
     Attributes:
@@ -35,9 +36,9 @@ class Anchors:
         spread: root mean square of s(x) - s(b) over the references, [batch].
     """
 
-    full: Tensor
-    baseline: Tensor
-    spread: Tensor
+    full: Tensor = field(metadata=per_example())
+    baseline: Tensor = field(metadata=per_example())
+    spread: Tensor = field(metadata=per_example())
 
     @classmethod
     def measure(cls, full: Tensor, references: Tensor) -> Anchors:
@@ -46,10 +47,6 @@ class Anchors:
         largest = _nonzero(difference.amax(0))  # taken out, so that squares neither overflow nor vanish
         spread = largest * (difference / largest).square().mean(0).sqrt()
         return cls(full, references.mean(0), spread)
-
-    def rows(self, examples: Tensor) -> Anchors:
-        """The anchors of some examples, long [examples]."""
-        return Anchors(self.full[examples], self.baseline[examples], self.spread[examples])
 
     @property
     def explainable(self) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from stg_attr.attribution import Explanation, LayerStochasticGates, Status, StochasticGates
-from stg_attr.attribution.arguments import Baselines, Inputs
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import ReferenceSet
+from stg_attr.model import Baselines, Inputs
 
 from .rows import Row
 

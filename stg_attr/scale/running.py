@@ -13,7 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 import stg_attr
-from stg_attr.attribution.arguments import Effort
+from stg_attr.attribution.effort import Effort
 from stg_attr.errors import ArgumentError
 
 from .explaining import ExplainArguments

@@ -11,8 +11,8 @@ from typing import TypeAlias
 import torch
 
 from stg_attr.attribution import LayerStochasticGates, StochasticGates
-from stg_attr.attribution.model import disturbing_layers, module_of
 from stg_attr.errors import ArgumentError
+from stg_attr.model import disturbing_layers, module_of
 
 from .explaining import FAILED, ExplainArguments, explain_rows
 from .fingerprint import described, digest

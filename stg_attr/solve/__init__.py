@@ -1,23 +1,23 @@
-"""How gates are learned: estimators, the update rule, the loop, and the reading of its result."""
+"""How gates are learned: the loop, the estimators of its gradient, and the update rule."""
 
-from .estimators import Estimate, Estimator, LossFunction, Reparameterized
-from .family import SelectionFamily
-from .fit import Solver
+from .estimators import Estimate, Estimator, EstimatorState, LossFunction, Reparameterized
 from .noise import Noise
-from .ranking import Ranking
-from .record import Learned, Solution
 from .score_function import ScoreFunction
+from .settings import SolverSettings
+from .solver import Problem, Solver
+from .state import Learned, Solution
 
 __all__ = [
     "Estimate",
     "Estimator",
+    "EstimatorState",
     "Learned",
     "LossFunction",
     "Noise",
-    "Ranking",
+    "Problem",
     "Reparameterized",
     "ScoreFunction",
-    "SelectionFamily",
     "Solution",
     "Solver",
+    "SolverSettings",
 ]

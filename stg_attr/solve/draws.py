@@ -1,4 +1,4 @@
-"""Draws: what chance decides in each step of a solve, for all examples alike."""
+"""Draws: the random numbers of each step of a solve, the same for all examples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from stg_attr.objective import Sparsity
+from stg_attr.select import Sparsity
 
 from .noise import Noise
 
@@ -20,7 +20,7 @@ _MOST_NUMBERS = 2**20
 
 @dataclass(frozen=True)
 class Draws:
-    """What one step is told by chance.
+    """The random numbers of one step.
 
     Attributes:
         uniform: noise in (0, 1), [samples, restarts, gates].

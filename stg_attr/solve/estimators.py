@@ -11,13 +11,13 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Bernoulli, BinaryConcrete, GateDistribution
 
-__all__ = ["Estimate", "Estimator", "LossFunction", "Reparameterized"]
+__all__ = ["Estimate", "Estimator", "EstimatorState", "LossFunction", "Reparameterized"]
 
 
 class LossFunction(Protocol):
     """The loss of gate values, called for losses alone, or for their slopes too.
 
-    The model is called in pieces that fit; only losses whose slopes are asked for are differentiated.
+    Only losses whose slopes are asked for are differentiated.
     """
 
     def __call__(self, gates: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class LossFunction(Protocol):
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the samples of one step say; all tensors are detached.
+    """The gradient that the samples of one step give; all tensors are detached.
 
     Attributes:
         gradient: of the loss in the parameter of each gate, [samples, batch, gates]; its mean over the
@@ -44,8 +44,24 @@ class Estimate:
     loss: Tensor
 
 
+class EstimatorState(Protocol):
+    """An estimator during one solve, with what it has learned of the examples."""
+
+    def rows(self, rows: slice | Tensor) -> EstimatorState:
+        """The same for some examples."""
+
+    def estimate(
+        self, gates: GateDistribution, parameter: Tensor, uniform: Tensor, loss_of: LossFunction
+    ) -> Estimate:
+        """One estimate from every sample; see `Estimator.estimate`."""
+
+
 class Estimator(ABC):
-    """How the gradient of an expected loss is estimated from samples of the gates."""
+    """How the gradient of an expected loss is estimated from samples of the gates.
+
+    An estimator holds settings only. One that learns from step to step makes a state for each solve in
+    `begin`; the others are their own state.
+    """
 
     #: A slope of 0 proves that the model did not react to a gate.
     proves_slopes: ClassVar[bool] = True
@@ -61,16 +77,16 @@ class Estimator(ABC):
     def fits(self, gates: GateDistribution) -> bool:
         """Whether it can learn these gates."""
 
-    def begin(self, exists: Tensor) -> Estimator:
-        """The estimator of one solve, which may learn from step to step; itself where it does not.
+    def begin(self, exists: Tensor) -> EstimatorState:
+        """The state of one solve; the estimator itself where it learns nothing from step to step.
 
         Args:
             exists: which gates there are, bool [1 or batch, gates].
         """
         return self
 
-    def rows(self, examples: Tensor) -> Estimator:
-        """What it has learned of some examples, long [examples]."""
+    def rows(self, rows: slice | Tensor) -> EstimatorState:
+        """The same estimator: it has learned nothing of single examples."""
         return self
 
     @abstractmethod
@@ -121,7 +137,8 @@ class Reparameterized(Estimator):
         loss, slope = loss_of.with_slope(z)
         if slope is None:
             raise _no_gradient()
-        # a sample on which the model fails says nothing: loss - loss is NaN where the loss is not finite
+        # A sample whose loss is not finite must not count: loss - loss is NaN there, and makes all its slopes
+        # NaN, which become 0. This costs no branch that a GPU would have to wait for.
         slope = (slope + (loss - loss).unsqueeze(2)).nan_to_num_(0.0, 0.0, 0.0)
         return Estimate(slope * dz, slope, loss)
 

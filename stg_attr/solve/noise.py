@@ -46,14 +46,6 @@ class Noise:
         """
         return order[torch.arange(step * samples, (step + steps) * samples, device="cpu") % len(order)]
 
-    @staticmethod
-    def reference_order(references: int) -> Tensor:
-        """The order in which references are drawn, long [references].
-
-        A shuffled order that no seed changes: solves with several seeds are measured on the same references.
-        """
-        return torch.randperm(references, generator=torch.Generator().manual_seed(0), device="cpu")
-
     def start(self) -> float:
         """Where the sequence of budgets begins, in [0, 1)."""
         return float(torch.rand((), generator=self._generator(-2), device="cpu"))

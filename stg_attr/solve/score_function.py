@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from stg_attr.batch import Batch, per_example
 from stg_attr.gates import Bernoulli, GateDistribution
 
-from .estimators import Estimate, Estimator, LossFunction
+from .estimators import Estimate, Estimator, EstimatorState, LossFunction
 from .noise import partners
 
 __all__ = ["ScoreFunction"]
 
-_POWERS = 4  # of the mean active probability in the control variate: constant to cubic
-_MOST_SLOPES = 256  # gates above which no slope of their own is fitted, since that costs their number squared
-_RIDGE = 1e-3  # squared size of a power, summed over samples, that counts as none
-_LEAST_RIDGE = 1e-9  # keeps the fit defined where gates have come to be always open or always closed
-_LEAST_VARIANCE = 0.02  # of a gate whose slope is found by dividing by it
 
-
-@dataclass(unsafe_hash=True)
+@dataclass(frozen=True)
 class ScoreFunction(Estimator):
     r"""The score-function gradient, for models that have none: it needs values of the loss only.
 
@@ -35,7 +30,8 @@ class ScoreFunction(Estimator):
     Free!, Kool, van Hoof, Welling, 2019, https://openreview.net/forum?id=r1lgTGL5DE). So no sample meets
     anything that depends on itself, and the estimate is unbiased.
 
-    With more than 256 gates, b is the mean of the slopes that earlier steps found, times a fitted factor.
+    With more than `most_slopes` gates, b is the mean of the slopes that earlier steps found, times a fitted
+    factor.
 
     The gates are coins: the model sees each feature either as it is or as the baseline.
 
@@ -45,7 +41,20 @@ class ScoreFunction(Estimator):
         >>> stg = StochasticGates(black_box, estimator=ScoreFunction())
         >>> (stg.attribute(torch.tensor([[1.0, 1.0, 1.0]])) > 0.5).tolist()
         [[True, True, False]]
+
+    Args:
+        n_powers: powers of the mean active probability in the control variate: 4 for constant to cubic.
+        most_slopes: gates up to which each has a slope of its own, which costs the square of their number.
+        ridge: squared size of a power, summed over samples, that counts as no evidence.
+        least_ridge: keeps the fit defined where gates have come to be always open or always closed.
+        least_variance: of a gate whose slope is found by dividing by its variance.
     """
+
+    n_powers: int = 4
+    most_slopes: int = 256
+    ridge: float = 1e-3
+    least_ridge: float = 1e-9
+    least_variance: float = 0.02
 
     proves_slopes = False
 
@@ -56,25 +65,26 @@ class ScoreFunction(Estimator):
     def fits(self, gates: GateDistribution) -> bool:
         return isinstance(gates, Bernoulli)
 
-    def begin(self, exists: Tensor) -> Estimator:
-        return _Run.begun(exists)
+    def begin(self, exists: Tensor) -> EstimatorState:
+        n_gates = exists.shape[1]
+        n_terms = self.n_powers + (n_gates if n_gates <= self.most_slopes else 1)
+        zeros = torch.zeros(1, n_terms, dtype=torch.float64, device=exists.device)
+        slopes = torch.zeros_like(exists, dtype=zeros.dtype)
+        return _ControlVariate(self, exists, slopes, torch.diag_embed(zeros), zeros)
 
     def estimate(
-        self,
-        gates: GateDistribution,
-        parameter: Tensor,
-        uniform: Tensor,
-        loss_of: LossFunction,
+        self, gates: GateDistribution, parameter: Tensor, uniform: Tensor, loss_of: LossFunction
     ) -> Estimate:
-        run = _Run.begun(torch.ones_like(parameter[0], dtype=torch.bool))
-        return run.estimate(gates, parameter, uniform, loss_of)
+        state = self.begin(torch.ones_like(parameter[0], dtype=torch.bool))
+        return state.estimate(gates, parameter, uniform, loss_of)
 
 
-@dataclass(eq=False)
-class _Run(ScoreFunction):
+@dataclass
+class _ControlVariate(Batch):
     """The estimator during one solve: what its control variate has learned.
 
     Attributes:
+        settings: the estimator.
         exists: which gates there are, bool [1 or batch, gates].
         slopes: mean of the slopes that each step found, [1 or batch, gates].
         gram: sum of the outer products of the terms of c over samples, [1 or batch, terms, terms].
@@ -82,41 +92,27 @@ class _Run(ScoreFunction):
         n_steps: steps so far.
     """
 
-    exists: Tensor
-    slopes: Tensor
-    gram: Tensor
-    moment: Tensor
+    settings: ScoreFunction
+    exists: Tensor = field(metadata=per_example(shared=True))
+    slopes: Tensor = field(metadata=per_example(shared=True))
+    gram: Tensor = field(metadata=per_example(shared=True))
+    moment: Tensor = field(metadata=per_example(shared=True))
     n_steps: int = 0
-
-    @classmethod
-    def begun(cls, exists: Tensor) -> _Run:
-        n_gates = exists.shape[1]
-        n_terms = _POWERS + (n_gates if n_gates <= _MOST_SLOPES else 1)
-        zeros = torch.zeros(1, n_terms, dtype=torch.float64, device=exists.device)
-        return cls(exists, torch.zeros_like(exists, dtype=zeros.dtype), torch.diag_embed(zeros), zeros)
-
-    def rows(self, examples: Tensor) -> Estimator:
-        exists = self.exists if len(self.exists) == 1 else self.exists[examples]
-        learned = (self.slopes[examples], self.gram[examples], self.moment[examples])
-        return _Run(exists, *learned, n_steps=self.n_steps)
 
     @torch.no_grad()
     def estimate(
-        self,
-        gates: GateDistribution,
-        parameter: Tensor,
-        uniform: Tensor,
-        loss_of: LossFunction,
+        self, gates: GateDistribution, parameter: Tensor, uniform: Tensor, loss_of: LossFunction
     ) -> Estimate:
+        """One estimate from every sample; see `Estimator.estimate`."""
         probability = gates.active_probability(parameter)
         z = gates.sample(parameter, uniform)
         loss = loss_of(z)
-        valid = loss.isfinite()  # a sample on which the model fails says nothing
+        valid = loss.isfinite()  # samples for which the model returns NaN or inf are left out
         score = (z - probability) * self.exists * valid.unsqueeze(2)
         variance = probability * (1 - probability) * self.exists
         left, slopes = self._fitted(self._powers(probability, valid), score, variance, loss.where(valid, 0.0))
         gradient = (left.unsqueeze(2) * score + slopes * variance) * valid.unsqueeze(2)
-        found = gradient.mean(0) / variance.mean(0).clamp_min(_LEAST_VARIANCE)
+        found = gradient.mean(0) / variance.mean(0).clamp_min(self.settings.least_variance)
         self.n_steps += 1
         self.slopes = self.slopes + (found - self.slopes) / self.n_steps
         return Estimate(gradient, found.expand_as(gradient), loss)
@@ -124,25 +120,28 @@ class _Run(ScoreFunction):
     def _powers(self, probability: Tensor, valid: Tensor) -> Tensor:
         """Powers of the mean active probability of each sample, [samples, batch, powers]."""
         mean = (probability * self.exists).sum(2, keepdim=True) / self.exists.sum(1, keepdim=True)
-        return mean ** torch.arange(_POWERS, device=mean.device) * valid.unsqueeze(2)
+        return mean ** torch.arange(self.settings.n_powers, device=mean.device) * valid.unsqueeze(2)
 
     def _fitted(self, powers: Tensor, score: Tensor, variance: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
-        """Fit the control variate to the earlier samples, then take in these; samples without a word are 0.
+        """Fit the control variate to earlier steps, then add this step's samples.
+
+        Rows of samples with a non-finite loss must be 0.
 
         Returns:
             What is left of the losses, [samples, batch], and the slopes b, [batch, gates].
         """
-        dtype, own = score.dtype, self.moment.shape[1] > _POWERS + 1 or score.shape[2] == 1
+        dtype, n_powers, settings = score.dtype, self.settings.n_powers, self.settings
+        own = self.moment.shape[1] > n_powers + 1 or score.shape[2] == 1  # each gate has a slope of its own
         steps = score if own else (score * self.slopes).sum(2, keepdim=True)
         spread = variance if own else (variance * self.slopes.square()).sum(2, keepdim=True)
         prior = self.exists.sum(1, keepdim=True) if own else 1  # samples that speak for a coefficient of 0
         terms, loss = torch.cat([powers, steps], 2).double(), loss.double()
-        ridge = torch.cat([torch.full_like(powers[0], _RIDGE), prior * spread.mean(0)], 1).double()
-        gram = self.gram + torch.diag_embed(ridge.clamp_min(_LEAST_RIDGE))
+        ridge = torch.cat([torch.full_like(powers[0], settings.ridge), prior * spread.mean(0)], 1).double()
+        gram = self.gram + torch.diag_embed(ridge.clamp_min(settings.least_ridge))
         weights = torch.linalg.solve(gram, self.moment.expand_as(ridge))
         self.gram = self.gram + torch.einsum("sbi,sbj->bij", terms, terms)
         self.moment = self.moment + torch.einsum("sbi,sb->bi", terms, loss)
         left = loss - (terms * weights).sum(2)
         left = left - (left.sum(0) - partners(left)) / max(1, len(left) - 2)
-        followed = weights[:, _POWERS:] * (1.0 if own else self.slopes)
+        followed = weights[:, n_powers:] * (1.0 if own else self.slopes)
         return left.to(dtype), followed.to(dtype)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from stg_attr.batch import Batch, per_example
 from stg_attr.gates import GateDistribution
+
+from .settings import SolverSettings
 
 __all__ = ["BudgetShift"]
 
-_KNOWN = 48  # shifts at which the mean active probability is computed; between them it is interpolated
-_LOWEST = 0.01  # budget; the highest is as far from 1
-_MOST_ELEMENTS = 2**20  # of one operation
+_MOST_ELEMENTS = 2**20  # of one operation, so that memory does not grow with the number of shifts
 
 
 @dataclass(frozen=True)
-class BudgetShift:
+class BudgetShift(Batch):
     """The shift of all parameters of an example at which their mean active probability is the budget.
 
     The mean rises with the shift. It is computed at shifts from where even the largest parameter is below
@@ -30,32 +31,33 @@ class BudgetShift:
         weight: of each gate in the mean, [batch or 1, gates].
         ends: parameters at the lowest and the highest budget, two numbers.
         share: where the known shifts lie between the ends, [shifts].
+        edge: budgets are cut to [edge, 1 - edge].
     """
 
     gates: GateDistribution
-    missing: Tensor | None
-    weight: Tensor
+    missing: Tensor | None = field(metadata=per_example(shared=True))
+    weight: Tensor = field(metadata=per_example(shared=True))
     ends: tuple[Tensor, Tensor]
     share: Tensor
+    edge: float
 
     @classmethod
-    def of(cls, gates: GateDistribution, exists: Tensor, dtype: torch.dtype) -> BudgetShift:
+    def of(
+        cls,
+        gates: GateDistribution,
+        exists: Tensor,
+        dtype: torch.dtype,
+        settings: SolverSettings = SolverSettings(),  # frozen
+    ) -> BudgetShift:
         """For gates that exist, bool [batch or 1, gates]."""
         low, share = (
             torch.linspace(*span, dtype=dtype, device=exists.device)
-            for span in ((_LOWEST, 1 - _LOWEST, 2), (0, 1, _KNOWN))
+            for span in ((settings.edge, 1 - settings.edge, 2), (0, 1, settings.n_shifts))
         )
         weight = (exists / exists.sum(1, keepdim=True)).to(dtype)
         missing = None if bool(exists.all()) else ~exists
         first, last = gates.parameter_at(low).unbind()
-        return cls(gates, missing, weight, (first, last), share)
-
-    def rows(self, examples: Tensor) -> BudgetShift:
-        """The shifts of some examples, long [examples]."""
-        if len(self.weight) == 1:
-            return self
-        missing = None if self.missing is None else self.missing[examples]
-        return replace(self, missing=missing, weight=self.weight[examples])
+        return cls(gates, missing, weight, (first, last), share, settings.edge)
 
     def __call__(self, parameter: Tensor, budget: Tensor) -> Tensor:
         """Shifts of parameters [batch, gates] to budgets [samples, 1 or batch]; [samples, batch, 1]."""
@@ -63,7 +65,7 @@ class BudgetShift:
         low, high = self.ends[0] - largest, self.ends[1] - smallest  # [batch, 1]
         shifts = torch.lerp(low, high, self.share)
         typical = self.gates.parameter_at(self._means(parameter, shifts).clamp(1e-6, 1 - 1e-6))
-        wanted = self.gates.parameter_at(budget.clamp(_LOWEST, 1 - _LOWEST))
+        wanted = self.gates.parameter_at(budget.clamp(self.edge, 1 - self.edge))
         start, length = typical[:, :-1], typical.diff(dim=1).clamp_min(torch.finfo(typical.dtype).tiny)
         # how much of the way between two known shifts is below what is wanted, [samples, batch, shifts - 1]
         passed = ((wanted.unsqueeze(2) - start) / length).clamp(0, 1)

@@ -1,21 +1,22 @@
-"""Smoothing: neighbouring gates of an image share what they learn."""
+"""Smoothing: the parameters of neighbouring gates of an image are drawn together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from stg_attr.batch import Batch, per_example
+
 __all__ = ["Smoothing"]
 
-_SWEEPS = 12  # Jacobi sweeps; the error falls by strength / (1 + strength) with each
-_FEW = 256  # gates among which all sweeps are one matrix product
+_FEW = 256  # gates up to which all sweeps together are one matrix product
 
 
 @dataclass(frozen=True)
-class Smoothing:
+class Smoothing(Batch):
     """Replaces values on gates by the smooth field nearest to them.
 
         argmin_s |s - g|^2 + strength <s, (I - A) s>,  so  s = (I + strength (I - A))^-1 g
@@ -27,16 +28,12 @@ class Smoothing:
     Args:
         neighbours: columns of the neighbours of each gate, long [1 or batch, gates, degree]; -1 for none.
         strength: 0 leaves the values alone.
+        n_sweeps: Jacobi sweeps; the error falls by strength / (1 + strength) with each.
     """
 
-    neighbours: Tensor
+    neighbours: Tensor = field(metadata=per_example(shared=True))
     strength: float
-
-    def rows(self, examples: Tensor) -> Smoothing:
-        """The smoothing of some examples, long [examples]."""
-        if self.neighbours.shape[0] == 1:
-            return self
-        return Smoothing(self.neighbours[examples], self.strength)
+    n_sweeps: int = 12
 
     def __call__(self, values: Tensor) -> Tensor:
         """Smooth [batch, gates]; gates without neighbours keep their value."""
@@ -58,7 +55,7 @@ class Smoothing:
         gain = weight / (degrees.clamp_min(1) * (1 + weight))
         own, smooth = values / (1 + weight), values
         where = self.neighbours.remainder(gates + 1).flatten(1).expand(batch, -1)  # -1 becomes the padding
-        for _ in range(_SWEEPS):
+        for _ in range(self.n_sweeps):
             padded = torch.nn.functional.pad(smooth, (0, 1))
             smooth = torch.addcmul(own, gain, padded.gather(1, where).reshape(batch, gates, degree).sum(2))
         return smooth

@@ -12,8 +12,8 @@ import anywidget
 import traitlets
 
 from stg_attr.attribution import Explanation
-from stg_attr.attribution.arguments import Baselines, Inputs
 from stg_attr.errors import ArgumentError
+from stg_attr.model import Baselines, Inputs
 from stg_attr.viz.source import NO_FORMULAS, explained, position, upright
 
 from .methods import Method, Solved, at_count, checked_methods, compared_picture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,8 +11,9 @@ from IPython import get_ipython
 from IPython.display import display
 from torch import Tensor
 
-from stg_attr.attribution import Explanation, LayerStochasticGates, Progress, Status, StochasticGates
-from stg_attr.attribution.arguments import Inputs
+from stg_attr.attribution import LayerStochasticGates, StochasticGates
+from stg_attr.explanation import Explanation, Status
+from stg_attr.model import Inputs
 
 from .explorer import Explorer, explore
 from .views import View
@@ -28,14 +29,13 @@ class Watch:
     """Follows a solve: keeps its latest reading, and an explorer up to date.
 
     Args:
-        inputs: what is explained.
         view: how examples are drawn; see `explore`.
+        in_parts: examples are solved in parts, so that there is no picture of all before the end.
         settings: see `explore`.
     """
 
-    def __init__(self, inputs: Inputs, view: View | None = None, **settings: Any) -> None:
-        first = inputs if isinstance(inputs, Tensor) else inputs[0]
-        self._batch, self._device, self._single = len(first), first.device, isinstance(inputs, Tensor)
+    def __init__(self, view: View | None = None, in_parts: bool = False, **settings: Any) -> None:
+        self._in_parts = in_parts
         self._settings = {"view": view, **settings}
         self._began = self._drawn = time.monotonic()
         self._cost = self._told = 0.0
@@ -43,14 +43,14 @@ class Watch:
         self.latest: Explanation | None = None
         self.text = ""
 
-    def follow(self, progress: Progress) -> bool:
-        """Take note of a step; whether there is a new picture."""
-        self._tell(progress)
+    def follow(self, done: int, n_steps: int, so_far: Callable[[], Explanation]) -> bool:
+        """Take note of a step; whether there is a new picture. Arguments as for `OnStep`."""
+        self._tell(done, n_steps)
         now = time.monotonic()
         due = self.latest is None or now - self._drawn > max(_EVERY, _SHARE * self._cost)
-        if progress.batch != self._batch or not due:  # a part of the batch has no picture of its own
+        if self._in_parts or not due:
             return False
-        self.latest = progress.read().to(self._device, single=self._single)
+        self.latest = so_far()
         self.show(self.latest)
         self._drawn = time.monotonic()
         self._cost = self._drawn - now
@@ -72,16 +72,16 @@ class Watch:
         shown.progress = {"done": 1, "total": 1, "text": f"{steps} steps in {spent:.1f} s", "running": False}
         return shown
 
-    def _tell(self, progress: Progress) -> None:
+    def _tell(self, done: int, n_steps: int) -> None:
         now = time.monotonic()
         if now - self._told < _TOLD:
             return
         self._told = now
-        left = (now - self._began) / progress.done * (progress.n_steps - progress.done)
-        self.text = f"step {progress.done} of {progress.n_steps}, about {left:.0f} s left"
+        left = (now - self._began) / done * (n_steps - done)
+        self.text = f"step {done} of {n_steps}, about {left:.0f} s left"
         if self.explorer is not None:
             self.explorer.progress = {
-                "done": progress.done, "total": progress.n_steps, "text": self.text, "running": True,
+                "done": done, "total": n_steps, "text": self.text, "running": True,
             }  # fmt: skip
 
 
@@ -117,18 +117,20 @@ def watch(
     """
     if getattr(get_ipython(), "kernel", None) is None:
         return stg.explain(inputs, show_progress=True, **arguments)
-    watched = Watch(inputs, view, examples=examples, names=names, classes=classes)
+    first = inputs if isinstance(inputs, Tensor) else inputs[0]
+    in_parts = (arguments.get("internal_batch_size") or len(first)) < len(first)
+    watched = Watch(view, in_parts, examples=examples, names=names, classes=classes)
     shown = display({"text/plain": "Solving"}, raw=True, display_id=True)
 
-    def follow(progress: Progress) -> None:
+    def follow(done: int, n_steps: int, so_far: Callable[[], Explanation]) -> None:
         new = watched.explorer is None
-        if watched.follow(progress) and new:
+        if watched.follow(done, n_steps, so_far) and new:
             shown.update(watched.explorer)
         elif watched.explorer is None:
             shown.update({"text/plain": watched.text}, raw=True)
 
     try:
-        explanation = stg.observed(follow).explain(inputs, **arguments)
+        explanation = stg.explain(inputs, on_step=follow, **arguments)
     except KeyboardInterrupt:  # before the first step, or while the result was read
         if watched.latest is None:
             raise

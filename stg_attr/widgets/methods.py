@@ -12,11 +12,11 @@ from torch import Tensor
 
 from stg_attr import viz
 from stg_attr.attribution import Explanation
-from stg_attr.attribution.arguments import Baselines, Inputs
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups
 from stg_attr.metrics import BudgetCurves, budget_curves
 from stg_attr.metrics.curves import rank_features
+from stg_attr.model import Baselines, Inputs
 from stg_attr.viz.source import NO_FORMULAS, explained, percent, upright
 
 from .packing import Json, checked_curve, pack_gates, pack_reading, pack_rival

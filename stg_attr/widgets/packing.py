@@ -23,7 +23,7 @@ from torch import Tensor
 from stg_attr.attribution import Explanation, Status
 from stg_attr.errors import ArgumentError
 from stg_attr.metrics import BudgetCurves
-from stg_attr.solve import Ranking
+from stg_attr.select import Ranking
 from stg_attr.viz.source import as_array, upright
 
 __all__ = ["Json", "checked_curve", "pack", "pack_gates", "pack_reading", "pack_rival", "target_name"]

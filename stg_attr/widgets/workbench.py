@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -15,11 +16,13 @@ import traitlets
 from IPython.display import DisplayHandle, display
 from torch import Tensor
 
-from stg_attr.attribution import Explanation, Progress, StochasticGates
-from stg_attr.attribution.model import undisturbed
+from stg_attr.attribution import StochasticGates
 from stg_attr.errors import ArgumentError
+from stg_attr.explanation import Explanation
 from stg_attr.gates import Baseline
-from stg_attr.objective import Budget, Delete, Hybrid, Objective, Preserve, Sparsity, Sweep
+from stg_attr.model import undisturbed
+from stg_attr.objective import Delete, Hybrid, Objective, Preserve
+from stg_attr.select import Budget, Sparsity, Sweep
 from stg_attr.viz.source import NO_FORMULAS, upright
 
 from .explorer import Explorer, compare
@@ -118,9 +121,10 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             sparsity=_BUDGETS[self._budget.value],
         )
         inputs = self._examples[place : place + 1]
-        watched = Watch(inputs, self._alone(place), names=[self._names[place]], classes=self._classes)
-        explanation = stg.observed(lambda progress: self._follow(watched, progress)).explain(
+        watched = Watch(self._alone(place), names=[self._names[place]], classes=self._classes)
+        explanation = stg.explain(
             inputs,
+            on_step=partial(self._follow, watched),
             baselines=self._baselines[self._baseline.value],
             target=None if self._target.value == _PREDICTED else int(self._target.value),
             feature_mask=self._mask,
@@ -212,9 +216,9 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         finally:
             self._start.disabled, self._stop.disabled = False, True
 
-    def _follow(self, watched: Watch, progress: Progress) -> None:
+    def _follow(self, watched: Watch, done: int, n_steps: int, so_far: Callable[[], Explanation]) -> None:
         new = watched.explorer is None
-        if watched.follow(progress) and new and watched.explorer is not None:
+        if watched.follow(done, n_steps, so_far) and new and watched.explorer is not None:
             self._show(watched.explorer)
         self._status.value = watched.text
         if self._stopped.is_set():

@@ -20,7 +20,7 @@ from stg_attr import (
     Status,
     StochasticGates,
 )
-from stg_attr.attribution.sets import SufficientSets
+from stg_attr.attribution import SufficientSets
 
 QUICK = {"n_steps": 4, "n_samples": 4}
 
@@ -255,7 +255,7 @@ def test_a_thousand_features_that_all_count_are_pruned_to_what_is_needed():
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
 def test_copies_are_data_only(copied):
     explanation = copied(StochasticGates(redundant).explain(torch.ones(1, 4)))
-    assert explanation.probe is None
+    assert explanation.question is None
     assert explanation.describe()
     for call in (explanation.minimal, explanation.sufficient_sets):
         with pytest.raises(ArgumentError, match="explanation: expected one that still has its model"):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from stg_attr import ArgumentError, LayerStochasticGates, StochasticGates
-from stg_attr.attribution.model import differentiable_recurrence
+from stg_attr.model.isolation import differentiable_recurrence
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 X = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))

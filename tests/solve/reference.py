@@ -9,9 +9,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from stg_attr.solve import Noise
-from stg_attr.solve.shift import BudgetShift
-
 
 def dual_averaging(gradients: Sequence[Sequence[float]], start: float) -> list[float]:
     """Parameters of one example's gates after these gradients, one list per step; later ones weigh more."""
@@ -36,112 +33,6 @@ def shift_to_budget(
         mean = sum(active_probability(parameter + middle) for parameter in parameters) / len(parameters)
         low, high = (middle, high) if mean < budget else (low, middle)
     return (low + high) / 2
-
-
-def top(parameters: Sequence[float], visible: Sequence[bool], k: int) -> list[bool]:
-    """The k visible gates with the largest parameters; the first ones where some are equal."""
-    order = sorted((i for i in range(len(parameters)) if visible[i]), key=lambda i: (-parameters[i], i))
-    return [i in order[:k] for i in range(len(parameters))]
-
-
-def smallest_sufficient(retained: Callable[[int], float], n: int, retain: float) -> int:
-    """The smallest k >= 1 whose top k retain enough, tried one by one; all n where none does."""
-    return next((k for k in range(1, n) if retained(k) >= retain), n)
-
-
-def best_value(achieved: Callable[[int], float], n: int, price: float) -> int:
-    """The k whose top k achieve most after `price` for each of them, trying all; the first of equals."""
-    return max(range(n + 1), key=lambda k: achieved(k) - price * k)
-
-
-def pruned(retained: Callable[[list[int]], float], selected: Sequence[int], retain: float) -> list[int]:
-    """A set less the features it can spare, in rounds until it can spare none.
-
-    In each, those that can be spared alone are sorted, least missed first, and later ones in the ranking
-    first where they are missed alike; as many of the first four go together as the rest can spare.
-
-    Args:
-        retained: share that a set retains.
-        selected: features, best first.
-        retain: share asked for.
-    """
-    rest = list(selected)
-    while rest:
-        alone = {i: retained(_less(rest, [i])) for i in reversed(rest)}
-        spared = sorted((i for i in alone if alone[i] >= retain), key=lambda i: -alone[i])
-        together = [
-            n for n in range(2, min(4, len(spared)) + 1) if retained(_less(rest, spared[:n])) >= retain
-        ]
-        if not spared:
-            return rest
-        rest = _less(rest, spared[: max([1, *together])])
-    return rest
-
-
-def eliminated(value: Callable[[list[int]], float], selected: Sequence[int]) -> list[int]:
-    """A set in the order in which its features are missed, the most missed first.
-
-    The one that the rest misses least leaves first, the later one in the set of equals; of more than six,
-    all but the six that are missed most leave at once. Values count to a thousandth.
-    """
-    rest, order = list(selected), []
-    while len(rest) > 1:
-        missed = sorted(rest, key=lambda i: round(value(_less(rest, [i])) / 1e-3))
-        stays = 6 if len(rest) > 6 else len(rest) - 1
-        order = missed[stays:] + order
-        rest = [i for i in rest if i in missed[:stays]]
-    return rest + order
-
-
-def exchanged(
-    retained: Callable[[list[int]], float],
-    value: Callable[[list[int]], float],
-    selected: Sequence[int],
-    promising: Sequence[int],
-    trials: int,
-    retain: float,
-) -> list[int]:
-    """A set whose features, the least missed first, have given way to those that do more in their place.
-
-    Args:
-        retained: share that a set retains, which must stay at `retain`.
-        value: what a set achieves in all that is asked of it; it must rise by more than a thousandth.
-        selected: features.
-        promising: all features, the most promising first.
-        trials: how many are tried, shared among the members.
-        retain: share asked for.
-    """
-    rest, now = list(selected), value(list(selected))
-    for member in sorted(selected, key=lambda i: -retained(_less(selected, [i]))):
-        fewer = _less(rest, [member])
-        tried = [i for i in promising if i not in rest][: trials // len(selected)]
-        fits = [i for i in tried if retained([*fewer, i]) >= retain]
-        best = max(fits, key=lambda i: value([*fewer, i]), default=None)
-        if best is not None and value([*fewer, best]) > now + 1e-3:
-            rest = [*fewer, best]
-            now = value(rest)
-    return rest
-
-
-def extended(
-    value: Callable[[list[int]], float],
-    selected: Sequence[int],
-    promising: Sequence[int],
-    ranked: Sequence[int],
-    trials: int,
-) -> list[int]:
-    """Features, of the most promising outside a set, that add more than .02 to it, at most six, best first.
-
-    What they add counts in steps of .02; of equals, the first in the ranking comes first.
-    """
-    now = value(list(selected))
-    gains = {i: value([*selected, i]) - now for i in [i for i in promising if i not in selected][:trials]}
-    noted = [i for i in ranked if i in gains and gains[i] > 0.02]
-    return sorted(noted, key=lambda i: -round(gains[i] / 0.02))[:6]
-
-
-def _less(features: Sequence[int], dropped: Sequence[int]) -> list[int]:
-    return [i for i in features if i not in dropped]
 
 
 def all_masks(n: int) -> Tensor:
@@ -185,33 +76,54 @@ def smallest_faithful_size(retained: Tensor, sizes: Tensor, retain: float) -> Te
     return torch.where(retained >= retain, sizes[:, None], torch.inf).amin(0)
 
 
-def with_slopes(loss):
-    """A loss as a solve asks for it: gate values, ..., and whether slopes are wanted -> losses and slopes."""
-
-    def asked(z, *given):
-        *rest, wanted = given
-        leaf = z.detach().requires_grad_()
-        with torch.enable_grad():
-            found = loss(leaf, *rest)
-        slope = None
-        if wanted and found.requires_grad:
-            (slope,) = torch.autograd.grad(found.sum(), leaf, allow_unused=True)
-        return found.detach(), slope
-
-    return asked
-
-
 class AskedLoss:
-    """A loss as an estimator asks for it."""
+    """A loss as an estimator asks for it: gate values -> losses, or losses and their slopes in the gates."""
 
     def __init__(self, loss):
-        self._asked = with_slopes(loss)
+        self._loss = loss
 
     def __call__(self, z):
-        return self._asked(z, False)[0]
+        with torch.no_grad():
+            return self._loss(z)
 
     def with_slope(self, z):
-        return self._asked(z, True)
+        leaf = z.detach().requires_grad_()
+        with torch.enable_grad():
+            found = self._loss(leaf)
+        if not found.requires_grad:
+            return found.detach(), None
+        (slope,) = torch.autograd.grad(found.sum(), leaf, allow_unused=True)
+        return found.detach(), slope
+
+
+class Rows:
+    """A name for some examples: their numbers."""
+
+    def __init__(self, index):
+        self.index = index
+
+    def rows(self, rows):
+        return Rows(self.index[rows])
+
+
+class Problem:
+    """What a solver is given: a loss of gate values, numbers of references and of examples.
+
+    Args:
+        loss: gate values [samples, examples, gates], references [samples], examples [examples] -> losses.
+        groups: the gates.
+        batch: number of examples.
+        order: of the references.
+        dtype: of the gates.
+    """
+
+    def __init__(self, loss, groups, batch, order, dtype):
+        self.groups, self.batch, self.reference_order, self.dtype = groups, batch, order, dtype
+        self.everyone = Rows(torch.arange(batch))
+        self._loss = loss
+
+    def loss(self, examples, references):
+        return AskedLoss(lambda z: self._loss(z, references, examples.index))
 
 
 def score_function(steps, own):
@@ -248,67 +160,3 @@ def score_function(steps, own):
         slopes = slopes + (step - slopes) / (number + 1)
         found.append(gradient)
     return found
-
-
-def solve(loss, gates, sparsity, order, n_steps, n_samples, seed, noise_order, smooth=lambda total: total):
-    """One example learned alone, one gate sample after the other, in double precision.
-
-    Args:
-        loss: gate values [gates] and the number of a reference -> loss, a number in a tensor.
-        gates, sparsity: distribution of the gates, and their budgets.
-        order: numbers of the references, in the order in which they are shown.
-        n_steps, n_samples: updates at most, and gate samples for each.
-        seed: of the noise.
-        noise_order: the noise variable of each gate, [gates].
-        smooth: sum of gradients [1, gates] -> the same, drawn together between neighbours.
-
-    Returns:
-        The fields of a solution and of what it learned, of this example.
-    """
-    n, noise = len(noise_order), Noise(seed)
-    shift = BudgetShift.of(gates, torch.ones(1, n, dtype=torch.bool), torch.float64)
-    total, slopes, squares = (torch.zeros(n, dtype=torch.float64) for _ in range(3))
-    parameter = earlier = total + gates.start
-    scale, trace, directions, errors = 0.0, [], [], []
-    for step in range(n_steps):
-        uniform = noise.uniform(step, n_samples, n)[:, 0, noise_order].double()
-        budgets = sparsity.budgets(step * n_samples, n_samples, noise.start())
-        level = (parameter / 0.5).round() * 0.5
-        gradient, losses, n_swept = torch.zeros_like(total), 0.0, 0
-        for i, budget in enumerate(budgets):
-            swept = bool(budget.isfinite())
-            moved = level + shift(level[None], budget.reshape(1, 1))[0, 0] if swept else level
-            z, dz = gates.sample_with_slope(moved, uniform[i])
-            z = z.detach().requires_grad_()
-            value = loss(z, int(order[(step * n_samples + i) % len(order)]))
-            (slope,) = torch.autograd.grad(value, z)
-            part = slope * dz
-            gradient += part - part.mean() if swept else part  # at a budget, the level is not asked about
-            losses, n_swept = losses + value.item(), n_swept + swept
-            slopes, squares = slopes + slope, squares + slope**2
-        price = sparsity.reg_weight * (1 - n_swept / n_samples)
-        gradient = gradient / n_samples + price * gates.openness(parameter)
-        t = step + 1
-        total = total - math.sqrt(t) * gradient
-        scale += t * float((gradient**2).mean())
-        parameter = gates.start + smooth(total[None])[0] / math.sqrt(scale)
-        trace.append(losses / n_samples)
-        earlier = parameter if 3 * t <= 2 * n_steps else earlier
-        centred = parameter - parameter.mean()
-        directions.append(centred / centred.norm())
-        if t > 4:
-            errors.append(float((directions[-1] - directions[-2]).norm()) * math.sqrt(t))
-        if len(errors) > 1 and max(errors[-2:]) < 0.5:
-            earlier = parameter
-            break
-    shown = len(trace) * n_samples
-    return {
-        "parameter": parameter,
-        "earlier": earlier,
-        "influence": (squares / shown).sqrt(),
-        "effect": -slopes / shown,
-        "loss_trace": trace,
-        "settled": len(trace) < n_steps or (len(errors) > 1 and max(errors[-2:]) < 0.5),
-        "error": errors[-1],
-        "n_samples": shown,
-    }

@@ -6,7 +6,6 @@ import torch
 from stg_attr.gates import Bernoulli
 from stg_attr.solve import Noise, ScoreFunction
 from stg_attr.solve.noise import partners
-from stg_attr.solve.score_function import _MOST_SLOPES
 
 from .reference import expectation_over_coins, score_function
 
@@ -40,7 +39,7 @@ def _steps(loss, parameters, n_samples, seed=0, batch=REPLICATES):
 
 
 @pytest.mark.parametrize("n_samples", [1, 2, 3, 4, 8])
-@pytest.mark.parametrize("n_gates", [3, _MOST_SLOPES + 1], ids=["own slopes", "mean slopes"])
+@pytest.mark.parametrize("n_gates", [3, ScoreFunction().most_slopes + 1], ids=["own slopes", "mean slopes"])
 def test_every_step_is_unbiased_against_enumeration_also_after_the_control_variate_has_learned(
     n_samples, n_gates
 ):
@@ -63,7 +62,9 @@ def test_every_step_is_unbiased_against_enumeration_also_after_the_control_varia
 
 
 @pytest.mark.parametrize("n_samples", [2, 4, 8])
-@pytest.mark.parametrize("n_gates", [3, _MOST_SLOPES + 1, 1], ids=["own slopes", "mean slopes", "one gate"])
+@pytest.mark.parametrize(
+    "n_gates", [3, ScoreFunction().most_slopes + 1, 1], ids=["own slopes", "mean slopes", "one gate"]
+)
 def test_gradients_are_those_of_a_regression_written_out(n_samples, n_gates):
     """Two examples at once; levels differ by sample and step, and some gates are open almost always."""
     run, steps = ScoreFunction().begin(torch.ones(1, n_gates, dtype=torch.bool)), ([], [])
@@ -79,7 +80,7 @@ def test_gradients_are_those_of_a_regression_written_out(n_samples, n_gates):
         for example in range(2):
             steps[example].append((p[:, example], z[:, example], loss[:, example]))
     for example in range(2):
-        written_out = score_function(steps[example], own=n_gates <= _MOST_SLOPES)
+        written_out = score_function(steps[example], own=n_gates <= ScoreFunction().most_slopes)
         for mine, expected in zip(found, written_out, strict=True):
             torch.testing.assert_close(mine[:, example], expected, rtol=1e-6, atol=1e-6)
 

@@ -20,10 +20,12 @@ def test_watching_changes_nothing_but_the_count(net, images, blocks, image, unto
     seen = []
     stg = StochasticGates(net)
     with untouched(net, images):
-        watched = stg.observed(
-            lambda progress: seen.append((progress.done, progress.n_steps, progress.read()))
+        explanation = stg.explain(
+            images,
+            feature_mask=blocks,
+            target=1,
+            on_step=lambda done, n_steps, so_far: seen.append((done, n_steps, so_far())),
         )
-        explanation = watched.explain(images, feature_mask=blocks, target=1)
     assert torch.equal(explanation.log_alpha, image.log_alpha)
     assert [done for done, _, _ in seen] == list(range(1, 13))
     assert (explanation.n_evaluations > image.n_evaluations).all()
@@ -33,11 +35,11 @@ def test_watching_changes_nothing_but_the_count(net, images, blocks, image, unto
 
 
 def test_a_watcher_that_interrupts_gets_what_was_learned(net, images, blocks):
-    def stop(progress):
-        if progress.done == 5:
+    def stop(done, n_steps, so_far):
+        if done == 5:
             raise KeyboardInterrupt
 
-    explanation = StochasticGates(net).observed(stop).explain(images, feature_mask=blocks, target=1)
+    explanation = StochasticGates(net).explain(images, feature_mask=blocks, target=1, on_step=stop)
     assert explanation.status == (Status.INTERRUPTED,) * 3
     assert len(explanation.loss_trace) == 5
 
@@ -79,9 +81,9 @@ def test_parts_of_a_batch_have_no_picture_until_all_are_done(net, images, blocks
 
 def test_an_interruption_of_the_last_reading_returns_the_latest(net, images, blocks, monkeypatch):
     _notebook(monkeypatch)
-    from stg_attr.attribution import solving
+    from stg_attr.attribution.reading import Reading
 
-    real, calls = solving.read, []
+    real, calls = Reading.read, []
 
     def read(*arguments, **settings):
         calls.append(settings)
@@ -89,7 +91,7 @@ def test_an_interruption_of_the_last_reading_returns_the_latest(net, images, blo
             raise KeyboardInterrupt
         return real(*arguments, **settings)
 
-    monkeypatch.setattr(solving, "read", read)
+    monkeypatch.setattr(Reading, "read", read)
     explanation = widgets.watch(StochasticGates(net), images, feature_mask=blocks, target=1)
     assert explanation.status == (Status.INTERRUPTED,) * 3
 
@@ -99,7 +101,7 @@ def test_layers_are_watched_too():
     weight = torch.tensor([0.0, 1.0, 0.0, 5.0])
     stg = LayerStochasticGates(lambda ids: embedding(ids).sum(1) @ weight, embedding)
     ids, seen = torch.tensor([[2, 3, 0]]), []
-    explanation = stg.observed(lambda progress: seen.append(progress.read())).explain(ids)
+    explanation = stg.explain(ids, on_step=lambda done, n_steps, so_far: seen.append(so_far()))
     assert explanation.selected.tolist() == [[False, True, False]]
     assert torch.equal(seen[-1].selected, explanation.selected)
     explorer = widgets.explore(explanation, view=widgets.TextView(["a", "good", "film"]))
@@ -108,7 +110,11 @@ def test_layers_are_watched_too():
 
 def test_restarts_are_watched_as_one(net, images, blocks):
     seen = []
-    stg = StochasticGates(net).observed(lambda progress: seen.append((progress.batch, progress.read())))
-    stg.explain(images, feature_mask=blocks, target=1, n_restarts=2)
-    assert {batch for batch, _ in seen} == {3}
-    assert {len(explanation) for _, explanation in seen} == {3}
+    StochasticGates(net).explain(
+        images,
+        feature_mask=blocks,
+        target=1,
+        n_restarts=2,
+        on_step=lambda done, n_steps, so_far: seen.append(so_far()),
+    )
+    assert {len(explanation) for explanation in seen} == {3}

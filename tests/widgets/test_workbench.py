@@ -7,7 +7,7 @@ import torch
 
 from stg_attr import Delete, Status, StochasticGates
 from stg_attr.errors import ArgumentError
-from stg_attr.objective import Budget
+from stg_attr.select import Budget
 
 widgets = pytest.importorskip("stg_attr.widgets")  # whose error says what is missing
 workbench = pytest.importorskip("stg_attr.widgets.workbench")

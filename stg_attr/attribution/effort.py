@@ -1,0 +1,121 @@
+"""Effort: how many updates and samples a solve takes, so that solve and reading keep to `max_evals`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import Any, TypeVar
+
+from stg_attr.errors import ArgumentError, check_count
+from stg_attr.explanation import PlanSettings
+
+__all__ = ["Effort", "with_effort"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a call of `attribute` or `explain` may cost; see there for the fields."""
+
+    n_steps: int | None = None
+    n_samples: int | None = None
+    perturbations_per_eval: int | None = None
+    internal_batch_size: int | None = None
+    max_evals: int | None = None
+    seed: int = 0
+    n_restarts: int = 1
+
+    def __post_init__(self) -> None:
+        mend = "Leave it out for the default."
+        for name, value in vars(self).items():
+            if name == "seed":
+                check_count(name, value, least=None, mend=mend)
+            elif value is not None or name == "n_restarts":
+                check_count(name, value, mend=mend)
+
+    @property
+    def evals_of_a_solve(self) -> int | None:
+        """Model rows for each example and restart; None for any number."""
+        return None if self.max_evals is None else self.max_evals // self.n_restarts
+
+    def references(self, settings: PlanSettings) -> int:
+        """References on which sets are measured, at most: fewer where `max_evals` is small."""
+        if self.evals_of_a_solve is None:
+            return settings.n_references
+        few = self.evals_of_a_solve // settings.evaluations_per_reference
+        return min(settings.n_references, max(1, few))
+
+    def planned(
+        self, n_views: int, references: int, evidence: int, settings: PlanSettings
+    ) -> tuple[int, int]:
+        """Updates of a solve, and gate samples of each.
+
+        Args:
+            n_views: model rows that a sample takes.
+            references: model rows that measuring a selection takes.
+            evidence: model rows that the evidence takes.
+            settings: how evaluations are split.
+
+        Raises:
+            ArgumentError: `max_evals` is less than the least that is possible.
+        """
+        n_steps = self.n_steps or settings.n_steps
+        n_samples = self.n_samples or max(1, settings.evaluations_per_step // n_views)
+        if self.evals_of_a_solve is None:
+            return n_steps, n_samples
+        left = self.evals_of_a_solve - 1 - references - evidence  # the input and its references are run first
+        if left < n_views:
+            raise self._too_few(n_views, references, evidence)
+        for_reading = max(left // 4, min(left // 2, left - settings.least_learning))
+        for_reading = min(for_reading, settings.measured_sets * references)
+        samples = max(1, (left - for_reading) // n_views)
+        if self.n_samples is None:
+            small = max(1, min(settings.n_steps, samples // settings.least_samples))
+            steps = min(self.n_steps or max(small, round(samples / n_samples)), samples)
+            return steps, samples // steps
+        n_samples = min(n_samples, samples)
+        steps = samples // n_samples
+        return steps if self.n_steps is None else min(steps, self.n_steps), n_samples
+
+    def _too_few(self, n_views: int, references: int, evidence: int) -> ArgumentError:
+        least = self.n_restarts * (1 + references + evidence + n_views)
+        return ArgumentError(
+            "max_evals",
+            expected=f"at least {least}",
+            found=str(self.max_evals),
+            mend=f"That is 1 for the input, {references} for the baseline, {n_views} for one sample"
+            + (f", {evidence} for the evidence that explain measures" if evidence else "")
+            + (", for each restart." if self.n_restarts > 1 else "."),
+        )
+
+
+def with_effort(like: Callable[..., Any]) -> Callable[[F], F]:
+    """Name the arguments of an `Effort` that a method takes as `**effort`, as another method names them.
+
+    So help, completion and errors show `n_steps`, `max_evals` and the others, which are written once.
+
+    Args:
+        like: a method that has these arguments, with their types, defaults and places.
+    """
+    others = inspect.signature(like).parameters
+    effort = {f.name for f in fields(Effort)}
+
+    def decorate(method: F) -> F:
+        own = inspect.signature(method)
+        mine = {n: p for n, p in own.parameters.items() if p.kind is not inspect.Parameter.VAR_KEYWORD}
+        named = {n: mine.get(n, p) for n, p in others.items() if n in mine or n in effort}
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        signature = own.replace(parameters=[p.replace(kind=kind) for p in (named | mine).values()])
+
+        @wraps(method)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            # a TypeError names the argument that is missing or unknown
+            return method(**signature.bind(*args, **kwargs).arguments)
+
+        checked.__signature__ = signature  # type: ignore[attr-defined]  # inspect looks for it
+        return checked  # type: ignore[return-value]  # the same but for its signature
+
+    return decorate

@@ -1,0 +1,242 @@
+"""Question: the model and all that was asked of it, ready to be solved, and to be asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError, check_count, check_share
+from stg_attr.explanation import Explanation, Status, SufficientSets
+from stg_attr.gates import Blend, FeatureGroups, GateDistribution, as_references, default_masks
+from stg_attr.model import (
+    Baselines,
+    Gaps,
+    GatedModel,
+    Given,
+    Scorer,
+    Target,
+    as_arguments,
+    as_index,
+    checked_inputs,
+    module_of,
+    undisturbed,
+)
+from stg_attr.objective import Objective
+from stg_attr.solve import Estimator, Learned
+
+from . import certify
+from .effort import Effort
+from .parts import check_inputs_suit
+
+__all__ = ["Asked", "Question", "learned_before", "solve_device"]
+
+_SHARE = "It is a share, not a count or a percentage."
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is explained, as the user gave it; arguments of `StochasticGates.attribute`."""
+
+    forward: Callable[..., Any]
+    inputs: Given
+    baselines: Baselines
+    target: Target
+    arguments: Any
+    feature_mask: Given | None
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """The model and all that was asked of it. Explanations in memory carry it, files and pickles do not.
+
+    Attributes:
+        forward: the model as a function of the inputs that are there.
+        arguments: its additional arguments, on the device of the solve.
+        objective: what the gates must do.
+        blend: all examples.
+        index: what is explained, from `as_index`.
+        device: where the model is run.
+        rows_together: examples that are solved together.
+        samples_per_call: gate samples in one call of the model; None for the default.
+        n_references: references on which sets are measured.
+        seed: of the solve; and of the noise that the model itself draws.
+        home: where the inputs came from, and results go.
+        single: whether the inputs came as one tensor, not as a tuple.
+    """
+
+    forward: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    objective: Objective
+    blend: Blend
+    index: Tensor | None
+    device: torch.device
+    rows_together: int
+    samples_per_call: int | None
+    n_references: int
+    seed: int
+    home: torch.device
+    single: bool
+
+    @classmethod
+    def of(
+        cls,
+        asked: Asked,
+        objective: Objective,
+        estimator: Estimator,
+        device: torch.device,
+        effort: Effort,
+        n_references: int,
+    ) -> Question:
+        """Check what is asked, and bring it to the device; to be called within `undisturbed`.
+
+        Args:
+            asked: what is explained.
+            objective: what the gates must do.
+            estimator: of the gradient; whether it can differentiate through the gated inputs is checked.
+            device: where the model is run.
+            effort: what it may cost.
+            n_references: references on which sets are measured, at most.
+
+        Raises:
+            ArgumentError: an argument cannot be used.
+        """
+        gaps = Gaps.of(asked.inputs)
+        given = checked_inputs(gaps.without(asked.inputs))
+        index = as_index(asked.target, len(given[0]))
+        moved = tuple(x.detach().to(device).clone() for x in given)
+        masks = default_masks(moved) if asked.feature_mask is None else gaps.without(asked.feature_mask)
+        groups = FeatureGroups.from_mask(masks, moved)
+        check_inputs_suit(estimator, moved, groups)
+        arguments = as_arguments(asked.arguments)
+        blend = Blend(moved, as_references(gaps.without(asked.baselines), moved), groups)
+        return cls(
+            forward=gaps.filled(asked.forward),
+            arguments=tuple(a.to(device) if isinstance(a, Tensor) else a for a in arguments),
+            objective=objective,
+            blend=blend,
+            index=index,
+            device=device,
+            rows_together=effort.internal_batch_size or len(given[0]),
+            samples_per_call=effort.perturbations_per_eval,
+            n_references=min(blend.n_references, n_references),
+            seed=effort.seed,
+            home=given[0].device,
+            single=isinstance(asked.inputs, Tensor),
+        )
+
+    @property
+    def batch(self) -> int:
+        """Number of examples."""
+        return len(self.blend.inputs[0])
+
+    def shards(self) -> Iterator[slice]:
+        """The rows that are solved together, one part after the other."""
+        return (slice(i, i + self.rows_together) for i in range(0, self.batch, self.rows_together))
+
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """The context in which the model is asked: the caller's state is put back at its end."""
+        return undisturbed(self.forward, self.device, self.seed)
+
+    def scorer(self, rows: slice | Tensor) -> Scorer:
+        """Runs the model on some rows."""
+        return Scorer(self.forward, self.arguments, self.batch, rows)
+
+    def model(self, rows: slice | Tensor, scorer: Scorer | None = None) -> GatedModel:
+        """The model as a function of the gates of some rows; to be called within `undisturbed`."""
+        one_for_all = self.index is None or len(self.index) == 1
+        return GatedModel(
+            self.blend.rows(rows).to(self.device),
+            scorer or self.scorer(rows),
+            self.objective,
+            self.index if one_for_all or self.index is None else self.index[rows],
+            self.samples_per_call,
+            self.n_references,
+        )
+
+    def handed_back(self, found: Explanation) -> Explanation:
+        """An explanation in the structure and on the device of the inputs."""
+        attributions = found.attributions
+        if self.single and isinstance(attributions, tuple):
+            attributions = attributions[0]
+        return replace(found, attributions=attributions).to(self.home)
+
+    def nothing_learned(
+        self, other: Explanation, rows: slice, spent: Tensor, status: Status, learned: Learned | None
+    ) -> Explanation:
+        """An explanation of examples on which the model failed before anything was known of them.
+
+        Args:
+            other: an explanation of other examples of the same question.
+            rows: the examples.
+            spent: model rows evaluated for each, long [restarts * examples].
+            status: what stopped the solve.
+            learned: what an earlier solve has learned of them, if anything.
+        """
+        ids = self.blend.groups.rows(rows).feature_ids
+        spent = spent.reshape(-1, len(self.blend.inputs[0][rows])).sum(0)
+        blank = other.blank(len(spent))
+        return replace(
+            blank,
+            feature_ids=ids.expand(len(spent), -1),
+            status=(status,) * len(spent),
+            n_evaluations=spent,
+            learned=learned or blank.learned,
+        )
+
+    def minimal(self, explanation: Explanation, retain: float) -> Explanation:
+        """See `Explanation.minimal`."""
+        check_share("retain", retain, mend=_SHARE)
+        with self.undisturbed():
+            return certify.minimal(self._models(), explanation, retain)
+
+    def sufficient_sets(self, explanation: Explanation, retain: float, n_sets: int) -> SufficientSets:
+        """See `Explanation.sufficient_sets`."""
+        check_share("retain", retain, mend=_SHARE)
+        check_count("n_sets", n_sets, mend="4 is the default.")
+        with self.undisturbed():
+            return certify.sufficient_sets(self._models(), explanation, retain, n_sets)
+
+    def _models(self) -> Iterator[tuple[slice, GatedModel]]:
+        return ((rows, self.model(rows)) for rows in self.shards())
+
+
+def solve_device(forward: Callable[..., Any], x: Tensor, wanted: torch.device | None) -> torch.device:
+    """Where inputs such as `x` are explained: as wanted, else with the model's parameters, else with `x`."""
+    if wanted is not None:
+        return wanted
+    module = module_of(forward)
+    parameter = None if module is None else next(module.parameters(), None)
+    return x.device if parameter is None else parameter.device
+
+
+def learned_before(
+    earlier: Explanation, question: Question, gates: GateDistribution, n_restarts: int
+) -> tuple[Learned, Tensor]:
+    """What an earlier explanation of the same examples has learned, and its loss trace, [steps, batch].
+
+    Raises:
+        ArgumentError: the explanation is of something else, holds nothing to continue from, or several
+            restarts are asked for.
+    """
+    mend = "Give the arguments of the earlier call, and one restart; or leave resume out."
+    if not isinstance(earlier, Explanation) or earlier.learned is None:
+        kind = type(earlier).__name__
+        found = kind if not isinstance(earlier, Explanation) else "one without its state"
+        raise ArgumentError("resume", expected="an explanation of this release", found=found, mend=mend)
+    batch, device, ids = question.batch, question.device, question.blend.groups.feature_ids
+    same = len(earlier) == batch and torch.equal(earlier.feature_ids.to(device), ids.expand(batch, -1))
+    if not same or earlier.gates != gates:
+        raise ArgumentError(
+            "resume",
+            expected=f"an explanation of {batch} examples with {ids.shape[1]} features by {gates}",
+            found=f"{len(earlier)} with {earlier.feature_ids.shape[1]} by {earlier.gates}, or other ids",
+            mend=mend,
+        )
+    if n_restarts > 1:
+        raise ArgumentError("n_restarts", expected="1 with resume", found=str(n_restarts), mend=mend)
+    return earlier.learned.to(device), earlier.loss_trace.to(device)

@@ -1,0 +1,209 @@
+"""The batch axis: take rows of records, move them to a device, and join them, once for all records.
+
+A record is a dataclass whose fields say in their metadata where their batch axis is::
+
+    @dataclass(frozen=True)
+    class Scores(Batch):
+        kept: Tensor = field(metadata=per_example())             # [batch, ...]
+        trace: Tensor = field(metadata=per_example(axis=1))      # [steps, batch]
+        mask: Tensor = field(metadata=per_example(shared=True))  # [1 or batch, ...]
+        seed: int                                                # belongs to all examples
+
+A field may hold a tensor, another record, a tuple of these, a tuple with one entry per example, or None.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import Field, dataclass, fields, replace
+from functools import cache
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+__all__ = ["AsText", "Batch", "Holds", "per_example"]
+
+B = TypeVar("B", bound="Batch")
+
+
+@dataclass(frozen=True)
+class Holds:
+    """What the tensor of a field holds, so that a record from a file can be checked.
+
+    Attributes:
+        shape: names of its dimensions, the same name for the same size, such as ("batch", "gates"); None
+            where it is not checked.
+        kind: float, int or bool.
+        low: its smallest value.
+        high: its largest value.
+        may_be_nan: whether it may hold NaN.
+    """
+
+    shape: tuple[str, ...] | None = None
+    kind: type = float
+    low: float | None = None
+    high: float | None = None
+    may_be_nan: bool = False
+
+
+@dataclass(frozen=True)
+class AsText:
+    """How a field that is no tensor is written to a file.
+
+    Attributes:
+        write: its value as something that JSON knows.
+        read: the opposite.
+    """
+
+    write: Callable[[Any], Any]
+    read: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Where the batch axis of a field is; see `per_example`."""
+
+    axis: int
+    shared: bool
+    blank: float
+
+
+def per_example(
+    axis: int = 0,
+    *,
+    shared: bool = False,
+    blank: float = 0,
+    holds: Holds = Holds(),
+    as_text: AsText | None = None,
+) -> dict[str, Any]:
+    """The metadata of a field of a record that has one entry per example.
+
+    Args:
+        axis: where a tensor of it has its batch axis, 0 or 1.
+        shared: its batch axis may have the length 1, which stands for all examples.
+        blank: what it holds for an example of which nothing is known.
+        holds: what its tensor holds.
+        as_text: how it is written to a file if it is no tensor.
+    """
+    return {"axis": _Axis(axis, shared, blank), "holds": holds, "as_text": as_text}
+
+
+class Batch:
+    """A record of a batch of examples; subclasses are dataclasses with fields described by `per_example`."""
+
+    def rows(self: B, rows: slice | Tensor) -> B:
+        """The record of some examples.
+
+        Args:
+            rows: which, a slice or long [rows]; a tensor may name an example several times.
+        """
+        changed = {}
+        for name, axis in _batched(cast(Any, type(self))):
+            old = getattr(self, name)
+            new = _rows(old, rows, axis)
+            if new is not old:
+                changed[name] = new
+        # an unchanged record stays itself, with all that it has worked out and kept
+        return cast(B, replace(cast(Any, self), **changed)) if changed else self
+
+    def to(self: B, device: torch.device) -> B:
+        """The same record, detached, on another device."""
+        moved = {f.name: _moved(getattr(self, f.name), device) for f in fields(cast(Any, self)) if f.init}
+        same = all(value is getattr(self, name) for name, value in moved.items())
+        return self if same else cast(B, replace(cast(Any, self), **moved))
+
+    @classmethod
+    def joined(cls: type[B], parts: Sequence[B]) -> B:
+        """The record of several batches, one after the other; what belongs to all is that of the first."""
+        if len(parts) == 1:
+            return parts[0]
+        columns = {
+            name: _joined([getattr(part, name) for part in parts], axis)
+            for name, axis in _batched(cast(Any, cls))
+        }
+        return cast(B, replace(cast(Any, parts[0]), **columns))
+
+    def blank(self: B, n: int) -> B:
+        """A record like this one of `n` examples of which nothing is known."""
+        return self.rows(torch.zeros(n, dtype=torch.long, device="cpu"))._emptied()
+
+    def _emptied(self: B) -> B:
+        blanks = {name: _blank(getattr(self, name), axis) for name, axis in _batched(cast(Any, type(self)))}
+        return cast(B, replace(cast(Any, self), **blanks))
+
+
+@cache
+def _batched(kind: Any) -> tuple[tuple[str, _Axis], ...]:
+    """The fields of a record that have a batch axis, and where it is."""
+    found: tuple[Field[Any], ...] = fields(kind)
+    return tuple((f.name, f.metadata["axis"]) for f in found if "axis" in f.metadata)
+
+
+def _one_each(value: tuple[Any, ...]) -> bool:
+    """Whether a tuple has an entry for each example, and not one for each input."""
+    return not value or not isinstance(value[0], (Tensor, Batch))
+
+
+def _rows(value: Any, rows: slice | Tensor, axis: _Axis) -> Any:
+    if isinstance(value, Tensor):
+        if axis.shared and value.shape[axis.axis] == 1:
+            return value
+        here = rows if isinstance(rows, slice) else rows.to(value.device)
+        return value[here] if axis.axis == 0 else value[:, here]
+    if value is None or (isinstance(value, tuple) and not value):
+        return value
+    if not isinstance(value, tuple):
+        return value.rows(rows)  # a record, or what behaves like one
+    if _one_each(value):
+        return _entries(value, rows)
+    parts = tuple([_rows(part, rows, axis) for part in value])
+    return value if all(map(operator.is_, parts, value)) else parts
+
+
+def _entries(value: tuple[Any, ...], rows: slice | Tensor) -> tuple[Any, ...]:
+    return value[rows] if isinstance(rows, slice) else tuple(value[i] for i in rows.tolist())
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Batch):
+        return value.to(device)
+    if isinstance(value, Tensor):
+        here = value.device == device and not value.requires_grad
+        return value if here else value.detach().to(device)
+    if isinstance(value, tuple) and not _one_each(value):
+        parts = tuple(_moved(part, device) for part in value)
+        return value if all(map(operator.is_, parts, value)) else parts
+    return value
+
+
+def _joined(values: list[Any], axis: _Axis) -> Any:
+    first = values[0]
+    if first is None:
+        return None
+    if isinstance(first, Batch):
+        return type(first).joined(values)
+    if isinstance(first, tuple) and _one_each(first):
+        return tuple(entry for value in values for entry in value)
+    if isinstance(first, tuple):
+        return tuple(_joined(list(column), axis) for column in zip(*values, strict=True))
+    if axis.axis == 1:  # what was cut short, such as the loss trace of an interrupted solve, is filled up
+        longest = max(len(value) for value in values)
+        values = [_filled_up(value, longest, axis.blank) for value in values]
+    return torch.cat(values, axis.axis)
+
+
+def _filled_up(value: Tensor, length: int, blank: float) -> Tensor:
+    missing = length - len(value)
+    return value if not missing else torch.cat([value, value.new_full((missing, *value.shape[1:]), blank)])
+
+
+def _blank(value: Any, axis: _Axis) -> Any:
+    if isinstance(value, Batch):
+        return value._emptied()
+    if isinstance(value, Tensor):
+        return torch.full_like(value, axis.blank)
+    if isinstance(value, tuple) and not _one_each(value):
+        return tuple(_blank(part, axis) for part in value)
+    return value

@@ -1,0 +1,22 @@
+"""What a solve returns: data only, with the evidence, in memory and in files."""
+
+from .explanation import Explanation, Question
+from .layout import lay_out
+from .records import Curve, Restarts, Scores, Status, SufficientSets
+from .settings import PlanSettings, ReadingSettings, Settings
+from .showing import show_with
+
+__all__ = [
+    "Curve",
+    "Explanation",
+    "PlanSettings",
+    "Question",
+    "ReadingSettings",
+    "Restarts",
+    "Scores",
+    "Settings",
+    "Status",
+    "SufficientSets",
+    "lay_out",
+    "show_with",
+]

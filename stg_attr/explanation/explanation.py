@@ -1,0 +1,344 @@
+"""Explanation: the attributions of a batch of examples, with the evidence for them; data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import inf, nan
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor
+
+from stg_attr.batch import AsText, Batch, Holds, per_example
+from stg_attr.errors import ArgumentError, check_share
+from stg_attr.gates import FeatureGroups, GateDistribution
+from stg_attr.objective import retained_share
+from stg_attr.select import Ranking
+from stg_attr.solve import Learned
+
+from . import files
+from .consistency import check_elements
+from .layout import lay_out
+from .records import Curve, Restarts, Scores, Status, SufficientSets
+from .settings import Settings
+from .showing import show
+from .texts import GATES, SETTINGS, STATUS
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import pandas as pd
+
+__all__ = ["Explanation", "Question"]
+
+
+_GATES = Holds(("batch", "gates"))
+
+
+class Question(Protocol):
+    """What an explanation answers, with the live model: it can be asked again."""
+
+    def minimal(self, explanation: Explanation, retain: float) -> Explanation:
+        """See `Explanation.minimal`."""
+
+    def sufficient_sets(self, explanation: Explanation, retain: float, n_sets: int) -> SufficientSets:
+        """See `Explanation.sufficient_sets`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation(Batch):
+    """What `StochasticGates.explain` returns: data only, detached, on the device of the inputs.
+
+    Attributes:
+        attributions: active probability of each element's gate, in [0, 1], in the structure of the inputs;
+            0 for elements that are never gated.
+        log_alpha: gate parameters as reported, [batch, gates]; -inf where an example has no such gate.
+        active_probabilities: P(z > 0) at `log_alpha`, [batch, gates].
+        selected: the features reported as needed, bool [batch, gates].
+        influence: root mean square slope of the loss in each gate, [batch, gates]: the feature matters
+            somewhere, in either direction.
+        effect: mean fall of the loss per unit that a gate opens, [batch, gates]: positive for features that
+            speak for what is explained.
+        feature_ids: id of each gate in the `feature_mask` as given, long [batch, gates]; -1 for none.
+        feature_mask: column of each element's gate, -1 where never gated, one [1 or batch, ...] per input.
+        target: position of the explained score in a row of outputs, long [batch, dims]; None where a row
+            is one number.
+        scores: of input, baseline, kept and removed features, measured.
+        curve: kept and removed scores against the number of open gates, measured.
+        loss_trace: mean loss of each step, [steps, batch]; NaN for steps that an interruption left out.
+        status: one per example.
+        n_evaluations: rows the model was run on for each example, long [batch].
+        seed: of the noise.
+        gates: distribution of the gates.
+        inputs: what was explained, one tensor per input.
+        baselines: what closed gates show, the mean over references, one [1 or batch, ...] per input.
+        settings: the numbers that decided the result.
+        restarts: what several solves selected; None where only one was asked for, and after another reading.
+        learned: what `explain(resume=...)` continues from; None in what was read from an older file.
+        question: the model and its arguments, for `minimal` and `sufficient_sets`; None in what was loaded,
+            unpickled or copied, which is data only.
+    """
+
+    attributions: Tensor | tuple[Tensor, ...] = field(metadata=per_example())
+    log_alpha: Tensor = field(metadata=per_example(blank=-inf, holds=_GATES))
+    active_probabilities: Tensor = field(metadata=per_example(holds=Holds(("batch", "gates"), low=0, high=1)))
+    selected: Tensor = field(metadata=per_example(holds=Holds(("batch", "gates"), bool)))
+    influence: Tensor = field(metadata=per_example(holds=_GATES))
+    effect: Tensor = field(metadata=per_example(holds=_GATES))
+    feature_ids: Tensor = field(metadata=per_example(blank=-1, holds=Holds(("batch", "gates"), int)))
+    feature_mask: tuple[Tensor, ...]
+    target: Tensor | None = field(metadata=per_example(blank=-1, holds=Holds(("batch", "dims"), int)))
+    scores: Scores = field(metadata=per_example())
+    curve: Curve = field(metadata=per_example())
+    loss_trace: Tensor = field(
+        metadata=per_example(axis=1, blank=nan, holds=Holds(("steps", "batch"), may_be_nan=True))
+    )
+    status: tuple[Status, ...] = field(metadata=per_example(as_text=STATUS))
+    n_evaluations: Tensor = field(metadata=per_example(holds=Holds(("batch",), int)))
+    seed: int = field(metadata={"as_text": AsText(int, int)})
+    gates: GateDistribution = field(metadata={"as_text": GATES})
+    inputs: tuple[Tensor, ...]
+    baselines: tuple[Tensor, ...]
+    settings: Settings = field(default_factory=Settings, repr=False, metadata={"as_text": SETTINGS})
+    restarts: Restarts | None = field(default=None, metadata=per_example())
+    learned: Learned | None = field(default=None, metadata=per_example())
+    question: Question | None = field(default=None, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the model, which may be large, private, or not picklable."""
+        return {**vars(self), "question": None}
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    @property
+    def n_selected(self) -> Tensor:
+        """Number of selected features, long [batch]."""
+        return self.selected.sum(1)
+
+    @property
+    def budget(self) -> Tensor:
+        """Share of the features that is selected, [batch]."""
+        return self.n_selected / (self.feature_ids >= 0).sum(1)
+
+    @property
+    def retained(self) -> Tensor:
+        """Retained score of the selected features alone, v = (s(kept) - s(b)) / (s(x) - s(b)), [batch]."""
+        return self._share(self.scores.kept)
+
+    @property
+    def remaining(self) -> Tensor:
+        """Retained score of everything but the selected features, [batch]."""
+        return self._share(self.scores.removed)
+
+    def _share(self, scores: Tensor) -> Tensor:
+        return retained_share(scores, self.scores.full, self.scores.baseline)
+
+    @property
+    def sufficiency(self) -> Tensor:
+        """s(x) - s(kept), [batch]: small when the selected features suffice.
+
+        ERASER: A Benchmark to Evaluate Rationalized NLP Models (DeYoung et al., 2020),
+        https://arxiv.org/abs/1911.03429.
+        """
+        return self.scores.full - self.scores.kept
+
+    @property
+    def comprehensiveness(self) -> Tensor:
+        """s(x) - s(removed), [batch]: large when nothing outside the selected features does the same.
+
+        ERASER: A Benchmark to Evaluate Rationalized NLP Models (DeYoung et al., 2020),
+        https://arxiv.org/abs/1911.03429.
+        """
+        return self.scores.full - self.scores.removed
+
+    @property
+    def redundant(self) -> Tensor:
+        """Whether what is not selected keeps 90 % of the score too, bool [batch]: see `sufficient_sets`."""
+        return self.remaining >= self.settings.reading.redundant
+
+    @property
+    def converged(self) -> Tensor:
+        """Whether each example's status is free of doubt, bool [batch]."""
+        return torch.tensor([status is Status.CONVERGED for status in self.status], device="cpu")
+
+    @property
+    def signed(self) -> Tensor | tuple[Tensor, ...]:
+        """For or against: the effect of each element's feature over the largest of its example, in [-1, 1].
+
+            effect_g = -E[dloss / dz_g],  signed_g = effect_g / max_h |effect_h|
+
+        With the default objective the effect is how much more of the score is kept, and how much less remains
+        after a removal, per unit that the gate opens, averaged over what else is shown: a sampled
+        Aumann-Shapley value (Sundararajan, Najmi, 2020), https://arxiv.org/abs/1908.08474. Shaped like the
+        attributions; 0 where nothing is gated.
+        """
+        largest = self.effect.abs().amax(1, keepdim=True)
+        return self.laid_out(self.effect / torch.where(largest > 0, largest, 1.0))
+
+    def at(self, *, budget: float | None = None, retain: float | None = None) -> Explanation:
+        """The same solve read at another sparsity; the model is not run again.
+
+        Only measured points of the curve are read, so the scores of the result are measured too.
+
+        Args:
+            budget: the largest share of features to select, in [0, 1]: the largest measured k within it.
+            retain: the share of the output to keep, at most 1: the smallest measured k that does.
+
+        Raises:
+            ArgumentError: not exactly one of the two is given, or it is outside its range.
+        """
+        if (budget is None) == (retain is None):
+            raise ArgumentError(
+                "at",
+                expected="either budget or retain",
+                found="both" if budget is not None else "neither",
+                mend="For example explanation.at(budget=0.1) or explanation.at(retain=0.9).",
+            )
+        asked = budget if budget is not None else retain
+        mend = "It is a share, not a count or a percentage."
+        check_share("budget" if retain is None else "retain", asked, zero=True, mend=mend)
+        assert asked is not None
+        fits = self._within(asked) if retain is None else self.curve.retained < asked
+        # curve points ascend: the last that fits the budget, or the one after the run that keeps too little
+        point = fits.long().cumprod(1).sum(1) - (1 if retain is None else 0)
+        return self._read_at(point.clamp(0, fits.shape[1] - 1))
+
+    @property
+    def visible(self) -> Tensor:
+        """Features that the model reacts to, bool [batch, gates]: at any budget only these are selected."""
+        return ((self.influence > 0) | self.selected) & self.log_alpha.isfinite()
+
+    def readings(self) -> list[Explanation]:
+        """The same solve read at each measured point of the curve, fewest features first; one per point."""
+        points = range(self.curve.n_open.shape[1])
+        return [self._read_at(torch.full((len(self),), point, device="cpu")) for point in points]
+
+    def _within(self, budget: float) -> Tensor:
+        n_gates = (self.feature_ids >= 0).sum(1, keepdim=True)
+        return self.curve.n_open <= budget * n_gates + 1e-6
+
+    def _read_at(self, point: Tensor) -> Explanation:
+        """Read the curve at one point for each example, long [batch]."""
+        index = point.to(self.log_alpha.device).unsqueeze(1)
+        visible = self.visible
+        ranking = Ranking.of(self.log_alpha, visible)
+        selected = ranking.top(self.curve.n_open.gather(1, index))[0]
+        log_alpha = ranking.at(selected, self.gates.half)
+        log_alpha = torch.where(visible.any(1, keepdim=True), log_alpha, self.log_alpha)
+        probabilities = self.gates.active_probability(log_alpha)
+        scores = replace(
+            self.scores,
+            kept=self.curve.kept.gather(1, index).squeeze(1),
+            removed=self.curve.removed.gather(1, index).squeeze(1),
+        )
+        return replace(
+            self,
+            attributions=self.laid_out(probabilities),
+            log_alpha=log_alpha,
+            active_probabilities=probabilities,
+            selected=selected,
+            scores=scores,
+            restarts=None,
+        )
+
+    def laid_out(self, values: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """One value per gate, [batch, gates], in the structure and shape of the inputs; 0 where not gated."""
+        groups = FeatureGroups.from_columns(self.feature_mask, self.feature_ids)
+        parts = lay_out(values, groups, self.inputs)
+        return parts if isinstance(self.attributions, tuple) else parts[0]
+
+    def minimal(self, retain: float = 0.9) -> Explanation:
+        """The same explanation with a minimal selection, certified by running the model.
+
+        The selection achieves `retain` (or what all features together do, if that is less), and without any
+        single one of its features it does not. Every claim is measured by a forward on the hard selection.
+
+        Args:
+            retain: share of the output to keep (with `Delete`: to take away), in (0, 1].
+
+        Raises:
+            ArgumentError: `retain` is outside its range, or the explanation was loaded, unpickled or copied.
+        """
+        return self._live_question().minimal(self, retain)
+
+    def sufficient_sets(self, retain: float = 0.9, n_sets: int = 4) -> SufficientSets:
+        """Several different small sets of features that each suffice, where the evidence is redundant.
+
+        Args:
+            retain: share of the output that each keeps (with `Delete`: takes away), in (0, 1].
+            n_sets: how many to look for at most.
+
+        Raises:
+            ArgumentError: as for `minimal`, or `n_sets` is below 1.
+        """
+        return self._live_question().sufficient_sets(self, retain, n_sets)
+
+    def _live_question(self) -> Question:
+        if self.question is None:
+            raise ArgumentError(
+                "explanation",
+                expected="one that still has its model, as explain returned it",
+                found="data only: it was loaded from a file, unpickled or copied",
+                mend="Explain the inputs again, and take the sets before it is saved.",
+            )
+        return self.question
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per example and feature: id, active probability, log_alpha, influence, effect, selected.
+
+        After restarts also how often it was selected, with the 95 % interval.
+
+        Needs pandas.
+        """
+        import pandas as pd
+
+        example, column = (self.feature_ids >= 0).nonzero(as_tuple=True)
+        names = {"feature": "feature_ids", "active_probability": "active_probabilities"}
+        columns = ("feature", "active_probability", "log_alpha", "influence", "effect", "selected")
+        values = {name: getattr(self, names.get(name, name))[example, column].cpu() for name in columns}
+        if self.restarts is not None:
+            low, high = self.restarts.interval()
+            often = {"frequency": self.restarts.frequency, "frequency_low": low, "frequency_high": high}
+            values |= {name: value[example, column].cpu() for name, value in often.items()}
+        return pd.DataFrame({"example": example.cpu(), **values})
+
+    def __repr__(self) -> str:
+        evaluations = f"{self.n_evaluations.float().mean():.0f} evaluations each"
+        lines = [f"Explanation of {len(self)} examples, {evaluations}, seed {self.seed}"]
+        lines += [f"  {i}: {self.describe(i)}" for i in range(min(len(self), 8))]
+        return "\n".join(lines + (["  ..."] if len(self) > 8 else []))
+
+    def _repr_html_(self) -> str:
+        """The fitting picture and the evidence, for notebooks; the evidence alone without matplotlib."""
+        return show(self)
+
+    def describe(self, example: int = 0) -> str:
+        """The evidence of one example as a sentence."""
+        n = int((self.feature_ids[example] >= 0).sum())
+        again = " The rest suffices as well: see sufficient_sets." if bool(self.redundant[example]) else ""
+        scores, kept, left = self.scores, float(self.retained[example]), float(self.remaining[example])
+        often = ""
+        if self.restarts is not None:
+            agreement = float(self.restarts.agreement[example])
+            often = f" The selections of {len(self.restarts)} restarts overlap by {agreement:.0%}."
+        return (
+            f"{int(self.n_selected[example])} of {n} features keep {kept:.0%} of the score; "
+            f"without them {left:.0%} is left "
+            f"(score {float(scores.full[example]):.4g}, baseline {float(scores.baseline[example]):.4g}, "
+            f"kept {float(scores.kept[example]):.4g}, removed {float(scores.removed[example]):.4g})."
+            f"{again}{often} {self.status[example].value}"
+        )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write to a safetensors file, which holds tensors and text and no code."""
+        files.save(self, path)
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> Explanation:
+        """Read a file written by `save`; tensors come to the CPU.
+
+        Raises:
+            ArgumentError: the file is not one, or is damaged.
+        """
+        return files.load(Explanation, path, check_elements)

@@ -1,0 +1,175 @@
+"""Records: the parts of an explanation, and what a search for several sets returns."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from itertools import combinations
+from math import nan
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+from stg_attr.batch import Batch, Holds, per_example
+from stg_attr.errors import check_share
+
+__all__ = ["Curve", "Restarts", "Scores", "Status", "SufficientSets"]
+
+
+_POINTS = Holds(("batch", "points"), may_be_nan=True)
+
+
+class Status(enum.Enum):
+    """How far an example's explanation can be trusted; the value is the sentence that says so."""
+
+    CONVERGED = "Converged: the selected features were the same when two thirds of the steps were done."
+    NOT_CONVERGED = "Not converged: the selected features still changed in the last third; raise n_steps."
+    NOTHING_TO_EXPLAIN = "Nothing to explain: the baseline scores the same as the input; choose another one."
+    BASELINE_HIGHER = (
+        "Read with care: the baseline scores higher than the input, so the features shown are those that "
+        "lower the score."
+    )
+    REFERENCE_DEPENDENT = (
+        "Read with care: the selected features keep the score on average, but nothing of it with some "
+        "reference; a fixed baseline, or Preserve(OutputMatch()), asks a clearer question."
+    )
+    NOT_FINITE = "The model returned NaN or inf for some blended inputs; those samples were left out."
+    FAILED = "The model raised an error before the end; this is what was learned until then."
+    INTERRUPTED = "Interrupted before the last step; this is what was learned until then."
+
+
+@dataclass(frozen=True)
+class Scores(Batch):
+    """Measured scores of each example, all [batch], in the units of the model's output.
+
+    Attributes:
+        full: of the input, s(x).
+        baseline: of the baseline, or the mean over references, s(b).
+        kept: with only the selected features shown.
+        removed: with the selected features hidden.
+    """
+
+    full: Tensor = field(metadata=per_example(blank=nan, holds=Holds(("batch",))))
+    baseline: Tensor = field(metadata=per_example(blank=nan, holds=Holds(("batch",))))
+    kept: Tensor = field(metadata=per_example(blank=nan, holds=Holds(("batch",), may_be_nan=True)))
+    removed: Tensor = field(metadata=per_example(blank=nan, holds=Holds(("batch",), may_be_nan=True)))
+
+
+@dataclass(frozen=True)
+class Curve(Batch):
+    """The measured budget curve: scores when only the top k features are kept, and when they are removed.
+
+    Attributes:
+        n_open: k, ascending, long [batch, points].
+        kept: score of what is kept (insertion), [batch, points].
+        removed: score of what is left (deletion), [batch, points].
+        retained: share of the output that the top k keep (with `Delete`: take away), as the objective reads
+            it, [batch, points].
+    """
+
+    n_open: Tensor = field(metadata=per_example(holds=Holds(("batch", "points"), int)))
+    kept: Tensor = field(metadata=per_example(blank=nan, holds=_POINTS))
+    removed: Tensor = field(metadata=per_example(blank=nan, holds=_POINTS))
+    retained: Tensor = field(metadata=per_example(blank=nan, holds=_POINTS))
+
+
+@dataclass(frozen=True)
+class Restarts(Batch):
+    """What several solves of the same examples selected, each with noise of its own.
+
+    Attributes:
+        selected: bool [restarts, batch, gates]; the first is what the explanation reports.
+    """
+
+    selected: Tensor = field(metadata=per_example(axis=1, holds=Holds(("restarts", "batch", "gates"), bool)))
+
+    def __len__(self) -> int:
+        return len(self.selected)
+
+    @property
+    def frequency(self) -> Tensor:
+        """Share of the restarts that selected each feature, [batch, gates]."""
+        return self.selected.double().mean(0)
+
+    def interval(self, confidence: float = 0.95) -> tuple[Tensor, Tensor]:
+        """Wilson's score interval of the frequency over all possible restarts, twice [batch, gates].
+
+            (k + q^2 / 2 -+ q sqrt(k (n - k) / n + q^2 / 4)) / (n + q^2)
+
+        with k of n restarts and q the normal quantile. Probable Inference, the Law of Succession, and
+        Statistical Inference (Wilson, 1927), https://doi.org/10.1080/01621459.1927.10502953. It says how far
+        the solve's own chance goes; that the model or the data are right, it does not say.
+
+        Args:
+            confidence: in (0, 1).
+
+        Raises:
+            ArgumentError: the confidence is outside its range.
+        """
+        check_share("confidence", confidence, one=False, mend="0.95 is usual.")
+        n, q = len(self), NormalDist().inv_cdf((1 + confidence) / 2)
+        k = self.selected.double().sum(0)
+        centre, width = k + q * q / 2, q * (k * (n - k) / n + q * q / 4).sqrt()
+        low, high = ((centre + sign * width) / (n + q * q) for sign in (-1, 1))
+        return low.clamp(0, 1), high.clamp(0, 1)
+
+    @property
+    def agreement(self) -> Tensor:
+        """Mean overlap (Jaccard) of the sets that two restarts select, [batch]; 1 for a single restart."""
+        pairs = list(combinations(self.selected, 2))
+        if not pairs:
+            return torch.ones(self.selected.shape[1], dtype=torch.float64, device=self.selected.device)
+        return torch.stack([_jaccard(a, b) for a, b in pairs]).mean(0)
+
+
+def _jaccard(a: Tensor, b: Tensor) -> Tensor:
+    """Common members of two sets over all of theirs, [batch]; 1 where both are empty."""
+    both, either = (a & b).sum(1).double(), (a | b).sum(1)
+    return torch.where(either == 0, 1.0, both / either.clamp_min(1))
+
+
+@dataclass(frozen=True, eq=False)
+class SufficientSets(Batch):
+    """Different sets of features that each suffice, and of which none can spare a member.
+
+    What sufficient input subsets makes safe to say: Carter, Mueller, Jain, Gifford, 2019,
+    https://arxiv.org/abs/1810.03805. Further sets are searched as in A Theory of Diagnosis from First
+    Principles (Reiter, 1987), https://doi.org/10.1016/0004-3702(87)90062-2: each leaves out something that
+    an earlier one has.
+
+    Attributes:
+        selected: members of each set, bool [sets, batch, gates]; all False where fewer were found.
+        kept: score of each set alone (with `Delete`: of all but it), [sets, batch]; NaN where there is none.
+        retained: share of the output that it achieves, as the objective reads it, [sets, batch]; or NaN.
+        feature_ids: id of each gate, long [batch, gates].
+        n_evaluations: rows the model was run on for each example in the search, long [batch].
+    """
+
+    selected: Tensor = field(metadata=per_example(axis=1))
+    kept: Tensor = field(metadata=per_example(axis=1, blank=nan))
+    retained: Tensor = field(metadata=per_example(axis=1, blank=nan))
+    feature_ids: Tensor = field(metadata=per_example())
+    n_evaluations: Tensor = field(metadata=per_example())
+
+    @property
+    def n_sets(self) -> Tensor:
+        """Number of sets of each example, long [batch]."""
+        return self.selected.any(2).sum(0)
+
+    @property
+    def shared(self) -> Tensor:
+        """Features that are in every set, bool [batch, gates]."""
+        found = self.selected.any(2, keepdim=True)
+        return (self.selected | ~found).all(0) & found.any(0)
+
+    def ids(self, example: int = 0) -> list[list[int]]:
+        """The feature ids of each set of one example."""
+        rows = self.selected[:, example]
+        return [self.feature_ids[example][row].tolist() for row in rows if bool(row.any())]
+
+    def __repr__(self) -> str:
+        shown = range(min(self.selected.shape[1], 8))
+        lines = [f"  {i}: " + (" or ".join(map(str, self.ids(i))) or "none") for i in shown]
+        more = ["  ..."] if self.selected.shape[1] > 8 else []
+        return "\n".join([f"Sufficient sets of {self.selected.shape[1]} examples", *lines, *more])

@@ -1,0 +1,100 @@
+"""The numbers that decide a result, in one place: an explanation records them, and its file keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from stg_attr.errors import ArgumentError, check_count
+from stg_attr.select import SearchSettings
+from stg_attr.solve import SolverSettings
+
+__all__ = ["PlanSettings", "ReadingSettings", "Settings"]
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """How a number of evaluations is split between learning and measuring.
+
+    Attributes:
+        n_steps: updates where neither `n_steps` nor `max_evals` is given; a small `max_evals` is split into
+            as many.
+        evaluations_per_step: model evaluations of an update whose `n_samples` is not given.
+        least_samples: samples of an update at least, if `max_evals` allows: fewer give too rough an update.
+        measured_sets: selections that a reading may measure where `max_evals` is given. At most half of the
+            evaluations goes there,
+        least_learning: and at most a quarter where less than so many evaluations would be left for learning.
+        n_references: references on which sets are measured, at most.
+        evaluations_per_reference: evaluations of `max_evals` for each of these references.
+    """
+
+    n_steps: int = 12
+    evaluations_per_step: int = 32
+    least_samples: int = 3
+    measured_sets: int = 40
+    least_learning: int = 40
+    n_references: int = 5
+    evaluations_per_reference: int = 70
+
+
+@dataclass(frozen=True)
+class ReadingSettings:
+    """What is measured for the evidence, and how it is judged.
+
+    Attributes:
+        curve_points: numbers of open gates, in geometric steps, at which a curve is measured.
+        same_overlap: overlap (Jaccard) of two selections from which on they count as the same.
+        redundant: retained share of what is not selected from which on the evidence counts as redundant.
+        rounding: units in the last place by which two scores must differ to count as different.
+    """
+
+    curve_points: int = 12
+    same_overlap: float = 0.8
+    redundant: float = 0.9
+    rounding: int = 64
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The numbers that decide a result. The defaults need no tuning; benchmarks may vary them.
+
+    Attributes:
+        plan: how evaluations are split.
+        solver: how gates are learned.
+        search: how sets of features are searched.
+        reading: what is measured, and how it is judged.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> settings = Settings(search=SearchSettings(most_swaps=0))
+        >>> replace(settings, plan=PlanSettings(n_references=32)).plan.n_references
+        32
+    """
+
+    plan: PlanSettings = field(default_factory=PlanSettings)
+    solver: SolverSettings = field(default_factory=SolverSettings)
+    search: SearchSettings = field(default_factory=SearchSettings)
+    reading: ReadingSettings = field(default_factory=ReadingSettings)
+
+    def __post_init__(self) -> None:
+        for name, part in vars(self).items():
+            kind = _KINDS[name]
+            if not isinstance(part, kind):
+                raise ArgumentError(
+                    f"settings.{name}",
+                    expected=f"an object of {kind.__name__}",
+                    found=repr(part),
+                    mend=f"For example Settings({name}={kind.__name__}()).",
+                )
+        for name in ("n_steps", "evaluations_per_step", "least_samples", "n_references"):
+            check_count(f"settings.plan.{name}", getattr(self.plan, name), mend="Leave it at its default.")
+        check_count(
+            "settings.reading.curve_points", self.reading.curve_points, least=2, mend="12 is the default."
+        )
+
+
+_KINDS = {
+    "plan": PlanSettings,
+    "solver": SolverSettings,
+    "search": SearchSettings,
+    "reading": ReadingSettings,
+}

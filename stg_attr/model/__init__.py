@@ -1,0 +1,36 @@
+"""The model as a function of gates: what goes in, one number per row that comes out, and what it costs."""
+
+from .allowance import Allowance
+from .chunks import Chunks, ChunkSettings, is_out_of_memory
+from .examples import Examples, goes_along
+from .gated import GatedModel, Measured
+from .inputs import Baselines, Gaps, Given, Inputs, as_arguments, checked_inputs
+from .isolation import disturbing_layers, module_of, undisturbed
+from .layer_site import LayerForward, LayerSite
+from .scorer import Scorer
+from .targets import Target, as_index
+
+__all__ = [
+    "Allowance",
+    "Baselines",
+    "ChunkSettings",
+    "Chunks",
+    "Examples",
+    "Gaps",
+    "GatedModel",
+    "Given",
+    "Inputs",
+    "LayerForward",
+    "LayerSite",
+    "Measured",
+    "Scorer",
+    "Target",
+    "as_arguments",
+    "as_index",
+    "checked_inputs",
+    "disturbing_layers",
+    "goes_along",
+    "is_out_of_memory",
+    "module_of",
+    "undisturbed",
+]

@@ -1,0 +1,304 @@
+"""GatedModel: the model as a function of gate values, with losses for a solver and scores of selections."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import CheckpointError
+
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import Blend, FeatureGroups
+from stg_attr.objective import Anchors, Objective
+
+from .allowance import Allowance
+from .chunks import Chunk, Chunks
+from .examples import Examples
+from .isolation import DetachedWeights, may_detach_weights
+from .scorer import Scorer, picked
+from .targets import flat_place, resolve_target
+
+__all__ = ["GatedModel", "Measured"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What hard selections achieve, all [k, examples].
+
+    A share is what a selection keeps of the output, or, where the objective only removes, what its removal
+    takes away.
+
+    Attributes:
+        score: mean over references.
+        share: mean over references.
+        worst_share: that with the reference with which the selection achieves least.
+    """
+
+    score: Tensor
+    share: Tensor
+    worst_share: Tensor
+
+
+class GatedModel:
+    """A batch of examples, and the model as a function of their gates.
+
+    Making one runs the model on the inputs and on the references.
+
+    Args:
+        blend: the inputs, their references and groups.
+        scorer: runs the model.
+        objective: what the gates must do.
+        index: what is explained, from `as_index`.
+        samples_per_call: gate samples in one call of the model, with all examples; None for what suits the
+            device. Fewer where memory runs out.
+        n_references: references on which the scale of an example and its selections are measured, at most.
+
+    Attributes:
+        everyone: all examples.
+        anchors: the scores of inputs and references.
+        detaches_weights: run layers without keeping what only gradients of their weights need.
+        target: what is explained in each example, long [batch, dims]; None where an output is one number.
+
+    Raises:
+        ArgumentError: the model's output cannot be used.
+    """
+
+    def __init__(
+        self,
+        blend: Blend,
+        scorer: Scorer,
+        objective: Objective,
+        index: Tensor | None,
+        samples_per_call: int | None,
+        n_references: int = 5,
+    ) -> None:
+        self.blend, self.scorer, self.objective = blend, scorer, objective
+        self.batch, self.device = blend.inputs[0].shape[0], blend.inputs[0].device
+        self._shown = blend.reference_order[:n_references]
+        elements = sum(x.numel() for x in blend.inputs) // self.batch
+        self.chunks = Chunks.of(elements, self.batch, samples_per_call, self.device)
+        self.everyone = Examples(torch.arange(self.batch, device="cpu"), blend, scorer.arguments)
+        self.detaches_weights = may_detach_weights(scorer.forward)
+        full = self._observed(index).to(self.device, blend.dtype)
+        if scorer.one_row_per_call:
+            _check_single(samples_per_call)
+            self.chunks.samples = 1
+        references = self._shown.to(self.device)
+        closed = torch.zeros(1, self.batch, blend.groups.n_gates, device=self.device, dtype=blend.dtype)
+        empty = self._scores(closed.expand(len(references), -1, -1), references, self.everyone)
+        _check_finite(full.unsqueeze(0), "the inputs")
+        _check_finite(empty, "the baselines")
+        self.anchors = Anchors.measure(full, empty)
+        self.everyone = replace(self.everyone, anchors=self.anchors)
+
+    @torch.no_grad()
+    def _observed(self, index: Tensor | None) -> Tensor:
+        """Run the model on the inputs, settle what is explained; the explained scores, [batch]."""
+        scorer, output = self.scorer, None
+        scorer.one_row_per_call = self.batch == 1
+        for chunk in self.chunks.over(1, self.batch):
+            with chunk:
+                some = self.everyone.part(chunk.examples)
+                found = scorer.output(
+                    [x.clone() for x in some.blend.inputs], some
+                )  # a model may work in place
+                scorer.one_row_per_call = found.dim() == 0
+                output = chunk.put(output, found.reshape(1, -1) if found.dim() == 0 else found.unsqueeze(0))
+        assert output is not None
+        self.target = resolve_target(index, output[0])
+        if self.target is not None:
+            place = flat_place(self.target, output.shape[2:])
+            self.everyone = replace(self.everyone, place=place)
+        return picked(output[0], self.everyone)[0]
+
+    @property
+    def groups(self) -> FeatureGroups:
+        """The gates of each example."""
+        return self.blend.groups
+
+    @property
+    def reference_order(self) -> Tensor:
+        """The order in which references are shown, long [references]."""
+        return self.blend.reference_order
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of gates and scores."""
+        return self.blend.dtype
+
+    @property
+    def evaluations(self) -> Tensor:
+        """Model rows evaluated so far for each example, long [batch] on the CPU."""
+        return self.scorer.evaluations
+
+    @property
+    def rows_per_selection(self) -> int:
+        """Model rows that measuring a hard selection takes: one for each reference shown."""
+        return len(self._shown)
+
+    def loss(self, examples: Examples, references: Tensor) -> GatedLoss:
+        """The loss as a function of gate values.
+
+        Args:
+            examples: whose gates they are.
+            references: the reference that each sample is shown, long [samples], on the device of the gates.
+        """
+        views = references.repeat(self.objective.n_views) if self.blend.n_references > 1 else references
+        return GatedLoss(self, examples, views)
+
+    def measure(
+        self,
+        selections: Tensor,
+        index: Tensor | None = None,
+        other_view: bool = False,
+        allowance: Allowance | None = None,
+    ) -> Measured:
+        """What hard selections achieve, by real forwards.
+
+        Args:
+            selections: open gates, bool [k, examples, gates].
+            index: the examples they are of, long [examples] on the CPU, any number of times each; None for
+                all.
+            other_view: what is left when they are removed where the objective keeps, and the other way round.
+            allowance: notes a failure of the model, and answers NaN from then on; None raises it.
+        """
+        if allowance is not None and allowance.failure is not None:
+            return self._unknown(selections)
+        try:
+            return self._measured(selections, index, other_view)
+        except (Exception, KeyboardInterrupt) as failure:
+            if allowance is None or not self.scorer.may_stop(failure):
+                raise
+            allowance.failure = failure
+            return self._unknown(selections)
+
+    def _measured(self, selections: Tensor, index: Tensor | None, other_view: bool) -> Measured:
+        keeps, fidelity = self.objective.keeps is not other_view, self.objective.fidelity
+        examples = self.everyone if index is None else self.everyone.rows(index)
+        scores = self._selected_scores(selections if keeps else ~selections, examples)
+        anchors = self.anchors if index is None else self.anchors.rows(index)
+        share = fidelity.retained(scores, anchors) if keeps else 1 - fidelity.remaining(scores, anchors)
+        return Measured(scores.mean(1), share.mean(1), share.amin(1))
+
+    def _unknown(self, selections: Tensor) -> Measured:
+        nan = torch.full(selections.shape[:2], torch.nan, device=selections.device).to(self.dtype)
+        return Measured(nan, nan, nan)
+
+    def _selected_scores(self, selections: Tensor, examples: Examples) -> Tensor:
+        """[k, examples, gates] -> [k, references, examples]."""
+        references = self._shown
+        gates = selections.repeat_interleave(len(references), 0)
+        shown = references.repeat(len(selections)).to(gates.device)
+        scores = self._scores(gates, shown, examples)
+        return scores.reshape(len(selections), len(references), -1)
+
+    @torch.no_grad()
+    def _scores(self, gates: Tensor, references: Tensor, examples: Examples) -> Tensor:
+        """Scores of gate values, [samples, examples], with a reference for each sample."""
+        scores = None
+        for chunk in self.chunks.over(*gates.shape[:2]):
+            with chunk:
+                some, part = chunk.samples, examples.part(chunk.examples)
+                shown = part.blend(gates[some, chunk.examples].to(self.dtype), references[some])
+                found = picked(self.scorer.output(shown, part), part)
+                scores = chunk.put(scores, found.to(self.device, self.dtype))
+        assert scores is not None
+        return scores
+
+
+@dataclass(frozen=True)
+class GatedLoss:
+    """The loss of gate values: what a solver minimises.
+
+    Attributes:
+        model: the model.
+        examples: whose gates are given.
+        references: the reference that each sample is shown in each of the objective's views, long [views *
+            samples].
+    """
+
+    model: GatedModel
+    examples: Examples
+    references: Tensor
+
+    @torch.no_grad()
+    def __call__(self, gates: Tensor) -> Tensor:
+        """Losses [samples, examples] of gate values [samples, examples, gates]."""
+        objective, losses = self.model.objective, None
+        views = objective.views(gates)
+        for chunk in self.model.chunks.over(*views.shape[:2]):
+            with chunk:
+                some = views[chunk.samples, chunk.examples]
+                losses = chunk.put(losses, self._losses(some, chunk, len(gates)))
+        assert losses is not None
+        return objective.summed(losses)
+
+    def with_slope(self, gates: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The losses, and the slope of each in its gates, [samples, examples, gates]; None if there is none.
+
+        Slopes are found chunk by chunk, so that the graph of one call is gone before that of the next is
+        built.
+        """
+        objective, losses, slopes, has_slopes = self.model.objective, None, None, True
+        views = objective.views(gates)
+        for chunk in self.model.chunks.over(*views.shape[:2]):
+            with chunk:
+                some = views[chunk.samples, chunk.examples]
+                found, slope = self._with_slope(some, chunk, len(gates))
+                has_slopes &= slope is not None
+                losses = chunk.put(losses, found)
+                slopes = chunk.put(slopes, some if slope is None else slope)
+        assert losses is not None
+        assert slopes is not None
+        return objective.summed(losses), objective.in_gates(slopes) if has_slopes else None
+
+    def _with_slope(self, gates: Tensor, chunk: Chunk, n_samples: int) -> tuple[Tensor, Tensor | None]:
+        """As `with_slope`, for the views of one chunk, by one call of the model."""
+        model, leaf = self.model, gates.detach().requires_grad_()
+        with torch.enable_grad(), DetachedWeights() if model.detaches_weights else contextlib.nullcontext():
+            losses = self._losses(leaf, chunk, n_samples)
+        if not losses.requires_grad:
+            return losses.detach(), None
+        try:
+            (slope,) = torch.autograd.grad(losses, leaf, torch.ones_like(losses), allow_unused=True)
+        except CheckpointError:
+            if not model.detaches_weights:
+                raise
+            # Checkpointed layers run again in the backward pass, where weights are not detached. Both passes
+            # have to keep the same tensors, so from now on weights are not detached in the forward pass
+            # either.
+            model.detaches_weights = False
+            return self._with_slope(gates, chunk, n_samples)
+        return losses.detach(), slope
+
+    def _losses(self, gates: Tensor, chunk: Chunk, n_samples: int) -> Tensor:
+        """Losses of the views of one chunk, by one call of the model."""
+        model, part, first = self.model, self.examples.part(chunk.examples), chunk.samples.start
+        shown = part.blend(gates.to(model.dtype), self.references[chunk.samples])
+        scores = picked(model.scorer.output(shown, part), part).to(model.device, model.dtype)
+        assert part.anchors is not None
+        return model.objective.losses(scores, part.anchors, first, n_samples)
+
+
+def _check_single(samples_per_call: int | None) -> None:
+    if samples_per_call not in (None, 1):
+        raise ArgumentError(
+            "perturbations_per_eval",
+            expected="1, since forward_func returns one number per call",
+            found=str(samples_per_call),
+            mend="Leave it out, or return one score for every row.",
+        )
+
+
+def _check_finite(scores: Tensor, where: str) -> None:
+    if not bool(scores.isfinite().all()):
+        rows: Sequence[int] = (~scores.isfinite()).any(0).nonzero().flatten().tolist()
+        raise ArgumentError(
+            "forward_func",
+            expected=f"finite scores on {where}",
+            found=f"NaN or inf for examples {rows[:8]}",
+            mend="Check the model on these rows; a baseline of zeros may be outside its domain.",
+        )

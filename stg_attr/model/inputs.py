@@ -1,0 +1,130 @@
+"""Captum's arguments in one form, for attribution to inputs, to layers, and for metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import Baseline, unusual
+
+__all__ = ["Baselines", "Gaps", "Given", "Inputs", "as_arguments", "checked_inputs"]
+
+Inputs: TypeAlias = Tensor | tuple[Tensor, ...]
+
+#: Inputs as users may give them: the model is given a None as it is.
+Given: TypeAlias = Tensor | tuple[Tensor | None, ...]
+
+Baselines: TypeAlias = Baseline | tuple[Baseline | None, ...] | None
+
+
+def as_arguments(additional_forward_args: Any) -> tuple[Any, ...]:
+    """Captum's `additional_forward_args` as a tuple: None is no argument, any other single value is one."""
+    if isinstance(additional_forward_args, tuple):
+        return additional_forward_args
+    return () if additional_forward_args is None else (additional_forward_args,)
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """Where a tuple of inputs holds None: these places get no gates, and the model is given the None.
+
+    Attributes:
+        present: for each input, whether it is there.
+    """
+
+    present: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, inputs: Any) -> Gaps:
+        """The gaps of inputs as the user gave them."""
+        return cls(tuple(x is not None for x in inputs) if isinstance(inputs, tuple) else (True,))
+
+    def without(self, values: Any) -> Any:
+        """A tuple with one entry per input, less those at gaps; other values are returned as they are."""
+        if not isinstance(values, tuple) or len(values) != len(self.present):
+            return values
+        return tuple(value for value, is_there in zip(values, self.present, strict=True) if is_there)
+
+    def restored(self, attributions: Inputs) -> Inputs:
+        """The opposite of `without`: a tuple with None at the gaps again."""
+        if not isinstance(attributions, tuple):
+            return attributions
+        parts = iter(attributions)
+        restored: tuple[Any, ...] = tuple(next(parts) if is_there else None for is_there in self.present)
+        return restored
+
+    def filled(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """The model as a function of the inputs that are there."""
+        return forward if all(self.present) else _Filled(forward, self.present)
+
+
+class _Filled:
+    def __init__(self, forward: Callable[..., Any], present: tuple[bool, ...]) -> None:
+        self.__wrapped__ = forward  # inspect.unwrap finds the model by this name, as after functools.wraps
+        self._present = present
+
+    def __call__(self, *values: Any) -> Any:
+        given = iter(values)
+        inputs = [next(given) if is_there else None for is_there in self._present]
+        return self.__wrapped__(*inputs, *given)
+
+
+def checked_inputs(inputs: Inputs) -> tuple[Tensor, ...]:
+    """The inputs as a tuple.
+
+    Raises:
+        ArgumentError: they are no tensors, have no or different numbers of rows, or hold NaN or inf.
+    """
+    given = (inputs,) if isinstance(inputs, Tensor) else inputs
+    if not isinstance(given, tuple) or not given or not all(isinstance(x, Tensor) for x in given):
+        found = type(inputs).__name__ if not isinstance(inputs, tuple) else [type(x).__name__ for x in inputs]
+        raise ArgumentError(
+            "inputs",
+            expected="a tensor or a tuple of tensors",
+            found=str(found),
+            mend="Convert arrays with torch.as_tensor(...), and lists to a tuple of tensors.",
+        )
+    _check_kinds(given)
+    _check_rows(given)
+    for i, x in enumerate(given):
+        if x.is_floating_point() and not bool(x.isfinite().all()):
+            raise ArgumentError(
+                f"input {i}",
+                expected="finite numbers",
+                found="NaN or inf",
+                mend="Fill gaps first, for example with torch.nan_to_num.",
+            )
+    return given
+
+
+def _check_kinds(given: tuple[Tensor, ...]) -> None:
+    for i, x in enumerate(given):
+        if unusual(x):
+            raise ArgumentError(
+                f"input {i}",
+                expected="a dense tensor with values",
+                found=str(unusual(x)),
+                mend="Convert it, for example with .to_dense() or .float().",
+            )
+
+
+def _check_rows(given: tuple[Tensor, ...]) -> None:
+    sizes = [x.shape[0] if x.dim() else 0 for x in given]
+    if len(set(sizes)) > 1:
+        raise ArgumentError(
+            "inputs",
+            expected="the same number of examples in the first dimension of every input",
+            found=f"{sizes}",
+            mend="Pass what is not one row per example through additional_forward_args.",
+        )
+    if sizes[0] == 0 or sum(x.numel() for x in given) == 0:
+        raise ArgumentError(
+            "inputs",
+            expected="at least one example, [batch, ...]",
+            found=f"shapes {[tuple(x.shape) for x in given]}",
+            mend="Add a batch dimension with x.unsqueeze(0).",
+        )

@@ -1,0 +1,125 @@
+"""Isolation: a solve leaves the model, and the random state of the caller, as they were."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812  # its usual name
+from torch.overrides import TorchFunctionMode
+
+from stg_attr.errors import warn
+
+__all__ = [
+    "DetachedWeights",
+    "differentiable_recurrence",
+    "disturbing_layers",
+    "may_detach_weights",
+    "module_of",
+    "undisturbed",
+]
+
+_LARGE = 2**20  # parameters; in a smaller model the way around their gradients costs more than it saves
+_WEIGHTED = frozenset(
+    {
+        F.linear,
+        F.conv1d,
+        F.conv2d,
+        F.conv3d,
+        F.layer_norm,
+        F.batch_norm,
+        F.group_norm,
+        F.multi_head_attention_forward,
+    }
+)
+
+# torch's random generator and a model's hooks exist once for all threads; a model may explain its own parts
+_ONE_THREAD_AT_A_TIME = threading.RLock()
+
+
+def module_of(forward: Callable[..., Any]) -> nn.Module | None:
+    """The module that a forward function is, or is a method of, or wraps (as `functools.wraps` says)."""
+    forward = inspect.unwrap(forward)
+    owner = getattr(forward, "__self__", forward)
+    return owner if isinstance(owner, nn.Module) else None
+
+
+@contextlib.contextmanager
+def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) -> Iterator[None]:
+    """Gradients on, whatever the caller's mode is, and the caller's random state put back afterwards.
+
+    Solves in several threads of one process take turns.
+    """
+    _warn_about_training_mode(forward)
+    devices = [device] if device.type == "cuda" else []
+    with (
+        _ONE_THREAD_AT_A_TIME,
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.random.fork_rng(devices),
+        differentiable_recurrence(module_of(forward), device),
+    ):
+        torch.default_generator.manual_seed(seed % 2**63)  # for models that draw noise of their own
+        if devices:
+            torch.cuda.manual_seed(seed % 2**63)
+        yield
+
+
+def differentiable_recurrence(
+    module: nn.Module | None, device: torch.device
+) -> contextlib.AbstractContextManager[Any]:
+    """CuDNN refuses the backward pass of recurrent layers in eval mode; torch's own kernels do not."""
+    layers = () if module is None or device.type != "cuda" else module.modules()
+    if any(isinstance(layer, nn.RNNBase) and not layer.training for layer in layers):
+        flags: contextlib.AbstractContextManager[Any] = torch.backends.cudnn.flags(enabled=False)
+        return flags
+    return contextlib.nullcontext()
+
+
+def may_detach_weights(forward: Callable[..., Any]) -> bool:
+    """Whether `DetachedWeights` saves memory or time: small models, and compiled ones, run as they are."""
+    module = module_of(forward)
+    learned = 0 if module is None else sum(p.numel() for p in module.parameters() if p.requires_grad)
+    compiled = module is not None and any(hasattr(part, "_orig_mod") for part in module.modules())
+    return learned >= _LARGE and not compiled
+
+
+class DetachedWeights(TorchFunctionMode):
+    """A context in which layers keep nothing for gradients of their weights, which no solve asks for.
+
+    It hands detached parameters to the functions that differentiate with respect to weights. Flags of the
+    parameters are left alone, and other threads do not notice.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _WEIGHTED:
+            args = [_detached(value) for value in args]
+            kwargs = {name: _detached(value) for name, value in kwargs.items()}
+        return func(*args, **kwargs)
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, nn.Parameter) and value.requires_grad else value
+
+
+def disturbing_layers(forward: Callable[..., Any]) -> bool:
+    """Whether layers in training mode make a row's score depend on chance or on the other rows."""
+    module = module_of(forward)
+    noisy = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
+    return module is not None and any(isinstance(m, noisy) and m.training for m in module.modules())
+
+
+def _warn_about_training_mode(forward: Callable[..., Any]) -> None:
+    if disturbing_layers(forward):
+        warn(
+            "The model is in training mode: with dropout or batch normalisation, an example's score depends "
+            "on chance or on the other rows. Call model.eval() before explaining it."
+        )

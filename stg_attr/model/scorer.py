@@ -1,0 +1,129 @@
+"""Scorer: one number per row from any model, and the count of rows that the model was run on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import unusual
+
+from .examples import Arguments, Examples
+
+__all__ = ["Scorer", "picked"]
+
+
+class Scorer:
+    """Runs the model on blended rows and picks the explained output.
+
+    Args:
+        forward: takes the inputs and the additional arguments, returns [rows, ...].
+        arguments: additional arguments; tensors with `batch` rows are cut and repeated with the examples.
+        batch: number of examples.
+        rows: those of the examples that are scored, long if not a slice; None for all.
+
+    Attributes:
+        forward: the model.
+        arguments: the additional arguments of the scored examples.
+        one_row_per_call: the model returns one number and so takes one row in a call.
+        raised: the exception that the model raised last.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        arguments: tuple[Any, ...],
+        batch: int,
+        rows: slice | Tensor | None = None,
+    ) -> None:
+        rows = slice(None) if rows is None else rows
+        self.arguments = Arguments.of(arguments, batch).rows(rows)
+        self.one_row_per_call = False
+        self.raised: Exception | None = None
+        self.forward = forward
+        n = len(range(batch)[rows]) if isinstance(rows, slice) else len(rows)
+        self._asked = torch.zeros(n, dtype=torch.long, device="cpu")
+
+    @property
+    def evaluations(self) -> Tensor:
+        """Model rows evaluated so far for each example, long [batch] on the CPU."""
+        return self._asked.clone()
+
+    def output(self, inputs: Sequence[Tensor], examples: Examples) -> Tensor:
+        """The model's raw output on rows sample by sample, [samples * examples, ...].
+
+        Args:
+            inputs: blended inputs, each [samples * examples, ...].
+            examples: the examples they belong to.
+        """
+        n = inputs[0].shape[0]
+        repeats = n // len(examples.index)
+        self._asked.index_add_(0, examples.index, examples.ones, alpha=repeats)
+        arguments = examples.arguments.repeated(repeats)
+        try:
+            output = self.forward(*inputs, *arguments)
+        except Exception as error:
+            self.raised = error
+            raise
+        return _checked_output(output, n, self.one_row_per_call)
+
+    def may_stop(self, failure: BaseException) -> bool:
+        """Whether an exception is Ctrl-C or the model's own, so that what was learned before it counts."""
+        return isinstance(failure, KeyboardInterrupt) or failure is self.raised
+
+
+def picked(output: Tensor, examples: Examples) -> Tensor:
+    """The explained score of each row of outputs [samples * examples, ...]; [samples, examples]."""
+    if examples.place is None:
+        return output.reshape(-1, len(examples.index))
+    output = output.reshape(-1, len(examples.index), output.shape[1:].numel())
+    return output.gather(2, examples.place.reshape(1, -1, 1).expand(len(output), -1, -1)).squeeze(2)
+
+
+def _checked_output(output: Any, rows: int, scalar_allowed: bool) -> Tensor:
+    mend = (
+        "Return one row of outputs per input row; wrap the model in a function if it returns more. "
+        "A single example needs a batch dimension: x.unsqueeze(0)."
+    )
+    values = _as_tensor(output)
+    if values is None or unusual(values) or values.is_complex():
+        raise ArgumentError(
+            "forward_func",
+            expected="a tensor of real numbers as output, or an array, list or number",
+            found=_kind(output if values is None else values),
+            mend=mend,
+        )
+    if values.dim() == 0 and rows == 1 and scalar_allowed:
+        return values
+    if values.dim() == 0:
+        mend = "Explain one example at a time, with internal_batch_size=1, if it takes a single row."
+    if values.dim() == 0 or values.shape[0] != rows or values.numel() == 0:
+        raise ArgumentError(
+            "forward_func",
+            expected=f"an output with one row for each of {rows} input rows",
+            found=f"shape {tuple(values.shape)}",
+            mend=mend,
+        )
+    return values
+
+
+def _as_tensor(output: Any) -> Tensor | None:
+    """Numbers of any kind as a tensor; None for what is not numbers."""
+    if isinstance(output, Tensor):
+        return output
+    if not isinstance(output, (bool, int, float, list)) and not hasattr(output, "__array__"):
+        return None
+    try:
+        return torch.as_tensor(np.asarray(output), device="cpu")
+    except (TypeError, ValueError, RuntimeError):  # objects, text, ragged lists
+        return None
+
+
+def _kind(output: Any) -> str:
+    if isinstance(output, Tensor):
+        return unusual(output) or str(output.dtype)
+    return type(output).__name__

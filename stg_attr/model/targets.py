@@ -1,0 +1,156 @@
+"""Targets: which output of the model is explained, for each example."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import unusual
+
+__all__ = ["Target", "as_index", "flat_place", "resolve_target"]
+
+#: What to explain, as captum takes it: a class, a position in an output of several dimensions, or one of
+#: these per example; None for the predicted class.
+Target: TypeAlias = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
+
+_LARGEST = 2**63  # beyond it, no tensor holds an index
+
+
+def as_index(target: Target, batch: int) -> Tensor | None:
+    """A target as a tensor, checked as far as it can be without running the model.
+
+    Args:
+        target: as captum takes it.
+        batch: number of examples.
+
+    Returns:
+        Indices, long [1 or batch, indices], or None where the target is None.
+
+    Raises:
+        ArgumentError: the target is of a wrong type or length.
+    """
+    if target is None:
+        return None
+    index = _tensor_as_index(target) if isinstance(target, Tensor) else _entries_as_index(target)
+    if index.shape[0] not in (1, batch):
+        raise ArgumentError(
+            "target",
+            expected=f"one target for all examples, or one for each of {batch}",
+            found=f"{index.shape[0]} of them",
+            mend="Pass an int or a tuple for all examples, or a tensor or list with one entry per example.",
+        )
+    return index
+
+
+def resolve_target(index: Tensor | None, output: Tensor) -> Tensor | None:
+    """The position of each example's score in its row of outputs.
+
+    Args:
+        index: the target from `as_index`; None for the predicted class of outputs [batch, classes].
+        output: the model's output on the inputs, [batch, ...].
+
+    Returns:
+        Indices, long [batch, output dimensions - 1], or None where a row is one number.
+
+    Raises:
+        ArgumentError: a target is missing, or does not fit the output.
+    """
+    batch, depth = output.shape[0], output.dim() - 1
+    if index is None:
+        return _own_prediction(output)
+    if index.shape[1] != depth:
+        raise ArgumentError(
+            "target",
+            expected=f"{depth} indices per example for outputs of shape {tuple(output.shape)}",
+            found=f"{index.shape[1]}",
+            mend="Pass an index for every dimension of the output after the first; None where there is none.",
+        )
+    sizes = torch.tensor(output.shape[1:], device="cpu")
+    wrong = (index < -sizes) | (index >= sizes)
+    if bool(wrong.any()):
+        raise ArgumentError(
+            "target",
+            expected=f"indices into outputs of shape {tuple(output.shape[1:])}",
+            found=f"{index[wrong][0].item()}",
+            mend="Classes count from 0.",
+        )
+    return index.remainder(sizes).expand(batch, depth).to(output.device)
+
+
+def _own_prediction(output: Tensor) -> Tensor | None:
+    if output.dim() == 1:
+        return None
+    if output.dim() == 2:
+        return output.detach().argmax(1, keepdim=True)
+    raise ArgumentError(
+        "target",
+        expected=f"a tuple of {output.dim() - 1} indices, since the model returns {tuple(output.shape)}",
+        found="None",
+        mend="Say which output is explained, or wrap the model in a function that returns one score per row.",
+    )
+
+
+def _tensor_as_index(target: Tensor) -> Tensor:
+    odd = unusual(target)
+    if odd:
+        raise _wrong_type(odd)
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise _wrong_type(str(target.dtype))
+    if target.dim() > 2:
+        raise _wrong_type(
+            f"a tensor of shape {tuple(target.shape)}", "Its shape is [batch] or [batch, indices]."
+        )
+    index = target.detach().cpu().long()
+    return index.reshape(-1, 1) if index.dim() < 2 else index
+
+
+def _entries_as_index(target: Any) -> Tensor:
+    entries = [_as_tuple(entry) for entry in (target if isinstance(target, list) else [target])]
+    if len({len(entry) for entry in entries}) > 1:
+        raise _wrong_type(
+            f"tuples of different lengths {sorted({len(entry) for entry in entries})}",
+            "Pass one index for every dimension of the output after the first.",
+        )
+    width = len(entries[0]) if entries else 1
+    return torch.tensor(entries, dtype=torch.long, device="cpu").reshape(len(entries), width)
+
+
+def _as_tuple(entry: Any) -> tuple[int, ...]:
+    flag = isinstance(entry, Tensor) and entry.dtype == torch.bool
+    if isinstance(entry, bool) or flag:  # an int for Python, never a class
+        raise _wrong_type("bool")
+    if isinstance(entry, tuple):
+        return tuple(index for part in entry for index in _as_tuple(part))
+    try:
+        index = operator.index(entry)
+    except TypeError:
+        raise _wrong_type(type(entry).__name__) from None
+    if not -_LARGEST <= index < _LARGEST:
+        raise _wrong_type(str(index), "Classes count from 0.")
+    return (index,)
+
+
+def _wrong_type(found: str, mend: str = "Convert it with int(...) or .long().") -> ArgumentError:
+    return ArgumentError(
+        "target",
+        expected="an int, a tuple of ints, an integer tensor, or a list of one of these per example",
+        found=found,
+        mend=mend,
+    )
+
+
+def flat_place(target: Tensor, sizes: torch.Size) -> Tensor:
+    """Places in flattened rows of outputs, long [batch].
+
+    Args:
+        target: indices, long [batch, dims].
+        sizes: of a row of outputs, one for each of `dims`.
+    """
+    place = target[:, 0]
+    for i, size in enumerate(sizes[1:], 1):
+        place = place * size + target[:, i]
+    return place

@@ -1,0 +1,22 @@
+"""Selections and their sizes, as a search tries them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["between", "without"]
+
+
+def without(selected: Tensor, columns: Tensor) -> Tensor:
+    """Selections [examples, gates] without columns, long [k, examples, n] -> bool [k, examples, gates]."""
+    return selected.expand(len(columns), -1, -1).scatter(2, columns, False)
+
+
+def between(low: Tensor, high: Tensor, points: int) -> Tensor:
+    """Whole numbers between low and high in geometric steps, long [batch, points]; repeated where few."""
+    share = torch.arange(1, points + 1, device=low.device) / (points + 1)
+    ratio = (high + 1) / (low + 1)
+    spread = ((low + 1).unsqueeze(1) * ratio.unsqueeze(1) ** share - 1).round().long()
+    ladder = low.unsqueeze(1) + torch.arange(1, points + 1, device=low.device)
+    return spread.maximum(ladder).minimum((high - 1).unsqueeze(1)).maximum((low + 1).unsqueeze(1))

@@ -1,0 +1,245 @@
+"""Solver: the one loop, in which the gates of all examples of a batch are learned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from stg_attr.gates import FeatureGroups, GateDistribution
+from stg_attr.select import Sparsity
+
+from .draws import Draws, draw
+from .estimators import Estimate, Estimator, LossFunction
+from .optimizer import DualAveraging
+from .settings import SolverSettings
+from .shift import BudgetShift
+from .smoothing import Smoothing
+from .state import Learned, Results, Solution, SolverState
+
+__all__ = ["Problem", "Solver"]
+
+_MOST_NUMBERS = 2**20  # samples x examples x gates for which gate values are held at once
+
+_NO_NEIGHBOURS = torch.empty(1, 1, 0, dtype=torch.long, device="cpu")
+
+
+class Problem(Protocol):
+    """What a solver needs to know; `GatedModel` is one."""
+
+    @property
+    def groups(self) -> FeatureGroups:
+        """The gates of each example."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the gate parameters."""
+
+    @property
+    def batch(self) -> int:
+        """Number of examples."""
+
+    @property
+    def reference_order(self) -> Tensor:
+        """The order in which references are shown, long [references]."""
+
+    @property
+    def everyone(self) -> Any:
+        """A name for all examples; its `rows(index)` names some of them."""
+
+    def loss(self, examples: Any, references: Tensor) -> LossFunction:
+        """The loss of gate values [samples, examples, gates], with a reference for each sample, long
+        [samples].
+
+        The loss of an example must not depend on the others.
+        """
+
+
+def _ignore(step: int, so_far: Callable[[], Solution]) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How gates are learned: the distribution, the estimator, the sparsity, and the effort.
+
+    Args:
+        gates: distribution of the gates.
+        sparsity: budgets of the samples and price of open gates.
+        estimator: of the gradient.
+        smoothness: how strongly neighbouring gates of an image are drawn together.
+        n_steps: updates of the parameters, at most.
+        n_samples: gate samples per update.
+        seed: of all noise.
+        n_restarts: equal blocks of rows, one after the other, that are solved with noise of their own: that
+            of the seed, of the next seed, and so on.
+        settings: the other numbers that decide the result.
+    """
+
+    gates: GateDistribution
+    sparsity: Sparsity
+    estimator: Estimator
+    smoothness: float
+    n_steps: int
+    n_samples: int
+    seed: int
+    n_restarts: int = 1
+    settings: SolverSettings = field(default_factory=SolverSettings)
+
+    def fit(
+        self,
+        problem: Problem,
+        on_step: Callable[[int, Callable[[], Solution]], object] = _ignore,
+        past: tuple[Learned, Tensor] | None = None,
+    ) -> Solution:
+        """Learn the gates of a batch.
+
+        An example whose parameters have settled leaves the batch, so that it costs nothing more. This is
+        decided for each example alone, from nothing but its own updates.
+
+        Args:
+            problem: the examples and their loss.
+            on_step: called after each step with the number of steps done and a function that returns the
+                solution so far.
+            past: what was learned in earlier steps, and the loss trace of these, [steps, batch].
+
+        Returns:
+            The solution; after Ctrl-C, or where the model raises, of the steps that were done, if any.
+        """
+        state, results = self._begin(problem, past)
+        exists, first = problem.groups.exists, state.n_updates
+        steps, seeds = range(first, first + self.n_steps), range(self.seed, self.seed + self.n_restarts)
+        draws = draw(
+            seeds,
+            self.sparsity,
+            steps,
+            self.n_samples,
+            problem.groups.n_gates,
+            problem.reference_order,
+            results.parameter,
+        )
+        failure: BaseException | None = None
+        try:
+            for step in steps:
+                if len(state.index):
+                    self._step(next(draws).of(state.restart), state, problem)
+                    if 3 * (step + 1) <= 2 * steps.stop:
+                        state.latest = state.parameter
+                    state = _without_settled(state, results)
+                on_step(step + 1 - first, partial(results.solution, state, exists, None))
+        except (Exception, KeyboardInterrupt) as stopped:
+            if not state.trace:
+                raise
+            failure = stopped
+        return results.solution(state, exists, failure)
+
+    def draws_together(self, groups: FeatureGroups) -> bool:
+        """Whether the parameters of neighbouring gates are drawn together."""
+        return self.smoothness > 0 and groups.neighbours.shape[2] > 0
+
+    def _begin(self, problem: Problem, past: tuple[Learned, Tensor] | None) -> tuple[SolverState, Results]:
+        groups, settings, batch = problem.groups, self.settings, problem.batch
+        exists, everyone = groups.exists, torch.arange(batch, device="cpu")
+        if past is None:
+            learned = Learned.nothing(batch, groups.n_gates, problem.dtype, exists.device)
+            past = learned, learned.scale.new_zeros(0, batch)
+        learned, trace = past[0].copied(), past[1]
+        neighbours = groups.neighbours if self.smoothness else _NO_NEIGHBOURS
+        smooth = Smoothing(neighbours, self.smoothness, settings.sweeps)
+        rule = DualAveraging(self.gates.start)
+        parameter = rule.parameter(learned.total, learned.scale, smooth)
+        done = int(learned.n_steps.masked_fill(learned.settled, 0).max())
+        block = batch // self.n_restarts
+        state = SolverState(
+            examples=problem.everyone,
+            index=everyone.to(exists.device),
+            restart=None if self.n_restarts == 1 else (everyone // block).to(exists.device),
+            groups=groups,
+            shift=BudgetShift.of(self.gates, exists, problem.dtype, settings),
+            smooth=smooth,
+            estimator=self.estimator.begin(exists),
+            total=learned.total.clone(),
+            scale=learned.scale.clone(),
+            slopes=learned.slopes.clone(),
+            squares=learned.squares.clone(),
+            parameter=parameter,
+            latest=parameter,
+            direction=None,
+            error=learned.error.clone() if done > settings.first_stop else None,
+            n_gates=exists.sum(1, keepdim=True).to(problem.dtype),
+            rule=rule,
+            settings=settings,
+            n_updates=done,
+            trace=[],
+        )
+        if done >= settings.first_stop:
+            state.direction = state.directions()
+        results = Results(learned, parameter.clone(), parameter.clone(), trace, self.n_samples)
+        if bool(learned.settled.any()):
+            state = state.rows((~learned.settled).nonzero().squeeze(1).cpu())
+        return state, results
+
+    def _step(self, drawn: Draws, state: SolverState, problem: Problem) -> None:
+        """One update of the examples that have not settled."""
+        size = self.n_samples
+        if self.estimator.samples_alone:  # then as many at once as fit into memory beside a model
+            size = min(size, max(1, _MOST_NUMBERS // state.parameter.numel()))
+        sums: list[Tensor] = []
+        for i in range(0, self.n_samples, size):
+            some = drawn.samples(slice(i, i + size))
+            estimate = state.estimator.estimate(
+                self.gates,
+                self._levels(state, some),
+                state.groups.noise(some.uniform),
+                problem.loss(state.examples, some.references),
+            )
+            part = _sums(estimate, some, state.n_gates)
+            sums = [total.add_(more) for total, more in zip(sums, part, strict=True)] if sums else part
+        gradient, slopes, squares, loss = sums
+        gradient, price = gradient / self.n_samples, self.sparsity.reg_weight * (1 - drawn.share)
+        if price > 0:
+            gradient = torch.add(gradient, self.gates.openness(state.parameter), alpha=price)
+        missing = state.shift.missing
+        state.update(gradient if missing is None else gradient.masked_fill(missing, 0.0))
+        state.slopes.add_(slopes)
+        state.squares.add_(squares)
+        state.trace.append((state.index, loss / self.n_samples))
+
+    def _levels(self, state: SolverState, drawn: Draws) -> Tensor:
+        """Parameters of each sample, at their own level or at its budget, [samples, examples, gates].
+
+        They are rounded first: see `SolverSettings.grid`.
+        """
+        grid = self.settings.grid
+        parameter = (state.parameter / grid).round() * grid
+        if drawn.share == 0:
+            return parameter.expand(len(drawn.swept), -1, -1)
+        return torch.addcmul(parameter, state.shift(parameter, drawn.budgets), drawn.swept.reshape(-1, 1, 1))
+
+
+def _sums(estimate: Estimate, drawn: Draws, n_gates: Tensor) -> list[Tensor]:
+    """Sums over samples: gradients, slopes and their squares, [examples, gates], and losses, [examples].
+
+    Samples at a fixed budget had all parameters shifted by one offset, so the mean of their gradient carries
+    no information and is subtracted.
+    """
+    gradient = estimate.gradient.sum(0)
+    if drawn.share > 0:
+        level = (drawn.swept @ estimate.gradient.sum(2)).unsqueeze(1)
+        gradient = gradient - level / n_gates
+    return [gradient, estimate.slope.sum(0), estimate.slope.square().sum(0), estimate.loss.sum(0)]
+
+
+def _without_settled(state: SolverState, results: Results) -> SolverState:
+    """The state of the examples that have not settled; the others are entered into the results."""
+    rows = state.unsettled()
+    if rows is None:
+        return state
+    results.enter(state, state.parameter)
+    state = state.rows(rows)
+    results.learned.settled.fill_(True)[state.index] = False
+    return state

@@ -1,0 +1,240 @@
+"""State of a solve: what is known of the examples that are still learned, and of all examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stg_attr.batch import Batch, Holds, per_example
+from stg_attr.gates import FeatureGroups
+
+from .estimators import EstimatorState
+from .optimizer import DualAveraging
+from .settings import SolverSettings
+from .shift import BudgetShift
+from .smoothing import Smoothing
+
+__all__ = ["Learned", "Solution", "SolverState"]
+
+_GATES = Holds(("batch", "gates"))
+_EACH = Holds(("batch",))
+_COUNT = Holds(("batch",), int, low=0)
+
+_NO_DIRECTION = 1e-24  # variance of parameters that are all equal, up to rounding
+
+
+@dataclass(frozen=True)
+class Learned(Batch):
+    """All that a solve has to know of each example to go on as if it had never stopped.
+
+    Attributes:
+        total: weighted sum of its gradients, [batch, gates].
+        slopes: sum of its slopes, [batch, gates].
+        squares: sum of their squares, [batch, gates].
+        scale: weighted sum of mean squares of its gradients, [batch].
+        error: standard error of the direction of its parameters, [batch].
+        n_steps: updates it took, long [batch].
+        n_samples: gate samples it took, long [batch].
+        settled: whether it needs no more, bool [batch].
+    """
+
+    total: Tensor = field(metadata=per_example(holds=_GATES))
+    slopes: Tensor = field(metadata=per_example(holds=_GATES))
+    squares: Tensor = field(metadata=per_example(holds=_GATES))
+    scale: Tensor = field(metadata=per_example(holds=_EACH))
+    error: Tensor = field(metadata=per_example(blank=torch.inf, holds=_EACH))
+    n_steps: Tensor = field(metadata=per_example(holds=_COUNT))
+    n_samples: Tensor = field(metadata=per_example(holds=_COUNT))
+    settled: Tensor = field(metadata=per_example(holds=Holds(("batch",), bool)))
+
+    @classmethod
+    def nothing(cls, batch: int, gates: int, dtype: torch.dtype, device: torch.device) -> Learned:
+        """Before the first step."""
+        zeros = torch.zeros(batch, gates, dtype=dtype, device=device)
+        count = torch.zeros(batch, dtype=torch.long, device=device)
+        return cls(
+            total=zeros,
+            slopes=zeros.clone(),
+            squares=zeros.clone(),
+            scale=zeros[:, 0].clone(),
+            error=torch.full_like(zeros[:, 0], torch.inf),
+            n_steps=count,
+            n_samples=count.clone(),
+            settled=count.bool(),
+        )
+
+    def copied(self) -> Learned:
+        """The same in tensors of its own, which may be written into."""
+        return Learned(**{name: value.clone() for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a solve learned of all examples.
+
+    Attributes:
+        parameter: gate parameters, [batch, gates]; -inf where no gate exists.
+        earlier: the same when two thirds of the steps were done, to judge convergence.
+        loss_trace: mean loss of each step, [steps, batch]; NaN after an example's last step.
+        learned: what it takes to go on.
+        failure: what stopped the solve before its last step: Ctrl-C, or what the model raised; else None.
+    """
+
+    parameter: Tensor
+    earlier: Tensor
+    loss_trace: Tensor
+    learned: Learned
+    failure: BaseException | None
+
+    @property
+    def n_steps(self) -> Tensor:
+        """Updates that each example took, long [batch]."""
+        return self.learned.n_steps
+
+    @cached_property
+    def influence(self) -> Tensor:
+        """Root mean square slope of the loss in each gate, [batch, gates]."""
+        return (self.learned.squares / self.learned.n_samples.unsqueeze(1)).sqrt()
+
+    @cached_property
+    def effect(self) -> Tensor:
+        """Mean of how much the loss falls per unit that a gate opens, [batch, gates]."""
+        return -self.learned.slopes / self.learned.n_samples.unsqueeze(1)
+
+
+@dataclass
+class SolverState(Batch):
+    """What is known of the examples that are still learned; those that have settled leave it.
+
+    Attributes:
+        examples: what the problem asks for to name them.
+        index: which of the batch they are, long [examples].
+        restart: the restart that each belongs to, long [examples]; None where there is one.
+        groups: their gates.
+        shift: shifts of their parameters to budgets.
+        smooth: draws the parameters of neighbouring gates together.
+        estimator: what the estimator has learned of them.
+        total: weighted sum of gradients, [examples, gates].
+        scale: weighted sum of mean squares of gradients, [examples].
+        slopes: sum of slopes, [examples, gates].
+        squares: sum of squares of slopes, [examples, gates].
+        parameter: gate parameters, [examples, gates].
+        latest: the parameters when two thirds of the steps were done, or now if that is earlier.
+        direction: unit vectors of the centred parameters one step ago; None before there was one.
+        error: standard error of that direction, [examples]; None before there was one.
+        rule: the update rule.
+        settings: the numbers that decide when an example has settled.
+        n_updates: steps done, those of an earlier solve that this one continues included.
+        trace: the examples and the losses of each step of this solve.
+    """
+
+    examples: Any = field(metadata=per_example())
+    index: Tensor = field(metadata=per_example())
+    restart: Tensor | None = field(metadata=per_example())
+    groups: FeatureGroups = field(metadata=per_example())
+    shift: BudgetShift = field(metadata=per_example())
+    smooth: Smoothing = field(metadata=per_example())
+    estimator: EstimatorState = field(metadata=per_example())
+    total: Tensor = field(metadata=per_example())
+    scale: Tensor = field(metadata=per_example())
+    slopes: Tensor = field(metadata=per_example())
+    squares: Tensor = field(metadata=per_example())
+    parameter: Tensor = field(metadata=per_example())
+    latest: Tensor = field(metadata=per_example())
+    direction: Tensor | None = field(metadata=per_example())
+    error: Tensor | None = field(metadata=per_example())
+    n_gates: Tensor = field(metadata=per_example(shared=True))
+    rule: DualAveraging
+    settings: SolverSettings
+    n_updates: int
+    trace: list[tuple[Tensor, Tensor]]
+
+    def update(self, gradient: Tensor) -> None:
+        """One step of the update rule, by a gradient [examples, gates]; 0 where no gate exists."""
+        self.n_updates += 1
+        self.total, self.scale = self.rule.added(
+            self.total, self.scale, gradient, self.n_updates, self.n_gates
+        )
+        self.parameter = self.rule.parameter(self.total, self.scale, self.smooth)
+
+    def unsettled(self) -> Tensor | None:
+        """Measure how far the directions have moved; the rows that have not settled, if some others have.
+
+        An example has settled when its direction has moved by less than its standard error allows, twice in a
+        row.
+
+        Returns:
+            Long [rows], or None where all go on.
+        """
+        if self.n_updates < self.settings.first_stop:
+            return None
+        before, error, self.direction = self.direction, self.error, self.directions()
+        if before is None:
+            return None
+        self.error = (self.direction - before).norm(dim=1) * self.n_updates**0.5
+        if error is None:
+            return None
+        # copied to the CPU once, since each answer that Python waits for holds up a GPU
+        unsettled = (torch.maximum(self.error, error) >= self.settings.settled).cpu()
+        return None if bool(unsettled.all()) else unsettled.nonzero().squeeze(1)
+
+    def directions(self) -> Tensor:
+        """Unit vectors of the centred parameters, [examples, gates]; 0 where all are equal."""
+        parameter, missing, n = self.parameter, self.shift.missing, self.parameter.shape[1]
+        if missing is None:
+            # layer_norm centres and divides by the standard deviation in one operation instead of six
+            direction: Tensor = torch.layer_norm(parameter, (n,), eps=_NO_DIRECTION) / n**0.5
+            return direction
+        parameter = parameter.masked_fill(missing, 0.0)
+        centred = parameter - parameter.sum(1, keepdim=True) / self.n_gates
+        return torch.nn.functional.normalize(centred.masked_fill(missing, 0.0), dim=1)
+
+
+@dataclass
+class Results:
+    """What is known of all examples; examples that have settled are entered once and for all.
+
+    Attributes:
+        learned: what it takes to go on.
+        parameter: gate parameters, [batch, gates].
+        earlier: those when two thirds of the steps were done, [batch, gates].
+        past: losses of an earlier solve that this one continues, [steps, batch].
+        n_samples: gate samples of a step.
+        written: steps that `learned` counts.
+    """
+
+    learned: Learned
+    parameter: Tensor
+    earlier: Tensor
+    past: Tensor
+    n_samples: int
+    written: int = 0
+
+    def enter(self, state: SolverState, earlier: Tensor) -> None:
+        """Write down what the examples of a state have learned."""
+        where, known, done = state.index, self.learned, len(state.trace)
+        self.parameter[where], self.earlier[where] = state.parameter, earlier
+        for name in ("total", "scale", "slopes", "squares", "error"):
+            value = getattr(state, name)
+            if value is not None:
+                getattr(known, name)[where] = value
+        known.n_steps[where] += done - self.written
+        known.n_samples[where] += (done - self.written) * self.n_samples
+        self.written = done
+
+    def solution(self, state: SolverState, exists: Tensor, failure: BaseException | None) -> Solution:
+        """What was learned of all examples so far."""
+        self.enter(state, state.latest)
+        unknown = self.parameter.new_full(self.learned.n_steps.shape, torch.nan)
+        losses = (unknown.index_copy(0, *step).unsqueeze(0) for step in state.trace)
+        return Solution(
+            self.parameter.masked_fill(~exists, -torch.inf),
+            self.earlier.masked_fill(~exists, -torch.inf),
+            torch.cat([self.past, *losses]),
+            self.learned.copied(),
+            failure,
+        )
