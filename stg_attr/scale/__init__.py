@@ -1,6 +1,6 @@
-"""Attribution over a whole data set: in one process, on the ranks of a job, or on Ray."""
+"""Explain a whole data set: in one process, on the ranks of a job, or on Ray."""
 
-from .explaining import ExplainArguments
+from .arguments import ExplainArguments
 from .results import DatasetAttributions, Summary, load_attributions, summarise
 from .running import Outcome, explain_dataset
 from .worker import RayActors
