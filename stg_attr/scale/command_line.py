@@ -20,11 +20,14 @@ __all__ = ["main"]
 
 _OBJECT = "PACKAGE.MODULE:NAME"
 
+_SEE = "See StochasticGates.explain, and LayerStochasticGates.explain for gates on a layer."
+
 #: Value and help of the options that need more than a number.
 _HELP = {
-    "baselines": (f"NUMBER or {_OBJECT}", "what hidden features show; 0 by default"),
+    "baselines": (f"NUMBER or {_OBJECT}", "what removed features show; 0 by default"),
     "feature_mask": (_OBJECT, "the feature of each input element, or a function of the inputs"),
     "target": ("K", "the output to explain in all rows; the predicted class by default"),
+    "layer_baselines": (f"NUMBER or {_OBJECT}", "what removed parts of the activation show"),
 }
 
 
@@ -71,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = f"{__doc__}\n\nAfter a crash run the same command again: finished shards are kept."
     _add_data_options(parser.add_argument_group("model and data"))
-    _add_explain_options(parser.add_argument_group("arguments of explain"))
+    _add_explain_options(parser.add_argument_group("arguments of explain", _SEE))
     _add_run_options(parser.add_argument_group("run"))
     return parser
 
@@ -88,12 +91,13 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
 def _add_explain_options(group: argparse._ArgumentGroup) -> None:
     """One option for each argument of `explain`, so that a new argument needs no change here."""
     for name, parameter in accepted_arguments().items():
-        option, as_there = _option(name), "as in StochasticGates.explain or LayerStochasticGates.explain"
+        option = _option(name)
         if isinstance(parameter.default, bool):
-            group.add_argument(option, action=argparse.BooleanOptionalAction, help=as_there)
-        else:
-            metavar, text = _HELP.get(name, (f"NUMBER or {_OBJECT}", as_there))
-            group.add_argument(option, metavar=metavar, help=text)
+            group.add_argument(option, action=argparse.BooleanOptionalAction)
+            continue
+        is_number = set(str(parameter.annotation).split(" | ")) <= {"int", "float", "None"}
+        metavar, text = _HELP.get(name, ("N" if is_number else f"NUMBER or {_OBJECT}", None))
+        group.add_argument(option, metavar=metavar, help=text)
 
 
 def _add_run_options(group: argparse._ArgumentGroup) -> None:

@@ -1,11 +1,13 @@
 """The command line: a data set explained, taken up again, and refused."""
 
+import inspect
 import math
 import sys
 
 import pytest
 import torch
 
+from stg_attr import StochasticGates
 from stg_attr.scale import load_attributions
 from stg_attr.scale.arguments import accepted_arguments
 from stg_attr.scale.command_line import _parser, _value, main
@@ -68,6 +70,21 @@ def test_every_argument_of_explain_is_an_option(command, tmp_path, capsys):
     assert main([*command, "--max-evals", "60", "--n-restarts", "2"]) == 0
     assert main([*command, "--layer-baselines", "0", "--overwrite"]) == 2  # the model is no layer's
     assert "layer_baselines" in capsys.readouterr().err
+
+
+def test_a_new_argument_of_explain_needs_no_change(command, monkeypatch):
+    plain, received = StochasticGates.explain, []
+
+    def explain(self, *args, novelty=0, **kwargs):
+        received.append(novelty)
+        return plain(self, *args, **kwargs)
+
+    novelty = inspect.Parameter("novelty", inspect.Parameter.KEYWORD_ONLY, default=0)
+    signature = inspect.signature(plain)
+    explain.__signature__ = signature.replace(parameters=[*signature.parameters.values(), novelty])
+    monkeypatch.setattr(StochasticGates, "explain", explain)
+    assert main([*command, "--novelty", "3"]) == 0
+    assert set(received) == {3}
 
 
 @pytest.mark.parametrize(("text", "value"), [("3", 3), ("-0.5", -0.5), ("1e-3", 1e-3), (True, True)])
