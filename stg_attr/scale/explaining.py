@@ -27,8 +27,8 @@ FAILED = "FAILED"  # status of a row without an explanation; the other statuses 
 #: Columns of the output that hold measured scores.
 EVIDENCE = ("full", "baseline", "kept", "removed", "sufficiency", "comprehensiveness")
 
-#: Gate samples in one call of the model, unless `perturbations_per_eval` is given: at most the samples of one
-#: update, of which there are 32 by default.
+#: Gate samples in one call of the model if `perturbations_per_eval` is not given. A call has at most the
+#: samples of one update, and 32 is their default number.
 _SAMPLES_PER_CALL = 32
 
 _LONGEST_MESSAGE = 500  # characters

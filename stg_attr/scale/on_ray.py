@@ -1,4 +1,4 @@
-"""Explain on Ray: the same worker in the actors of Ray Data, which restarts actors that die."""
+"""Explain on Ray: each actor of Ray Data has a worker, and Ray restarts actors that die."""
 
 from __future__ import annotations
 
@@ -202,9 +202,8 @@ class Cluster:
     def _most_workers(self, nodes: Iterable[Mapping[str, float]]) -> int:
         """Largest number of workers that fits, on whichever nodes Ray starts them.
 
-        If Ray reads the data, its own tasks need one free CPU on one node. The worst case counts: `blocking`
-        is the smallest number of workers that can leave less than one free CPU on every node. If the nodes
-        have room for so many, the largest number is one less.
+        If Ray reads the data, its own tasks need one free CPU on one node. `blocking` is the smallest number
+        of workers that can leave less than one free CPU on every node; if so many fit, start one fewer.
 
         Args:
             nodes: their resources, "CPU" and "GPU".

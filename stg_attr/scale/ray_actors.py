@@ -1,4 +1,4 @@
-"""What runs in the actors and tasks of Ray: it knows the job, and nothing about the cluster."""
+"""The code that runs in the actors and tasks of Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exception for a run that stops for another reason than an argument."""
+"""The exception for a run that stops although no argument is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: a data set explained, taken up again, and refused."""
+"""The command line explains a data set, resumes, passes arguments on, and refuses wrong ones."""
 
 import inspect
 import math
@@ -68,7 +68,7 @@ def test_every_argument_of_explain_is_an_option(command, tmp_path, capsys):
         given = getattr(_parser().parse_args(command), name)
         assert (given is None) == (name not in ("n_steps", "n_samples"))
     assert main([*command, "--max-evals", "60", "--n-restarts", "2"]) == 0
-    assert main([*command, "--layer-baselines", "0", "--overwrite"]) == 2  # the model is no layer's
+    assert main([*command, "--layer-baselines", "0", "--overwrite"]) == 2  # not an argument here
     assert "layer_baselines" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong: rows, models, memory, disks, inputs and processes; never the rows that were done."""
+"""Rows, models, memory, disks, inputs and processes that fail; finished rows are never lost."""
 
 import os
 import signal

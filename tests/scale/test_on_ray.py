@@ -1,4 +1,4 @@
-"""On Ray: two nodes on this machine, with one CPU each, whose workers give the bits of a plain loop."""
+"""Ray with two nodes of one CPU on this machine gives the same bits as a plain loop."""
 
 import logging
 import os
@@ -56,7 +56,7 @@ def cluster():
 
 
 def witness(folder, workers, seconds=0.0):
-    """A feature mask that notes the process and the node it is asked in, and waits for the other workers.
+    """A feature mask that records its process and its node, and then waits for the other workers.
 
     So that on a busy machine, too, every worker is at work before one of them has done everything.
     """

@@ -1,4 +1,4 @@
-"""Results: what is read back is what was written, by every reader, and sums are sums of it."""
+"""Every reader returns the rows that were written, and a summary is computed from them."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The laws of a run: what a row gets does not depend on how, where and in how many goes it is explained."""
+"""Laws of a run: the result for a row does not depend on how, where and in how many runs it is explained."""
 
 import sys
 
