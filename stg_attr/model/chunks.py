@@ -162,4 +162,4 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _says_so(said: str) -> bool:
-    return "out of memory" in said or "can't allocate memory" in said
+    return "out of memory" in said or "allocate memory" in said

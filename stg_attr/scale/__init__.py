@@ -1,13 +1,11 @@
-"""Attribution over a whole data set: in one process, on the ranks of a job, or on Ray."""
+"""Explain a whole data set: in one process, on the ranks of a job, or on Ray."""
 
-from .explaining import ExplainArguments
 from .results import DatasetAttributions, Summary, load_attributions, summarise
 from .running import Outcome, explain_dataset
 from .worker import RayActors
 
 __all__ = [
     "DatasetAttributions",
-    "ExplainArguments",
     "Outcome",
     "RayActors",
     "Summary",

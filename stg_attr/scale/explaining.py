@@ -1,69 +1,47 @@
-"""Explaining rows: one batch in, one table out, and no row that stops the others."""
+"""Explain one batch of rows as one table; a row that fails does not stop the others."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from stg_attr.attribution import Explanation, LayerStochasticGates, Status, StochasticGates
-from stg_attr.errors import ArgumentError
 from stg_attr.gates import ReferenceSet
-from stg_attr.model import Baselines, Inputs
+from stg_attr.model import is_out_of_memory
 
+from .arguments import ExplainArguments
 from .rows import Row
+from .run_error import RunError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FAILED", "ExplainArguments", "explain_rows", "schema"]
+__all__ = ["EVIDENCE", "FAILED", "explain_rows", "schema"]
 
-FAILED = "FAILED"  # status of a row without an explanation; the others are names of `Status`
+FAILED = "FAILED"  # status of a row without an explanation; the other statuses are the names of `Status`
 
-_MOST_PER_CALL = 32  # gate samples of an update by default, so the most that one call can hold
-_LONGEST_MESSAGE = 500
+#: Columns of the output that hold measured scores.
+EVIDENCE = ("full", "baseline", "kept", "removed", "sufficiency", "comprehensiveness")
 
+#: Gate samples in one call of the model if `perturbations_per_eval` is not given. A call has at most the
+#: samples of one update, and 32 is their default number.
+_SAMPLES_PER_CALL = 32
 
-class ExplainArguments(TypedDict, total=False):
-    """Arguments of `StochasticGates.explain` that hold for every row of a data set.
-
-    Attributes:
-        baselines: as there, but a tensor of several rows is a `ReferenceSet`, whatever the batch size.
-        target: one output for all rows.
-        feature_mask: as there with a leading dimension of 1, or a function of the inputs [batch, ...].
-        n_steps: as there.
-        n_samples: as there.
-        perturbations_per_eval: as there.
-        seed: as there, below 2 ** 63.
-        n_restarts: as there; the first is written.
-        layer_baselines: of `LayerStochasticGates`; several rows are a `ReferenceSet`.
-        attribute_to_layer_input: of `LayerStochasticGates`.
-    """
-
-    baselines: Baselines
-    target: int | tuple[int, ...] | None
-    feature_mask: Inputs | Callable[[Inputs], Inputs] | None
-    n_steps: int
-    n_samples: int | None
-    perturbations_per_eval: int | None
-    seed: int
-    n_restarts: int
-    layer_baselines: Baselines
-    attribute_to_layer_input: bool
+_LONGEST_MESSAGE = 500  # characters
 
 
 def schema(id_type: str) -> pa.Schema:
     """Columns of the output.
 
     Args:
-        id_type: of the row ids, `int64` or `string`.
+        id_type: Arrow type of the row ids, `int64` or `string`.
     """
     import pyarrow as pa
 
-    evidence = ("full", "baseline", "kept", "removed", "sufficiency", "comprehensiveness")
     return pa.schema(
         [
             ("id", pa.type_for_alias(id_type)),
@@ -72,7 +50,7 @@ def schema(id_type: str) -> pa.Schema:
             ("attributions", pa.list_(pa.float32())),
             ("log_alpha", pa.list_(pa.float32())),
             ("selected", pa.list_(pa.bool_())),
-            *((name, pa.float64()) for name in evidence),
+            *((name, pa.float64()) for name in EVIDENCE),
             ("status", pa.string()),
             ("message", pa.string()),
             ("seed", pa.int64()),
@@ -87,82 +65,95 @@ def explain_rows(
     arguments: ExplainArguments,
     id_type: str,
 ) -> pa.Table:
-    """Explain some rows together; the result depends on these rows alone.
+    """Explain one batch of rows; the result depends on these rows only.
 
-    Rows of one shape are solved together. Where that fails, each half is tried alone, and so on, until
+    Rows of equal shapes are explained together. If that fails, each half is tried alone, and so on, until
     the rows that cannot be explained are alone.
 
     Args:
-        stg: how.
-        rows: what, in the order of the result.
+        stg: the explainer.
+        rows: the batch; the table has the same order.
         arguments: of `StochasticGates.explain`.
-        id_type: of the row ids.
+        id_type: Arrow type of the row ids.
 
     Raises:
-        ArgumentError: the accelerator failed, so that no further result of this process can be trusted.
-        KeyboardInterrupt: a solve was interrupted.
+        RunError: the GPU failed, so that this process can compute no further result.
+        KeyboardInterrupt: the user interrupted a solve.
     """
     import pyarrow as pa
 
     records: dict[int, dict[str, Any]] = {
-        i: _failed(row, row.error or "") for i, row in enumerate(rows) if row.error is not None
+        i: _failed_record(row, row.error) for i, row in enumerate(rows) if row.error is not None
     }
     readable = [i for i in range(len(rows)) if i not in records]
     for _, group in itertools.groupby(
-        sorted(readable, key=lambda i: _kind(rows[i])), lambda i: _kind(rows[i])
+        sorted(readable, key=lambda i: _shapes(rows[i])), lambda i: _shapes(rows[i])
     ):
-        for pieces, result, note in _solved(stg, rows, list(group), arguments):
-            for place, i in enumerate(pieces):
-                record = _failed(rows[i], note) if result is None else _record(result, place, rows[i], note)
-                records[i] = record
+        for indices, explanation, message in _explain_or_split(stg, rows, list(group), arguments):
+            for place, i in enumerate(indices):
+                records[i] = (
+                    _failed_record(rows[i], message)
+                    if explanation is None
+                    else _record(explanation, place, rows[i], message)
+                )
     return pa.Table.from_pylist([records[i] for i in range(len(rows))], schema(id_type))
 
 
-def _kind(row: Row) -> str:
-    """Rows of one kind can be stacked."""
+def _shapes(row: Row) -> str:
+    """Shapes and dtypes of the inputs; rows for which they are equal can be stacked."""
     return str([(tuple(x.shape), x.dtype) for x in row.inputs])
 
 
-_Solved = Iterator[tuple[list[int], Explanation | None, str]]
+#: Indices of rows, their explanation (None if they failed), and a message for them ("" for none).
+_Results = Iterator[tuple[list[int], Explanation | None, str]]
 
 
-def _solved(
+def _explain_or_split(
     stg: StochasticGates | LayerStochasticGates,
     rows: Sequence[Row],
-    which: list[int],
+    indices: list[int],
     arguments: ExplainArguments,
     per_call: int | None = None,
-) -> _Solved:
-    """Places of rows with their explanation, or with the reason why they have none."""
+) -> _Results:
+    """Explain rows of equal shapes together, or in smaller parts if that fails.
+
+    Args:
+        stg: the explainer.
+        rows: the whole batch.
+        indices: of the rows to explain.
+        arguments: of `StochasticGates.explain`.
+        per_call: gate samples in one call of the model; None for the number in `arguments`.
+    """
     per_call = arguments.get("perturbations_per_eval") if per_call is None else per_call
     try:
-        yield which, _explained(stg, [rows[i] for i in which], arguments, per_call), ""
+        yield indices, _explain(stg, [rows[i] for i in indices], arguments, per_call), ""
         return
-    except Exception as error:  # a model may raise anything; kept as text, since it holds on to memory
-        out_of_memory, message = _is_out_of_memory(error), f"{type(error).__name__}: {error}"
-        if _is_fatal(error):
-            raise _lost_device(message) from error
+    except Exception as error:  # a model may raise anything
+        # Only the text is kept: the exception refers to the tensors of the failed call, which use memory.
+        out_of_memory, message = is_out_of_memory(error), f"{type(error).__name__}: {error}"
+        if _is_unrecoverable(error):
+            raise _gpu_failed(message) from error
     if out_of_memory:
         _free_memory()
-        per_call = (per_call or _MOST_PER_CALL) // 2  # half of the rows in a call; 0 when it was one each
+        per_call = (per_call or _SAMPLES_PER_CALL) // 2  # 0 if a call already had one sample only
     if out_of_memory and per_call:
-        yield from _noted(_solved(stg, rows, which, arguments, per_call))
-    elif len(which) > 1:
-        half = (len(which) + 1) // 2
-        for part in (which[:half], which[half:]):
-            smaller = _solved(stg, rows, part, arguments, 1 if out_of_memory else per_call)
-            yield from _noted(smaller) if out_of_memory else smaller
+        yield from _with_memory_note(_explain_or_split(stg, rows, indices, arguments, per_call))
+    elif len(indices) > 1:
+        half = (len(indices) + 1) // 2
+        for part in (indices[:half], indices[half:]):
+            results = _explain_or_split(stg, rows, part, arguments, 1 if out_of_memory else per_call)
+            yield from _with_memory_note(results) if out_of_memory else results
     else:
-        yield which, None, message[:_LONGEST_MESSAGE]
+        yield indices, None, message[:_LONGEST_MESSAGE]
 
 
-def _noted(solved: _Solved) -> _Solved:
-    note = "explained with less in one call, since the memory was full"
-    for which, explanation, reason in solved:
-        yield which, explanation, reason or note
+def _with_memory_note(results: _Results) -> _Results:
+    note = "explained with fewer rows in one call of the model, because the memory was full"
+    for indices, explanation, message in results:
+        yield indices, explanation, message or note
 
 
-def _explained(
+def _explain(
     stg: StochasticGates | LayerStochasticGates,
     rows: Sequence[Row],
     arguments: ExplainArguments,
@@ -172,43 +163,42 @@ def _explained(
     inputs = stacked[0] if len(stacked) == 1 else stacked
     given: dict[str, Any] = dict(arguments)
     for name in {"baselines", "layer_baselines"} & given.keys():
-        given[name] = _independent_of_batch(given[name])
+        given[name] = _as_references(given[name])
     if callable(given.get("feature_mask")):
         given["feature_mask"] = given["feature_mask"](inputs)
     if rows[0].target is not None:
         given["target"] = [row.target for row in rows]
     given["perturbations_per_eval"] = per_call
     explanation = stg.explain(inputs, **given)
-    if Status.INTERRUPTED in explanation.status:  # the solver turns Ctrl-C into a partial result
+    if Status.INTERRUPTED in explanation.status:  # the solver turns Ctrl-C into an unfinished explanation
         raise KeyboardInterrupt
     return explanation.to(torch.device("cpu"))
 
 
-def _independent_of_batch(baselines: Any) -> Any:
-    """A tensor of many rows always means references, also where there are as many as examples."""
+def _as_references(baselines: Any) -> Any:
+    """A tensor of several rows as references.
+
+    `explain` reads a tensor with as many rows as the batch as one baseline for each row. Here it always holds
+    references, because the meaning must not depend on the size of a batch.
+    """
     if isinstance(baselines, tuple):
-        return tuple(_independent_of_batch(baseline) for baseline in baselines)
-    many = isinstance(baselines, Tensor) and baselines.dim() > 0 and len(baselines) > 1
-    return ReferenceSet(baselines) if many else baselines
+        return tuple(_as_references(baseline) for baseline in baselines)
+    has_rows = isinstance(baselines, Tensor) and baselines.dim() > 0 and len(baselines) > 1
+    return ReferenceSet(baselines) if has_rows else baselines
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    kinds = (MemoryError, torch.cuda.OutOfMemoryError)
-    return isinstance(error, kinds) or "allocate memory" in str(error) or "out of memory" in str(error)
+def _is_unrecoverable(error: Exception) -> bool:
+    """Whether an error leaves the GPU in a state in which every further call fails."""
+    failed = "CUDA error" in str(error) or isinstance(error, getattr(torch, "AcceleratorError", ()))
+    return failed and not is_out_of_memory(error)
 
 
-def _is_fatal(error: Exception) -> bool:
-    lost = "CUDA error" in str(error) or isinstance(error, getattr(torch, "AcceleratorError", ()))
-    return lost and not _is_out_of_memory(error)
-
-
-def _lost_device(message: str) -> ArgumentError:
-    return ArgumentError(
-        "the accelerator",
-        expected="one that goes on after an error",
-        found=message.splitlines()[0],
-        mend="Finished shards are kept. Run the same command again; if it stops at the same shard, run that "
-        "one on the CPU, where the row at fault is written as failed.",
+def _gpu_failed(message: str) -> RunError:
+    return RunError(
+        "The GPU is in an unrecoverable error state and this process cannot continue: "
+        f"{message.splitlines()[0]}.",
+        mend="Finished shards are kept. Run the same command again. If it stops at the same shard, run that "
+        "shard on the CPU, where the row that causes the error is written with status FAILED.",
     )
 
 
@@ -217,7 +207,7 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _failed(row: Row, message: str) -> dict[str, Any]:
+def _failed_record(row: Row, message: str) -> dict[str, Any]:
     return {"id": row.id, "status": FAILED, "message": message}
 
 

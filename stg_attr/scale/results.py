@@ -1,4 +1,4 @@
-"""Results: the explanations of a data set read back, whole or summed up."""
+"""Read the explanations of a data set, or a summary of them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from stg_attr.attribution import Status
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_count
+from stg_attr.objective import retained_share
 
-from .explaining import FAILED
+from .explaining import EVIDENCE, FAILED
 from .shards import Output, check_arrow
 
 if TYPE_CHECKING:
@@ -24,26 +25,33 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetAttributions", "Summary", "load_attributions", "summarise"]
 
-_SEVERITY = [Status.CONVERGED.name, Status.BASELINE_HIGHER.name, Status.NOTHING_TO_EXPLAIN.name]
-_WORST = 20  # rows that a summary names
+#: Statuses of explanations that can be trusted.
+_RELIABLE = (Status.CONVERGED.name, Status.BASELINE_HIGHER.name, Status.NOTHING_TO_EXPLAIN.name)
+
+_SHOWN_FEATURES = 10  # features in the text of a summary
+_SHOWN_MESSAGES = 10  # error messages in a summary
+_COUNTED_MESSAGES = 1000  # different error messages that are counted, and
+_KEPT_MESSAGES = 100  # how many of them are kept if there are more, so that the memory does not grow
 
 
 @dataclass(frozen=True, eq=False)
 class DatasetAttributions:
-    """The explained rows of a data set, in its order; failed ones are in `failures` alone.
+    """The explained rows of a data set, in the order of the data set; failed rows are only in `failures`.
+
+    Rows can have different numbers of features. Shorter rows are filled at the end.
 
     Attributes:
         ids: of the rows.
-        attributions: active probability of each feature, [rows, features]; 0 where a row has no such feature.
-        log_alpha: gate parameters, [rows, features]; -inf where a row has no such feature.
-        selected: the features reported as needed, bool [rows, features].
-        feature_ids: of the features, long [rows, features]; -1 for none.
-        target: explained output of each row, long [rows, dims].
+        attributions: active probability of each feature, [rows, features]; filled with 0.
+        log_alpha: gate parameters, [rows, features]; filled with -inf.
+        selected: the features reported as needed, bool [rows, features]; filled with False.
+        feature_ids: of the features, long [rows, features]; filled with -1.
+        target: explained output of each row, long [rows, dims]; filled with -1.
         evidence: measured scores `full`, `baseline`, `kept`, `removed`, and `sufficiency` and
-            `comprehensiveness`, each [rows], double.
+            `comprehensiveness`, each double [rows].
         status: of each row.
-        evaluations: of the model for each row, long [rows].
-        failures: id of each failed row, and why.
+        evaluations: model evaluations for each row, long [rows].
+        failures: error message of each failed row, by its id.
     """
 
     ids: tuple[int | str, ...]
@@ -62,24 +70,23 @@ class DatasetAttributions:
 
 
 def load_attributions(path: str | Path) -> DatasetAttributions:
-    """Read an output of `explain_dataset`, finished or not, into memory.
+    """Read an output of `explain_dataset` into memory. The run need not be finished.
 
     Args:
-        path: its folder.
+        path: the folder of the output.
 
     Raises:
-        ArgumentError: there is none, or a shard is damaged.
+        ArgumentError: the folder holds no output or no finished shard, or a shard is damaged.
     """
     tables = list(_tables(path))
     if not tables:
-        raise _nothing(path)
+        raise _no_shard(path)
     import pyarrow as pa
     import pyarrow.compute as pc
 
     table = pa.concat_tables(tables)
-    bad = pc.equal(table["status"], FAILED)
-    failed, table = table.filter(bad), table.filter(pc.invert(bad))
-    evidence = ("full", "baseline", "kept", "removed", "sufficiency", "comprehensiveness")
+    has_failed = pc.equal(table["status"], FAILED)
+    failed, table = table.filter(has_failed), table.filter(pc.invert(has_failed))
     return DatasetAttributions(
         ids=tuple(table["id"].to_pylist()),
         attributions=torch.from_numpy(_padded(table, "attributions", 0.0)),
@@ -87,7 +94,7 @@ def load_attributions(path: str | Path) -> DatasetAttributions:
         selected=torch.from_numpy(_padded(table, "selected", False)),
         feature_ids=torch.from_numpy(_padded(table, "feature_ids", -1)).long(),
         target=torch.from_numpy(_padded(table, "target", -1)),
-        evidence={name: torch.from_numpy(table[name].to_numpy().copy()) for name in evidence},
+        evidence={name: torch.from_numpy(table[name].to_numpy().copy()) for name in EVIDENCE},
         status=tuple(Status[name] for name in table["status"].to_pylist()),
         evaluations=torch.from_numpy(table["evaluations"].to_numpy().copy()),
         failures=dict(zip(failed["id"].to_pylist(), failed["message"].to_pylist(), strict=True)),
@@ -96,19 +103,20 @@ def load_attributions(path: str | Path) -> DatasetAttributions:
 
 @dataclass(frozen=True, eq=False)
 class Summary:
-    """What an output says as a whole.
+    """Global statistics of an output.
 
     Attributes:
-        n_rows: rows, failed ones among them.
-        statuses: how many rows have each status; `FAILED` for rows without an explanation.
+        n_rows: all rows, including failed rows.
+        statuses: number of rows with each status; `FAILED` for rows without an explanation.
         feature_ids: of the features, ascending, long [features].
         importance: mean active probability of each feature over the rows that have it, double [features].
-        spread: its standard deviation over these rows, double [features].
-        selected: share of these rows that select it, double [features].
-        worst: ids of the least trustworthy explanations with a status and the share of the score that
-            the selection loses: those with a doubtful status first, each by that share, largest first.
-        failures: the commonest messages of failed rows, and how often.
-        evaluations: of the model, in all.
+        spread: standard deviation of the active probability over these rows, double [features].
+        selected: fraction of these rows in which the feature is selected, double [features].
+        worst: the least reliable explanations, as (id, status, lost): `lost` is the fraction of the score
+            that the selected features do not retain. Rows with an unreliable status come first, then the
+            rows that lose most.
+        failures: number of rows with each error message, for the most frequent messages.
+        evaluations: model evaluations for all rows together.
     """
 
     n_rows: int
@@ -126,7 +134,7 @@ class Summary:
             f"{count} {name.lower().replace('_', ' ')}" for name, count in self.statuses.items()
         )
         lines = [f"{self.n_rows} rows: {counts}; {self.evaluations} model evaluations"]
-        for i in self.importance.argsort(descending=True, stable=True)[:10].tolist():
+        for i in self.importance.argsort(descending=True, stable=True)[:_SHOWN_FEATURES].tolist():
             lines.append(
                 f"  feature {int(self.feature_ids[i])}: active {self.importance[i]:.3f} "
                 f"± {self.spread[i]:.3f}, selected in {self.selected[i]:.1%} of the rows"
@@ -135,32 +143,46 @@ class Summary:
         return "\n".join(lines)
 
 
-def summarise(path: str | Path) -> Summary:
-    """Sum up an output of `explain_dataset`, finished or not, one shard at a time.
+def summarise(path: str | Path, *, n_worst: int = 20) -> Summary:
+    """Compute global statistics of an output of `explain_dataset`. The run need not be finished.
+
+    Only one shard at a time is in memory.
 
     Args:
-        path: its folder.
+        path: the folder of the output.
+        n_worst: number of the least reliable explanations to name.
 
     Raises:
-        ArgumentError: there is none, or a shard is damaged.
+        ArgumentError: the folder holds no output or no finished shard, or a shard is damaged.
     """
-    totals = _Totals()
+    check_count("n_worst", n_worst, least=0, mend="Leave it out for the default.")
+    totals = _Totals(n_worst)
     for table in _tables(path):
         totals.add(table)
     if not totals.n_rows:
-        raise _nothing(path)
+        raise _no_shard(path)
     return totals.summary()
 
 
 class _Totals:
-    """Counts, moments and extremes, updated shard by shard."""
+    """Statistics of the shards so far.
 
-    def __init__(self) -> None:
+    Args:
+        n_worst: number of the least reliable explanations to keep.
+
+    Attributes:
+        moments: by feature id, the number of rows with the feature, the mean of its active probability, the
+            sum of squared deviations from this mean, and the number of rows that select it, [4, ids].
+        worst: a heap of (is unreliable, lost fraction, status, id), the most reliable one first.
+    """
+
+    def __init__(self, n_worst: int) -> None:
+        self.n_worst = n_worst
         self.n_rows = self.evaluations = 0
         self.statuses: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.worst: list[tuple[int, float, str, int | str]] = []
-        self.moments = np.zeros((4, 0))  # rows, mean, sum of squared deviations and selections by feature id
+        self.moments = np.zeros((4, 0))
 
     def add(self, table: pa.Table) -> None:
         import pyarrow.compute as pc
@@ -168,62 +190,74 @@ class _Totals:
         self.n_rows += len(table)
         self.statuses.update(table["status"].to_pylist())
         self.evaluations += int(pc.sum(table["evaluations"]).as_py() or 0)
-        bad = pc.equal(table["status"], FAILED)
-        self._add_failures(table.filter(bad)["message"].to_pylist())
-        explained = table.filter(pc.invert(bad))
-        if len(explained):
-            self._add_features(explained)
-            self._add_worst(explained)
+        has_failed = pc.equal(table["status"], FAILED)
+        self._add_failures(table.filter(has_failed)["message"].to_pylist())
+        with_explanation = table.filter(pc.invert(has_failed))
+        if len(with_explanation):
+            self._add_features(with_explanation)
+            self._add_worst(with_explanation)
 
     def _add_failures(self, messages: list[str]) -> None:
         self.failures.update(messages)
-        if len(self.failures) > 1000:  # every message another one: keep memory flat
-            self.failures = Counter(dict(self.failures.most_common(100)))
+        if len(self.failures) > _COUNTED_MESSAGES:
+            self.failures = Counter(dict(self.failures.most_common(_KEPT_MESSAGES)))
 
     def _add_features(self, table: pa.Table) -> None:
-        """Chan, Golub, LeVeque (1979): moments of two parts from those of each."""
-        ids, values, selected = (_flat(table, name) for name in ("feature_ids", "attributions", "selected"))
+        """Merge the moments of one more shard.
+
+        With n_a, m_a, s_a the count, mean and sum of squared deviations of the shards so far, and n_b, m_b,
+        s_b those of this one:
+
+            m = m_a + (m_b - m_a) n_b / n,   s = s_a + s_b + (m_b - m_a)^2 n_a n_b / n,   n = n_a + n_b
+
+        T. Chan, G. Golub, R. LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+        variances", 1979.
+        """
+        ids, values, selected = (
+            _all_entries(table, name) for name in ("feature_ids", "attributions", "selected")
+        )
         width = max(int(ids.max(initial=-1)) + 1, self.moments.shape[1])
         self.moments = np.pad(self.moments, ((0, 0), (0, width - self.moments.shape[1])))
         count = np.bincount(ids, minlength=width).astype(np.float64)
         mean = np.bincount(ids, values, width) / np.maximum(count, 1)
         square = np.bincount(ids, (values - mean[ids]) ** 2, width)
-        n, m, s, k = self.moments
-        total = np.maximum(n + count, 1)
-        shift = mean - m
+        count_before, mean_before, square_before, selected_before = self.moments
+        total = np.maximum(count_before + count, 1)
+        shift = mean - mean_before
         self.moments = np.stack([
-            n + count,
-            m + shift * count / total,
-            s + square + shift**2 * n * count / total,
-            k + np.bincount(ids, selected, width),
+            count_before + count,
+            mean_before + shift * count / total,
+            square_before + square + shift**2 * count_before * count / total,
+            selected_before + np.bincount(ids, selected, width),
         ])  # fmt: skip
 
     def _add_worst(self, table: pa.Table) -> None:
-        full, baseline, kept = (table[name].to_numpy() for name in ("full", "baseline", "kept"))
-        span = np.where(full == baseline, 1.0, full - baseline)
-        lost = np.nan_to_num(1 - (kept - baseline) / span, nan=np.inf)
-        for row_id, status, share in zip(
-            table["id"].to_pylist(), table["status"].to_pylist(), lost, strict=True
+        kept, full, baseline = (
+            torch.from_numpy(table[name].to_numpy().copy()) for name in ("kept", "full", "baseline")
+        )
+        lost = (1 - retained_share(kept, full, baseline)).nan_to_num(nan=torch.inf, posinf=torch.inf)
+        for row_id, status, lost_here in zip(
+            table["id"].to_pylist(), table["status"].to_pylist(), lost.tolist(), strict=True
         ):
-            entry = (int(status not in _SEVERITY), float(share), status, row_id)
-            if len(self.worst) < _WORST:
+            entry = (int(status not in _RELIABLE), lost_here, status, row_id)
+            if len(self.worst) < self.n_worst:
                 heapq.heappush(self.worst, entry)
-            elif entry[:2] > self.worst[0][:2]:
+            elif self.worst and entry[:2] > self.worst[0][:2]:
                 heapq.heapreplace(self.worst, entry)
 
     def summary(self) -> Summary:
-        there = np.flatnonzero(self.moments[0])
-        count, mean, square, selected = self.moments[:, there]
+        used_ids = np.flatnonzero(self.moments[0])
+        count, mean, square, selected = self.moments[:, used_ids]
         worst = sorted(self.worst, key=lambda entry: entry[:2], reverse=True)
         return Summary(
             n_rows=self.n_rows,
             statuses=dict(self.statuses.most_common()),
-            feature_ids=torch.from_numpy(there),
+            feature_ids=torch.from_numpy(used_ids),
             importance=torch.from_numpy(mean),
             spread=torch.from_numpy(np.sqrt(square / count)),
             selected=torch.from_numpy(selected / count),
-            worst=tuple((row_id, status, share) for _, share, status, row_id in worst),
-            failures=dict(self.failures.most_common(10)),
+            worst=tuple((row_id, status, lost) for _, lost, status, row_id in worst),
+            failures=dict(self.failures.most_common(_SHOWN_MESSAGES)),
             evaluations=self.evaluations,
         )
 
@@ -235,23 +269,24 @@ def _tables(path: str | Path) -> Iterator[pa.Table]:
     return (output.read(number) for number in output.finished())
 
 
-def _flat(table: pa.Table, name: str) -> Any:
+def _all_entries(table: pa.Table, name: str) -> Any:
+    """The lists of a column, one after another."""
     return table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
 
 
 def _padded(table: pa.Table, name: str, filler: float) -> Any:
-    """Lists of a column as rows of one array, [rows, longest]."""
+    """The lists of a column as rows of one array, [rows, longest list]."""
     import pyarrow.compute as pc
 
-    values = _flat(table, name)
+    entries = _all_entries(table, name)
     lengths = pc.list_value_length(table[name]).to_numpy()
-    there = np.arange(lengths.max(initial=0)) < lengths[:, None]
-    padded = np.full(there.shape, filler, dtype=values.dtype)
-    padded[there] = values
+    has_entry = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    padded = np.full(has_entry.shape, filler, dtype=entries.dtype)
+    padded[has_entry] = entries
     return padded
 
 
-def _nothing(path: str | Path) -> ArgumentError:
+def _no_shard(path: str | Path) -> ArgumentError:
     return ArgumentError(
         "path",
         expected="at least one finished shard",

@@ -1,4 +1,4 @@
-"""Running: attribution over a whole data set, in this process, on a part of a cluster job, or on Ray."""
+"""Explain a whole data set: in this process, on the ranks of a job, or on Ray."""
 
 from __future__ import annotations
 
@@ -7,33 +7,27 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from tqdm.auto import tqdm
 
 import stg_attr
-from stg_attr.attribution.effort import Effort
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_count
 
-from .explaining import ExplainArguments
+from .arguments import ExplainArguments, check_accepted, check_arguments
 from .fingerprint import described
 from .rows import Columns, Name
-from .shards import Manifest, Output, check_arrow
+from .shards import Manifest, Output, ShardSizes, check_arrow
 from .sources import DataSet, Source, as_source, is_ray
-from .worker import Done, Job, Make, RayActors, Worker, check_arguments, loaded, model_fingerprint
+from .worker import Done, Job, Make, RayActors, Worker, load_explainer, model_fingerprint
 
 if TYPE_CHECKING:
     import ray.data
-    from typing_extensions import Unpack
 
     from .on_ray import Cluster
 
 __all__ = ["Outcome", "explain_dataset"]
-
-_MOST_SHARDS = 4096  # of a data set, unless a shard would then have too many batches
-_MOST_BATCHES = 256  # of a shard, which one crash can lose
-_UNKNOWN_BATCHES = 16  # the same for a data set whose length is not known
 
 
 @dataclass(frozen=True)
@@ -42,9 +36,9 @@ class Outcome:
 
     Attributes:
         output: the folder.
-        explained: rows that this call explained, failed ones among them.
-        found: rows that were there before.
-        failed: rows of both whose status is FAILED.
+        explained: rows that this call explained, including rows that failed.
+        found: rows that were already in the folder.
+        failed: rows with status FAILED among both.
     """
 
     output: Path
@@ -66,65 +60,68 @@ def explain_dataset(
     engine: Literal["ray", "ranks"] | RayActors | None = None,
     overwrite: bool = False,
     show_progress: bool = False,
-    **arguments: Unpack[ExplainArguments],
+    **arguments: Any,
 ) -> Outcome:
     """Explain every row of a data set, and write the explanations to Parquet files.
 
-    Rows are explained in batches that depend on their positions alone, so a row gets the same bits
-    wherever and whenever it is explained: by one process or many, at once or resumed. Called again with the
-    same arguments, only the shards that are missing are made.
+    Which rows are explained together depends on their positions only. So a row gets the same result to the
+    last bit wherever and whenever it is explained: by one process or by many, in one run or in several. A
+    second call with the same arguments explains only the shards that are missing.
 
     Args:
-        stg_or_factory: how to explain, or a function without arguments that returns it, or the model. On
-            several machines pass a function: it is called once by each worker.
+        stg_or_factory: the explainer, or a function without arguments that returns the explainer or its
+            model. On several machines pass a function: each worker calls it once.
         dataset: a torch `Dataset` or `DataLoader`, a DataFrame, the path of a Parquet file or folder, or a
             `ray.data.Dataset`.
-        output: a folder, the same one for every worker. Its Parquet files are in `rows`.
-        columns: the model's inputs: columns of a table, or places or keys in the rows of a torch data set.
-            Columns of numbers make up one input, columns of arrays an input each. None for all columns of a
-            table but the next two, or the first place of a tuple.
-        id_column: names a row in the output; its position by default. In a `ray.data.Dataset` it must hold
-            different whole numbers, since its rows have no positions.
+        output: a folder that every worker finds under this path. Its Parquet files are in `rows`.
+        columns: the model's inputs: columns of a table, or indices or keys of the items of a torch data set.
+            All columns of numbers together are one input; each column of arrays is one input. None for all
+            columns of a table except the next two, or for the first element of a tuple.
+        id_column: the id of each row in the output; None for its position. In a `ray.data.Dataset` it must
+            hold different whole numbers, because the rows of such a data set have no positions.
         target_column: the output to explain in each row.
         batch_rows: rows that are explained together.
-        shard_rows: rows of an output file, which is what a crash can lose; a multiple of `batch_rows`. By
-            default one batch, and more for more than a quarter of a million rows.
-        engine: None for this process; `RayActors(...)`, or `"ray"` for one for each CPU; `"ranks"` for this
-            process's part among those of torchrun or a job array, from the variables RANK and WORLD_SIZE.
-        overwrite: throw away what the folder holds of another model, data set or setting.
+        shard_rows: rows of an output file, a multiple of `batch_rows`; a crash loses the work on one file.
+            None for one batch, and for more in data sets of more than a quarter of a million rows.
+        engine: None for this process; `RayActors(...)`, or `"ray"` for one worker per CPU; `"ranks"` for the
+            shards of this process in a job of torchrun or a job array, which sets RANK and WORLD_SIZE.
+        overwrite: delete an output that is already in the folder.
         show_progress: show a progress bar.
-        arguments: of the explainer's `explain`, for all rows: baselines, target, feature_mask (also a
-            function of the inputs), n_steps, n_samples, perturbations_per_eval, seed, n_restarts,
-            layer_baselines, attribute_to_layer_input.
+        arguments: of the explainer's `explain`, for all rows: `baselines`, `target`, `n_steps`, `seed` and
+            the others, but not those that belong to one batch. A tensor of several rows as `baselines` or
+            `layer_baselines` always holds references, whatever the size of the batch. `feature_mask` has a
+            first dimension of 1, or is a function of the inputs [batch, ...]. `seed` fits into 64 bits. With
+            `n_restarts` the result of the first seed is written.
 
     Returns:
-        How many rows were explained, were there already, and failed.
+        How many rows were explained, were already there, and failed.
 
     Raises:
-        ArgumentError: an argument cannot be used, the folder holds another run, the data cannot be read, the
-            disk is full, or workers keep dying. Finished shards stay.
+        ArgumentError: an argument cannot be used, the folder holds the output of a different run, the data
+            cannot be read, the disk is full, or the workers die. Finished shards are kept.
     """
     check_arrow()
     given = Columns(None if columns is None else tuple(columns), id_column, target_column)
     actors = _actors(engine, dataset)
-    _check(arguments, batch_rows, shard_rows)
-    run = _Run(
+    check_arguments(arguments)
+    _check_sizes(batch_rows, shard_rows)
+    run = _DatasetRun(
         stg_or_factory, given, Output(Path(output).resolve()), arguments, batch_rows, shard_rows, overwrite
     )
     if actors is None:
         source = as_source(dataset, given)
-        return run.here(source, _part(engine, overwrite), show_progress)
+        return run.in_this_process(source, _rank(engine, overwrite), show_progress)
     from .on_ray import Cluster
 
-    with Cluster(actors, reads=is_ray(dataset)) as cluster:
+    with Cluster(actors, reads_data=is_ray(dataset)) as cluster:
         if is_ray(dataset):
-            return run.on_rows(cluster, dataset, show_progress)
-        return run.on_shards(cluster, as_source(dataset, given), show_progress)
+            return run.on_ray_data(cluster, dataset, show_progress)
+        return run.on_ray(cluster, as_source(dataset, given), show_progress)
 
 
 @dataclass(frozen=True)
-class _Run:
-    """The arguments of a call, checked; one method for each engine."""
+class _DatasetRun:
+    """The checked arguments of one call of `explain_dataset`, with one method for each engine."""
 
     make: Make
     columns: Columns
@@ -134,50 +131,57 @@ class _Run:
     shard_rows: int | None
     overwrite: bool
 
-    def here(self, source: Source, part: tuple[int, int], show: bool) -> Outcome:
-        """In this process: every `part[1]`-th shard from `part[0]` on."""
-        stg = loaded(self.make)
-        check_arguments(stg, self.arguments)
-        job = self._begun(model_fingerprint(stg), source.identity(), source)
+    def in_this_process(self, source: Source, rank: tuple[int, int], show: bool) -> Outcome:
+        """Explain the shards of this process.
+
+        Args:
+            source: the data.
+            rank: (r, w): this process is rank r of w, and explains every w-th shard from r on.
+            show: show a progress bar.
+        """
+        stg = load_explainer(self.make)
+        check_accepted(stg, self.arguments)
+        job = self._open_output(model_fingerprint(stg), source.identity(), source)
         worker = Worker(job, stg)
-        numbers = self._missing(job, source.n_rows)
-        mine = (number for number in numbers if number % part[1] == part[0])
-        outcome = self._followed(_until_the_end(worker, mine), source.n_rows, show)
-        if part == (0, 1):
-            self.output.tidy()
+        own = (number for number in self._missing(job) if number % rank[1] == rank[0])
+        outcome = self._count(_until_the_data_end(worker, own), source.n_rows, show)
+        if rank == (0, 1):  # other ranks may still be writing there
+            self.output.remove_unfinished()
         return outcome
 
-    def on_shards(self, cluster: Cluster, source: Source, show: bool) -> Outcome:
-        """On Ray, where each worker reads the rows of its shards itself."""
+    def on_ray(self, cluster: Cluster, source: Source, show: bool) -> Outcome:
+        """Explain the shards on Ray; each worker reads the rows of its shards itself."""
         if source.n_rows is None:
             raise ArgumentError(
                 "dataset",
-                expected="rows that a worker can read from any place",
-                found=f"{source.identity()}, which starts at its beginning",
-                mend="Use no engine, or write it to Parquet first.",
+                expected="a data set of which a worker can read any row",
+                found=f"{source.identity()}, which can only be read from its beginning",
+                mend="Leave out the engine, or write the data set to Parquet first.",
             )
-        job = self._begun(cluster.model_fingerprint(self.make), source.identity(), source)
-        missing = list(self._missing(job, source.n_rows))
-        outcome = self._followed(cluster.explain_shards(job, missing), source.n_rows, show)
-        self.output.tidy()
+        job = self._open_output(cluster.model_fingerprint(self.make), source.identity(), source)
+        outcome = self._count(cluster.explain_shards(job, list(self._missing(job))), source.n_rows, show)
+        self.output.remove_unfinished()
         return outcome
 
-    def on_rows(self, cluster: Cluster, dataset: ray.data.Dataset, show: bool) -> Outcome:
-        """On Ray, where the rows of a Ray data set are brought together by their ids."""
+    def on_ray_data(self, cluster: Cluster, dataset: ray.data.Dataset, show: bool) -> Outcome:
+        """Explain a Ray data set; Ray reads the rows and sends those of one shard to one worker."""
         identity = cluster.identity(dataset, self.columns)
-        job = self._begun(cluster.model_fingerprint(self.make), identity, None)
+        job = self._open_output(cluster.model_fingerprint(self.make), identity, None)
         done = cluster.explain_rows(job, dataset, self.columns, self.output.finished())
-        outcome = self._followed(done, None, show)
-        self.output.tidy()
+        outcome = self._count(done, None, show)
+        self.output.remove_unfinished()
         return outcome
 
-    def _begun(self, model: dict[str, str], data: str, source: Source | None) -> Job:
+    def _open_output(self, model: dict[str, str], data: str, source: Source | None) -> Job:
+        """Write the manifest, or compare it with the one in the folder.
+
+        Args:
+            model: fingerprint of the explainer.
+            data: fingerprint of the data set.
+            source: the data; None for a Ray data set.
+        """
         n_rows = None if source is None else source.n_rows
-        size = (
-            self.batch_rows * _batches(n_rows, self.batch_rows)
-            if self.shard_rows is None
-            else self.shard_rows
-        )
+        size = ShardSizes().rows(n_rows, self.batch_rows) if self.shard_rows is None else self.shard_rows
         id_type = "int64" if source is None else _id_type(source)
         fingerprint = {
             **model, "data": data, "stg_attr": stg_attr.__version__, "torch": torch.__version__,
@@ -186,17 +190,18 @@ class _Run:
         self.output.open(Manifest(fingerprint, n_rows, self.batch_rows, size, id_type), self.overwrite)
         return Job(self.make, source, self.output, self.arguments, self.batch_rows, size, id_type, model)
 
-    def _missing(self, job: Job, n_rows: int | None) -> Iterator[int]:
-        finished = set(self.output.finished())
+    def _missing(self, job: Job) -> Iterator[int]:
+        """Numbers of the shards that are not finished; without end if the number of rows is not known."""
+        finished, n_rows = set(self.output.finished()), None if job.source is None else job.source.n_rows
         numbers = itertools.count() if n_rows is None else range(-(-n_rows // job.shard_rows))
         return (number for number in numbers if number not in finished)
 
-    def _followed(self, finishing: Iterable[Done], n_rows: int | None, show: bool) -> Outcome:
-        """Wait for the shards, and count."""
+    def _count(self, shards: Iterable[Done], n_rows: int | None, show: bool) -> Outcome:
+        """Wait for the shards and count their rows."""
         before = [self.output.counts(number) for number in self.output.finished()]
         found, failed, explained = sum(rows for rows, _ in before), sum(bad for _, bad in before), 0
         with tqdm(total=n_rows, initial=found, unit="row", disable=not show) as bar:
-            for done in finishing:
+            for done in shards:
                 explained, failed = explained + done.rows, failed + done.failed
                 bar.set_postfix(failed=failed, refresh=False)
                 bar.update(done.rows)
@@ -205,19 +210,12 @@ class _Run:
         return Outcome(self.output.folder, explained, found, failed)
 
 
-def _until_the_end(worker: Worker, numbers: Iterable[int]) -> Iterator[Done]:
+def _until_the_data_end(worker: Worker, numbers: Iterable[int]) -> Iterator[Done]:
     for number in numbers:
         done = worker.run(number)
-        if not done.rows:  # a data set of unknown length is over
+        if not done.rows:  # a data set of unknown length has ended
             return
         yield done
-
-
-def _batches(n_rows: int | None, batch_rows: int) -> int:
-    """Batches of a shard, so that there are neither too few shards for many workers nor too many files."""
-    if n_rows is None:
-        return _UNKNOWN_BATCHES
-    return min(max(1, -(-n_rows // (batch_rows * _MOST_SHARDS))), _MOST_BATCHES)
 
 
 def _id_type(source: Source) -> str:
@@ -226,6 +224,7 @@ def _id_type(source: Source) -> str:
 
 
 def _actors(engine: object, dataset: object) -> RayActors | None:
+    """The workers on Ray; None if Ray is not used."""
     if engine == "ray" or (engine is None and is_ray(dataset)):
         return RayActors()
     if isinstance(engine, RayActors):
@@ -233,49 +232,40 @@ def _actors(engine: object, dataset: object) -> RayActors | None:
     if engine not in (None, "ranks") or is_ray(dataset):
         raise ArgumentError(
             "engine",
-            expected="None, 'ray', 'ranks' or RayActors(...), and one of Ray's for a Ray data set",
+            expected="None, 'ray', 'ranks' or RayActors(...); for a Ray data set 'ray' or RayActors(...)",
             found=repr(engine),
             mend="Leave it out to explain in this process.",
         )
     return None
 
 
-def _part(engine: object, overwrite: bool) -> tuple[int, int]:
-    """The part of this process, and of how many."""
+def _rank(engine: object, overwrite: bool) -> tuple[int, int]:
+    """The rank of this process, and the number of ranks."""
     if engine is None:
         return 0, 1
     rank, world = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
     if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)) or overwrite:
         raise ArgumentError(
             "engine",
-            expected="RANK and WORLD_SIZE in the environment with 'ranks', and no overwrite",
+            expected="RANK and WORLD_SIZE in the environment for 'ranks', and not overwrite=True",
             found=f"RANK={rank!r}, WORLD_SIZE={world!r}, overwrite={overwrite}",
-            mend="Start it with torchrun or set them from the job array; delete an old output before.",
+            mend="Start it with torchrun, or set the variables in the job array. Delete an old output "
+            "before the ranks start.",
         )
     return int(rank), int(world)
 
 
-def _check(arguments: ExplainArguments, batch_rows: int, shard_rows: int | None) -> None:
-    unknown = set(arguments) - set(ExplainArguments.__annotations__)
-    if unknown:
-        raise ArgumentError(
-            "arguments",
-            expected=f"some of {sorted(ExplainArguments.__annotations__)}",
-            found=str(sorted(unknown)),
-            mend="Leave them out.",
-        )
-    seed = arguments.get("seed", 0)
-    per_call = arguments.get("perturbations_per_eval")
-    restarts = arguments.get("n_restarts", 1)
-    Effort(arguments.get("n_steps", 12), arguments.get("n_samples"), per_call, None, seed, restarts)
-    sizes = (batch_rows, batch_rows if shard_rows is None else shard_rows)
-    whole = all(isinstance(size, int) and size > 0 for size in sizes) and sizes[1] % sizes[0] == 0
-    if not whole or not -(2**63) <= seed < 2**63:
+def _check_sizes(batch_rows: int, shard_rows: int | None) -> None:
+    check_count("batch_rows", batch_rows, mend="Leave it out for the default.")
+    if shard_rows is None:
+        return
+    check_count("shard_rows", shard_rows, mend="Leave it out for the default.")
+    if shard_rows % batch_rows:
         raise ArgumentError(
             "shard_rows",
-            expected="batch_rows of at least 1, a multiple of it as shard_rows, and a seed of 64 bits",
-            found=f"batch_rows={batch_rows}, shard_rows={shard_rows}, seed={seed}",
-            mend="Leave them out for the defaults.",
+            expected=f"a multiple of batch_rows={batch_rows}",
+            found=str(shard_rows),
+            mend="Leave it out for the default.",
         )
 
 
@@ -287,7 +277,7 @@ def _settings(arguments: ExplainArguments, columns: Columns) -> dict[str, str]:
 def _not_shared(output: Output) -> ArgumentError:
     return ArgumentError(
         "output",
-        expected="a folder that every worker and this process see under the same path",
-        found=f"shards that a worker has written and that are not in {output.rows}",
+        expected="a folder that every worker and this process find under the same path",
+        found=f"a shard that a worker has written and that is not in {output.rows}",
         mend="Use a shared file system.",
     )

@@ -1,4 +1,4 @@
-"""Shards: the folder of an output, with files that are whole or absent."""
+"""The folder of an output: a manifest, and one Parquet file per shard, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,14 +18,14 @@ from stg_attr.errors import ArgumentError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Manifest", "Output", "check_arrow"]
+__all__ = ["Manifest", "Output", "ShardSizes", "check_arrow"]
 
-_VERSION = 1
-_NAME = re.compile(r"part-(\d+)\.parquet")
+_VERSION = 1  # of the layout of the folder
+_SHARD_NAME = re.compile(r"part-(\d+)\.parquet")
 
 
 def check_arrow() -> None:
-    """Raise an ArgumentError where PyArrow, which reads and writes the files, is not installed."""
+    """Raise an ArgumentError if PyArrow, which reads and writes the files, is not installed."""
     try:
         importlib.import_module("pyarrow")
     except ModuleNotFoundError as error:
@@ -38,16 +38,43 @@ def check_arrow() -> None:
 
 
 @dataclass(frozen=True)
+class ShardSizes:
+    """How many rows a shard has by default: many shards share the work evenly, few shards are few files.
+
+    Attributes:
+        most_shards: a data set has at most so many shards, unless `most_batches` makes shards smaller.
+        most_batches: a shard has at most so many batches, because a crash loses the work on one shard.
+        batches_of_stream: batches of a shard where the number of rows is not known.
+    """
+
+    most_shards: int = 4096
+    most_batches: int = 256
+    batches_of_stream: int = 16
+
+    def rows(self, n_rows: int | None, batch_rows: int) -> int:
+        """Rows of a shard.
+
+        Args:
+            n_rows: of the data set; None if not known.
+            batch_rows: rows that are explained together.
+        """
+        if n_rows is None:
+            return self.batches_of_stream * batch_rows
+        batches = -(-n_rows // (batch_rows * self.most_shards))  # rounded up
+        return min(max(1, batches), self.most_batches) * batch_rows
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """What an output is of; it does not change while the output is made.
+    """What the rows of an output were computed from; it never changes after the first shard.
 
     Attributes:
         fingerprint: model, data, settings and versions, each as a short text.
-        n_rows: of the data set; None where it is not known before its end.
+        n_rows: of the data set; None if not known before the data set ends.
         batch_rows: rows that are explained together.
         shard_rows: rows of a shard, a multiple of `batch_rows`.
         id_type: Arrow type of the row ids.
-        version: of the layout.
+        version: of the layout of the folder.
     """
 
     fingerprint: Mapping[str, str]
@@ -60,13 +87,13 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Output:
-    """The folder of an output: `manifest.json`, `rows/part-*.parquet`, and `unfinished/` while it is made.
+    """The folder of an output: `manifest.json`, `rows/part-*.parquet`, and `unfinished/` during a run.
 
-    A shard is written to `unfinished/`, flushed to the disk, and moved to `rows/` in one step of the file
-    system, so that every file in `rows/` is whole.
+    A shard is written to `unfinished/`, flushed to the disk and then renamed into `rows/`. A file system
+    renames a file completely or not at all, so every file in `rows/` is complete.
 
     Args:
-        folder: seen by every process under this path.
+        folder: every process finds it under this path.
     """
 
     folder: Path
@@ -77,40 +104,43 @@ class Output:
         return self.folder / "rows"
 
     def shard(self, number: int) -> Path:
-        """Where a shard is when it is finished."""
+        """Path of a finished shard."""
         return self.rows / f"part-{number:06d}.parquet"
 
     def finished(self) -> list[int]:
         """Numbers of the finished shards, ascending."""
-        found = (_NAME.fullmatch(entry.name) for entry in os.scandir(self.rows)) if self.rows.is_dir() else ()
-        return sorted(int(match[1]) for match in found if match)
+        names = [entry.name for entry in os.scandir(self.rows)] if self.rows.is_dir() else []
+        matches = (_SHARD_NAME.fullmatch(name) for name in names)
+        return sorted(int(match[1]) for match in matches if match)
 
     def open(self, manifest: Manifest, overwrite: bool) -> None:
-        """Begin an output, or go on with one.
+        """Start a new output, or continue one that has the same manifest.
+
+        Args:
+            manifest: of this run.
+            overwrite: delete an output that is already in the folder.
 
         Raises:
-            ArgumentError: the folder holds something else, or the output of another run.
+            ArgumentError: the folder holds other files, or the output of a different run.
         """
         if overwrite:
             self._clear()
         try:
-            self._begin(manifest)
+            self._create(manifest)
         except OSError as error:
-            raise _full(self.folder, error) from error
-        there = self.manifest()
-        if there != manifest:
-            raise _different(self.folder, there, manifest)
+            raise _not_writable(self.folder, error) from error
+        existing = self.manifest()
+        if existing != manifest:
+            raise _different(self.folder, existing, manifest)
 
     def _clear(self) -> None:
-        if self._is_foreign():
-            raise self._foreign()
+        self._check_folder()
         shutil.rmtree(self.rows, ignore_errors=True)
         shutil.rmtree(self.folder / "unfinished", ignore_errors=True)
         (self.folder / "manifest.json").unlink(missing_ok=True)
 
-    def _begin(self, manifest: Manifest) -> None:
-        if self._is_foreign():
-            raise self._foreign()
+    def _create(self, manifest: Manifest) -> None:
+        self._check_folder()
         for folder in (self.rows, self.folder / "unfinished"):
             folder.mkdir(parents=True, exist_ok=True)
         if (self.folder / "manifest.json").exists():
@@ -118,33 +148,33 @@ class Output:
         draft = self._draft("manifest.json")
         draft.write_text(json.dumps(asdict(manifest), indent=1))
         try:
-            os.link(draft, self.folder / "manifest.json")  # unlike a move, leaves one that is there
+            os.link(draft, self.folder / "manifest.json")  # unlike a rename, it never replaces a file
         except FileExistsError:
-            pass  # another process began this moment; they are compared
-        except OSError:  # a file system without links
+            pass  # another process wrote its manifest at the same time; `open` compares the two
+        except OSError:  # a file system without hard links
             shutil.copyfile(draft, self.folder / "manifest.json")
         draft.unlink()
 
-    def _is_foreign(self) -> bool:
-        there = {entry.name for entry in os.scandir(self.folder)} if self.folder.is_dir() else set()
-        return bool(there) and "manifest.json" not in there and not there <= {"rows", "unfinished"}
-
-    def _foreign(self) -> ArgumentError:
-        return ArgumentError(
-            "output",
-            expected="a new folder, or one that explain_dataset made",
-            found=f"other files in {self.folder}",
-            mend="Choose another folder.",
-        )
+    def _check_folder(self) -> None:
+        """Raise an ArgumentError if the folder holds files that no run has written."""
+        names = {entry.name for entry in os.scandir(self.folder)} if self.folder.is_dir() else set()
+        if names and "manifest.json" not in names and not names <= {"rows", "unfinished"}:
+            raise ArgumentError(
+                "output",
+                expected="a new folder, or one that explain_dataset has written",
+                found=f"other files in {self.folder}",
+                mend="Choose another folder.",
+            )
 
     def _draft(self, name: str) -> Path:
+        """Path of a file that only this process writes."""
         return self.folder / "unfinished" / f"{name}.{socket.gethostname()}.{os.getpid()}"
 
     def manifest(self) -> Manifest:
-        """The manifest.
+        """Read the manifest.
 
         Raises:
-            ArgumentError: there is none, or it is damaged or of another version.
+            ArgumentError: it is missing or damaged, or another version of the package wrote it.
         """
         path = self.folder / "manifest.json"
         try:
@@ -155,13 +185,18 @@ class Output:
         except (OSError, ValueError, KeyError) as error:
             raise ArgumentError(
                 "output",
-                expected=f"the manifest of an output of explain_dataset, version {_VERSION}",
+                expected=f"the manifest of an output of explain_dataset, of version {_VERSION}",
                 found=f"{path}: {error}",
                 mend="Check the path, or choose another folder.",
             ) from error
 
     def write(self, number: int, table: pa.Table, n_failed: int) -> None:
-        """Write a shard, whole or not at all.
+        """Write a shard, completely or not at all.
+
+        Args:
+            number: of the shard.
+            table: its rows.
+            n_failed: rows with status FAILED.
 
         Raises:
             ArgumentError: the disk is full, or the folder cannot be written.
@@ -175,59 +210,67 @@ class Output:
             with draft.open("wb") as file:
                 pq.write_table(table, file, compression="zstd")
                 file.flush()
-                os.fsync(file.fileno())  # or a power cut could leave the name without the content
+                os.fsync(file.fileno())  # otherwise a power cut could leave a file with a name and no content
             os.replace(draft, self.shard(number))
         except OSError as error:
             draft.unlink(missing_ok=True)
-            raise _full(self.folder, error) from error
+            raise _not_writable(self.folder, error) from error
 
-    def note_try(self, number: int) -> int:
-        """Note that a shard is begun; how often that happened since `forget_tries`, 0 if it is finished."""
+    def count_attempt(self, number: int) -> int:
+        """Count one more attempt to explain a shard.
+
+        Each attempt adds one byte to a file, so the length of the file is the number of attempts. The file
+        system adds a byte in one step, so no attempt is lost if a process is killed or two processes count
+        at the same time.
+
+        Returns:
+            Attempts since `reset_attempts`; 0 if the shard is finished.
+        """
         if self.shard(number).exists():
             return 0
-        with (self.folder / "unfinished" / f"{self.shard(number).name}.tries").open("ab") as file:
+        with (self.folder / "unfinished" / f"{self.shard(number).name}.attempts").open("ab") as file:
             file.write(b"x")
             return file.tell()
 
-    def forget_tries(self) -> None:
-        """Begin to count tries anew."""
-        for path in (self.folder / "unfinished").glob("*.tries"):
+    def reset_attempts(self) -> None:
+        """Set the number of attempts of every shard to 0."""
+        for path in (self.folder / "unfinished").glob("*.attempts"):
             path.unlink()
 
-    def tidy(self) -> None:
-        """Remove what killed processes left unfinished."""
+    def remove_unfinished(self) -> None:
+        """Remove the files that killed processes did not finish."""
         shutil.rmtree(self.folder / "unfinished", ignore_errors=True)
 
     def counts(self, number: int) -> tuple[int, int]:
-        """Rows of a finished shard, and how many of them failed.
+        """Number of rows of a finished shard, and how many of them failed.
 
         Raises:
-            ArgumentError: it is damaged.
+            ArgumentError: the file is damaged.
         """
-        metadata = self.read_schema(number)
+        metadata = self.read_metadata(number)
         return metadata.num_rows, json.loads(metadata.metadata[b"stg_attr"])["failed"]
 
-    def read_schema(self, number: int) -> Any:
-        """The footer of a finished shard.
+    def read_metadata(self, number: int) -> Any:
+        """Metadata of the Parquet file of a finished shard.
 
         Raises:
-            ArgumentError: it is damaged.
+            ArgumentError: the file is damaged.
         """
         import pyarrow.parquet as pq
 
-        return self._guarded(number, pq.read_metadata)
+        return self._read_with(pq.read_metadata, number)
 
     def read(self, number: int) -> pa.Table:
-        """A finished shard.
+        """Rows of a finished shard.
 
         Raises:
-            ArgumentError: it is damaged.
+            ArgumentError: the file is damaged.
         """
         import pyarrow.parquet as pq
 
-        return self._guarded(number, pq.read_table)
+        return self._read_with(pq.read_table, number)
 
-    def _guarded(self, number: int, read: Any) -> Any:
+    def _read_with(self, read: Callable[[Path], Any], number: int) -> Any:
         import pyarrow as pa
 
         try:
@@ -235,14 +278,14 @@ class Output:
         except (OSError, pa.ArrowException) as error:
             raise ArgumentError(
                 "output",
-                expected="whole shards",
+                expected="shards that can be read",
                 found=f"{self.shard(number)}: {error}",
-                mend="Delete this file and run the command that made it again.",
+                mend="Delete this file and run the same command again.",
             ) from error
 
 
-def _different(folder: Path, there: Manifest, here: Manifest) -> ArgumentError:
-    old, new = _flat(there), _flat(here)
+def _different(folder: Path, existing: Manifest, this: Manifest) -> ArgumentError:
+    old, new = _flat(existing), _flat(this)
     differences = [
         f"{name} is {new.get(name)} and was {old.get(name)}"
         for name in sorted(old.keys() | new.keys())
@@ -250,9 +293,9 @@ def _different(folder: Path, there: Manifest, here: Manifest) -> ArgumentError:
     ]
     return ArgumentError(
         "output",
-        expected=f"the model, data and settings of the run that began {folder}",
+        expected=f"the same model, data and settings as in the run that created {folder}",
         found="; ".join(differences),
-        mend="Choose another folder, or pass overwrite=True to throw the old results away.",
+        mend="Choose another folder, or delete the old results with overwrite=True.",
     )
 
 
@@ -261,10 +304,11 @@ def _flat(manifest: Manifest) -> dict[str, str]:
     return others | dict(manifest.fingerprint)
 
 
-def _full(folder: Path, error: OSError) -> ArgumentError:
+def _not_writable(folder: Path, error: OSError) -> ArgumentError:
     return ArgumentError(
         "output",
-        expected="a folder with room for the next shard",
+        expected="a folder that files can be written to",
         found=f"{folder}: {error}",
-        mend="Mend it and run the same command again; finished shards are kept.",
+        mend="Free some space or correct the permissions, and run the same command again. Finished shards "
+        "are kept.",
     )

@@ -1,4 +1,4 @@
-"""Sources: data sets of every kind, as rows that can be read from any place."""
+"""Data sets of every kind behind one interface that reads any range of rows."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ __all__ = ["DataSet", "Source", "as_source", "is_ray"]
 #: What can be explained: a torch data set or loader, a DataFrame, a Parquet file or folder, a Ray data set.
 DataSet: TypeAlias = "Dataset[Any] | DataLoader[Any] | pd.DataFrame | str | Path | ray.data.Dataset"
 
-_AT_ONCE = 1024  # rows of a table that are converted together
-_LOOKED_AT = 16  # rows of a torch data set that its fingerprint reads
+_ROWS_TOGETHER = 1024  # rows of a table that are converted together
+_SAMPLED_ROWS = 16  # rows of a torch data set, besides the first, that its fingerprint reads
 
 
 class Source(ABC):
     """A data set in a fixed order."""
 
-    n_rows: int | None  # None where only reading to the end would tell
+    n_rows: int | None  # None if not known before the data set ends
 
     @abstractmethod
     def rows(self, start: int, stop: int, dtype: torch.dtype | None) -> Iterator[Row]:
-        """The rows from `start` to before `stop`, or to the end.
+        """The rows from `start` to `stop`, without the row at `stop`; fewer if the data set ends before.
 
         Args:
             start: position of the first row.
-            stop: position after the last.
-            dtype: of the numbers of a table, None to leave whole ones whole; a torch data set keeps its own.
+            stop: position after the last row.
+            dtype: of the inputs that are made from a table; None keeps integers as integers. The tensors of a
+                torch data set keep their own dtype.
         """
 
     @abstractmethod
@@ -57,8 +58,8 @@ class Table(Source):
     """A table in memory.
 
     Args:
-        table: columns of one length.
-        columns: which column is what.
+        table: columns of equal length.
+        columns: which columns hold the inputs, the ids and the targets.
     """
 
     table: Mapping[str, NDArray[Any]]
@@ -70,8 +71,8 @@ class Table(Source):
         return len(next(iter(self.table.values()), ()))
 
     def rows(self, start: int, stop: int, dtype: torch.dtype | None) -> Iterator[Row]:
-        for first in range(start, min(stop, self.n_rows), _AT_ONCE):
-            last = min(first + _AT_ONCE, stop, self.n_rows)
+        for first in range(start, min(stop, self.n_rows), _ROWS_TOGETHER):
+            last = min(first + _ROWS_TOGETHER, stop, self.n_rows)
             part = {name: values[first:last] for name, values in self.table.items()}
             yield from table_rows(part, self.columns, range(first, last), dtype)
 
@@ -81,13 +82,14 @@ class Table(Source):
 
 @dataclass(frozen=True)
 class ParquetFiles(Source):
-    """Parquet files one after the other, in the order of their names.
+    """The rows of Parquet files, in the order of the names of the files.
 
     Args:
         paths: of the files.
-        counts: rows of each.
-        footers: a fingerprint of each footer, which holds counts, sizes and value ranges of all columns.
-        columns: which column is what.
+        counts: number of rows in each file.
+        footers: fingerprint of the footer of each file. A footer holds the number of values, the size and the
+            range of every column, so it can be read in place of the data.
+        columns: which columns hold the inputs, the ids and the targets.
     """
 
     paths: tuple[Path, ...]
@@ -115,8 +117,8 @@ class ParquetFiles(Source):
 
         try:
             with pq.ParquetFile(path) as file:
-                for at, batch in _batches(file, self.columns, start - file_start, stop - file_start):
-                    positions = range(file_start + at, file_start + at + len(batch))
+                for first, batch in _batches(file, self.columns, start - file_start, stop - file_start):
+                    positions = range(file_start + first, file_start + first + len(batch))
                     yield from table_rows(arrow_columns(batch), self.columns, positions, dtype)
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(path, error) from error
@@ -126,18 +128,21 @@ class ParquetFiles(Source):
 
 
 def _batches(file: Any, columns: Columns, start: int, stop: int) -> Iterator[tuple[int, Any]]:
-    """Record batches that cover some rows of a file, cut to them, with the place of their first row."""
+    """Record batches of the rows from `start` to `stop` of a file, each with the position of its first row.
+
+    Row groups without such rows are not read.
+    """
     sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
     ends = list(itertools.accumulate(sizes))
     groups = [i for i, end in enumerate(ends) if end > start and end - sizes[i] < stop]
-    at = ends[groups[0]] - sizes[groups[0]] if groups else 0
-    names = columns.wanted(file.schema_arrow.names)
-    for batch in file.iter_batches(_AT_ONCE, row_groups=groups, columns=names):
-        first, last = max(at, start), min(at + len(batch), stop)
+    position = ends[groups[0]] - sizes[groups[0]] if groups else 0
+    names = columns.to_read(file.schema_arrow.names)
+    for batch in file.iter_batches(_ROWS_TOGETHER, row_groups=groups, columns=names):
+        first, last = max(position, start), min(position + len(batch), stop)
         if first < last:
-            yield first, batch.slice(first - at, last - first)
-        at += len(batch)
-        if at >= stop:
+            yield first, batch.slice(first - position, last - first)
+        position += len(batch)
+        if position >= stop:
             return
 
 
@@ -146,8 +151,8 @@ class Indexed(Source):
     """A torch data set with a length.
 
     Args:
-        dataset: returns the row of each index.
-        columns: which part of a row is what.
+        dataset: returns the row at each index.
+        columns: which elements of a row hold the inputs, the id and the target.
     """
 
     dataset: Any
@@ -165,16 +170,16 @@ class Indexed(Source):
     def _row(self, position: int) -> Row:
         try:
             item = self.dataset[position]
-        except Exception as error:  # whatever a user's data set raises is about this row
+        except Exception as error:  # a user's data set may raise anything; only this row fails
             return Row(position, position, error=f"{type(error).__name__}: {error}")
         return item_row(item, self.columns, position)
 
     def identity(self) -> str:
         if isinstance(self.dataset, TensorDataset):
             return f"tensors of {self.n_rows} rows, {digest(self.dataset.tensors)}"
-        places = sorted({round(i * (self.n_rows - 1) / _LOOKED_AT) for i in range(_LOOKED_AT + 1)})
-        looked_at = [self._row(place) for place in places if place >= 0]
-        return f"{type(self.dataset).__name__} of {self.n_rows} rows, {digest(looked_at)}"
+        positions = sorted({round(i * (self.n_rows - 1) / _SAMPLED_ROWS) for i in range(_SAMPLED_ROWS + 1)})
+        sample = [self._row(position) for position in positions if position >= 0]
+        return f"{type(self.dataset).__name__} of {self.n_rows} rows, {digest(sample)}"
 
 
 @dataclass
@@ -183,7 +188,7 @@ class Stream(Source):
 
     Args:
         dataset: an iterable that gives the same rows each time.
-        columns: which part of a row is what.
+        columns: which elements of a row hold the inputs, the id and the target.
     """
 
     dataset: Any
@@ -193,7 +198,7 @@ class Stream(Source):
     _next: int = -1
 
     def rows(self, start: int, stop: int, dtype: torch.dtype | None) -> Iterator[Row]:
-        if self._next < 0 or start < self._next:
+        if self._next < 0 or start < self._next:  # not started, or already beyond the first row
             self._items, self._next = iter(self.dataset), 0
         for item in itertools.islice(self._items, stop - self._next):
             position, self._next = self._next, self._next + 1
@@ -201,32 +206,35 @@ class Stream(Source):
                 yield item_row(item, self.columns, position)
 
     def identity(self) -> str:
-        looked_at = list(itertools.islice(iter(self.dataset), _LOOKED_AT))
-        return f"{type(self.dataset).__name__}, {digest(looked_at)}"
+        sample = list(itertools.islice(iter(self.dataset), _SAMPLED_ROWS))
+        return f"{type(self.dataset).__name__}, {digest(sample)}"
 
 
 def is_ray(dataset: object) -> bool:
-    """Whether it is a `ray.data.Dataset`, told without importing Ray."""
+    """Whether it is a `ray.data.Dataset`. Does not import Ray."""
     return type(dataset).__module__.split(".")[:2] == ["ray", "data"]
 
 
 def as_source(dataset: Any, columns: Columns) -> Source:
-    """The source for a data set of any kind but Ray's.
+    """The source for a data set of any kind except Ray's.
 
     Raises:
-        ArgumentError: it is of no such kind, cannot be read, has no rows or fixed order, or lacks a column.
+        ArgumentError: it is of another kind or cannot be read, or has no rows, fixed order or such column.
     """
     source = _source(dataset, columns)
     if next(source.rows(0, 1, torch.get_default_dtype()), None) is None:
         raise ArgumentError(
-            "dataset", expected="at least one row", found="none", mend="Check where it is read from."
+            "dataset",
+            expected="at least one row",
+            found="none",
+            mend="Check the path, or the code that makes the data set.",
         )
     return source
 
 
 def _source(dataset: Any, columns: Columns) -> Source:
     if isinstance(dataset, DataLoader):
-        dataset = _behind(dataset)
+        dataset = _loaded_dataset(dataset)
     if isinstance(dataset, (str, Path)):
         return _parquet(Path(dataset), columns)
     if isinstance(dataset, IterableDataset):
@@ -234,11 +242,12 @@ def _source(dataset: Any, columns: Columns) -> Source:
     if isinstance(dataset, Dataset):
         return Indexed(dataset, columns)
     table = _table(dataset)
-    columns.wanted(list(table))
+    columns.to_read(list(table))
     return Table({str(name): values for name, values in table.items()}, columns)
 
 
-def _behind(loader: DataLoader[Any]) -> Dataset[Any]:
+def _loaded_dataset(loader: DataLoader[Any]) -> Dataset[Any]:
+    """The data set that a DataLoader reads; its batches and processes are not used."""
     iterable = isinstance(loader.dataset, IterableDataset)
     if not iterable and not isinstance(loader.sampler, SequentialSampler):
         raise ArgumentError(
@@ -254,7 +263,7 @@ def _table(frame: Any) -> dict[str, NDArray[Any]]:
     import pyarrow as pa
 
     if type(frame).__module__.split(".")[0] == "pandas" and hasattr(frame, "columns"):
-        numbers = frame.select_dtypes("number")  # pandas has dtypes of its own, with a value for gaps
+        numbers = frame.select_dtypes("number")  # some dtypes of pandas hold pd.NA, which NumPy does not have
         return {
             str(name): frame[name].to_numpy(dtype=_numpy_dtype(frame[name]), na_value=np.nan)
             if name in numbers
@@ -273,6 +282,7 @@ def _table(frame: Any) -> dict[str, NDArray[Any]]:
 
 
 def _numpy_dtype(series: Any) -> Any:
+    """The dtype of a column of numbers; float64 if numbers are missing, which become NaN."""
     exact = series.dtype if isinstance(series.dtype, np.dtype) else getattr(series.dtype, "numpy_dtype", None)
     return "float64" if series.hasnans or exact is None else exact
 
@@ -285,7 +295,7 @@ def _parquet(root: Path, columns: Columns) -> ParquetFiles:
     for path in paths:
         try:
             with pq.ParquetFile(path) as file:
-                columns.wanted(file.schema_arrow.names)
+                columns.to_read(file.schema_arrow.names)
                 counts.append(file.metadata.num_rows)
             footers.append(f"{path.relative_to(root).as_posix()} {_footer(path)}")
         except (OSError, pa.ArrowException) as error:
@@ -295,18 +305,20 @@ def _parquet(root: Path, columns: Columns) -> ParquetFiles:
 
 def _parquet_paths(root: Path) -> list[Path]:
     found = sorted(root.rglob("*.parquet")) if root.is_dir() else [root] if root.is_file() else []
-    shown = [p for p in found if not any(part[0] in "._" for part in p.relative_to(root).parts)]
-    if not shown:
+    # Names that begin with a dot or an underscore are no data: Spark and others keep temporary files there.
+    visible = [p for p in found if not any(part[0] in "._" for part in p.relative_to(root).parts)]
+    if not visible:
         raise ArgumentError(
             "dataset",
             expected="a Parquet file, or a folder of files whose names end in .parquet",
             found=f"{'none in ' if root.is_dir() else 'nothing at '}{root}",
             mend="Check the path.",
         )
-    return shown
+    return visible
 
 
 def _footer(path: Path) -> str:
+    """Size and fingerprint of the footer: a Parquet file ends with it, its length in 4 bytes, and "PAR1"."""
     with path.open("rb") as file:
         size = file.seek(-8, 2)
         length = int.from_bytes(file.read(4), "little")
@@ -319,5 +331,5 @@ def _unreadable(path: Path, error: Exception) -> ArgumentError:
         "dataset",
         expected="Parquet files that can be read",
         found=f"{path}: {' '.join(str(error).split())}",
-        mend="Mend or replace the file and run the same command again; finished shards are kept.",
+        mend="Replace the file and run the same command again. Finished shards are kept.",
     )

@@ -1,8 +1,7 @@
-"""A worker: one model, which explains one shard after the other; the same in every engine."""
+"""A worker loads the model once and explains one shard after another; every engine uses the same worker."""
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from typing import TypeAlias
 import torch
 
 from stg_attr.attribution import LayerStochasticGates, StochasticGates
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_count, check_number
 from stg_attr.model import disturbing_layers, module_of
 
-from .explaining import FAILED, ExplainArguments, explain_rows
+from .arguments import ExplainArguments, check_accepted
+from .explaining import FAILED, explain_rows
 from .fingerprint import described, digest
 from .rows import Row
 from .shards import Output
@@ -27,47 +27,63 @@ __all__ = [
     "Make",
     "RayActors",
     "Worker",
-    "check_arguments",
-    "loaded",
+    "load_explainer",
     "model_fingerprint",
 ]
 
-#: How rows are explained.
+#: What explains a batch of rows.
 Explainer: TypeAlias = StochasticGates | LayerStochasticGates
 
-#: The explainer itself, or a function that makes it or its model.
+#: The explainer, or a function that returns the explainer or its model.
 Make: TypeAlias = "Explainer | Callable[[], Explainer | Callable[..., torch.Tensor]]"
 
 
 @dataclass(frozen=True)
 class RayActors:
-    """Workers on a Ray cluster, each with a model of its own.
+    """Workers on a Ray cluster; each of them loads its own model.
 
     Args:
-        count: how many; one for each GPU asked for, or for each CPU of the cluster, by default.
-        num_cpus: Ray's CPUs for each. Less than 1 leaves room for Ray's own tasks, which read and shuffle
-            the data; it does not slow a worker down, which runs on one thread below 2.
-        num_gpus: GPUs for each.
+        count: number of workers. None for one per GPU if `num_gpus` is given, and one per CPU otherwise.
+        num_cpus: CPUs that Ray reserves for each worker. A number below 1 leaves room for Ray's own tasks,
+            which read and shuffle the data. It does not make a worker slower: a worker computes with one
+            thread if it has less than 2 CPUs.
+        num_gpus: GPUs for each worker.
+        max_attempts: attempts to explain a shard whose workers die, before the run stops. Without a limit Ray
+            would restart the worker for ever.
+        max_wait: seconds to wait until other jobs release the CPUs and GPUs.
+
+    Raises:
+        ArgumentError: a number is outside its range.
     """
 
     count: int | None = None
     num_cpus: float = 0.5
     num_gpus: float = 0.0
+    max_attempts: int = 4
+    max_wait: int = 60
+
+    def __post_init__(self) -> None:
+        if self.count is not None:
+            check_count("count", self.count, mend="Leave it out for one worker per CPU or GPU.")
+        for name in ("num_cpus", "num_gpus"):
+            check_number(name, getattr(self, name), least=0, mend="Leave it out for the default.")
+        for name in ("max_attempts", "max_wait"):
+            check_count(name, getattr(self, name), mend="Leave it out for the default.")
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker has to know; it travels to other processes.
+    """Everything that a worker needs to know; it is sent to other processes.
 
     Attributes:
-        make: the explainer, or what makes it.
-        source: the data; None where its rows are brought to the worker.
-        output: the results.
-        arguments: of every explanation.
+        make: the explainer, or a function that returns the explainer or its model.
+        source: the data; None if another process sends the rows to the worker.
+        output: where the results go.
+        arguments: of `explain`, for every row.
         batch_rows: rows that are explained together.
         shard_rows: rows of a shard.
         id_type: Arrow type of the row ids.
-        model: fingerprint of the explainer that began the output.
+        model: fingerprint of the explainer that the manifest names.
     """
 
     make: Make
@@ -82,35 +98,35 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """A finished shard: its number, its rows, and how many of them failed."""
+    """A finished shard: its number, the number of its rows, and how many of them failed."""
 
     shard: int
     rows: int
     failed: int
 
 
-def loaded(make: Make) -> Explainer:
+def load_explainer(make: Make) -> Explainer:
     """The explainer of a worker.
 
     Raises:
-        ArgumentError: there is none, or its model is in training mode.
+        ArgumentError: the function fails or returns something else, or the model is in training mode.
     """
     made: object = make
     if not isinstance(make, Explainer) and callable(make):
         try:
             made = make()
-        except Exception as error:
+        except Exception as error:  # the user's function may raise anything
             raise ArgumentError(
                 "stg_or_factory",
                 expected="a StochasticGates, or a function without arguments that returns one, or its model",
                 found=f"{type(error).__name__} when it was called: {error}",
-                mend="Pass StochasticGates(model), or mend the function.",
+                mend="Pass StochasticGates(model), or correct the function.",
             ) from error
-    stg = made if isinstance(made, Explainer) else StochasticGates(made)  # type: ignore[arg-type]  # checked there
+    stg = made if isinstance(made, Explainer) else StochasticGates(made)  # type: ignore[arg-type]  # it checks the type
     if disturbing_layers(stg.forward_func):
         raise ArgumentError(
             "the model",
-            expected="evaluation mode, so that a row does not depend on chance or on other rows",
+            expected="evaluation mode, in which a row depends neither on random numbers nor on other rows",
             found="dropout or batch normalisation in training mode",
             mend="Call model.eval() first.",
         )
@@ -118,62 +134,67 @@ def loaded(make: Make) -> Explainer:
 
 
 def model_fingerprint(stg: Explainer) -> dict[str, str]:
-    """What is asked of which model, as short texts."""
-    model, settings = stg.forward_func, {**vars(stg), **getattr(stg, "_settings", {})}
-    for name in ("forward_func", "device", "device_ids", "_settings"):
-        settings.pop(name, None)
-    if "layer" in settings:
-        settings["layer"] = _place(settings["layer"], module_of(model))
+    """The model and each public attribute of the explainer that can change a result, as short texts."""
+    model = stg.forward_func
     name = getattr(model, "__qualname__", type(model).__qualname__)
-    return {"model": f"{name} {digest(model)}"} | {key: described(part) for key, part in settings.items()}
+    attributes = dict(vars(stg))
+    settings = {
+        key: value
+        for key, value in attributes.items()
+        if not key.startswith("_") and key not in ("forward_func", "device", "device_ids")
+    }
+    if "layer" in settings:
+        settings["layer"] = _layer_name(settings["layer"], module_of(model))
+    texts = {key: described(value) for key, value in settings.items()}
+    return {"model": f"{name} {digest(model)}"} | texts
 
 
-def _place(layer: torch.nn.Module, model: torch.nn.Module | None) -> object:
-    """The name of a layer, or itself where the model is a function."""
+def _layer_name(layer: torch.nn.Module, model: torch.nn.Module | None) -> object:
+    """The name of a layer in the model; the layer itself if the model is a function."""
     modules = () if model is None else model.named_modules()
     return next((name for name, module in modules if module is layer), layer)
 
 
 class Worker:
-    """Explains shards with a model that is loaded once.
+    """Loads the model once and explains shards with it.
 
     Args:
         job: what to do.
-        stg: the explainer, if it is loaded already.
+        stg: the explainer, if it is already loaded.
 
     Attributes:
-        dtype: of the model's numbers.
+        dtype: of the inputs that are made from tables; None keeps integers as integers.
 
     Raises:
-        ArgumentError: the model is not the one that began the output, or the explainer has no such arguments.
+        ArgumentError: the model differs from the one in the manifest, or the explainer lacks an argument.
     """
 
     def __init__(self, job: Job, stg: Explainer | None = None) -> None:
         self._job = job
-        self._stg = loaded(job.make) if stg is None else stg
-        check_arguments(self._stg, job.arguments)
-        self.dtype = _dtype(self._stg)
-        here = job.model if stg is not None else model_fingerprint(self._stg)
-        if here != job.model:
+        self._stg = load_explainer(job.make) if stg is None else stg
+        check_accepted(self._stg, job.arguments)
+        self.dtype = _input_dtype(self._stg)
+        model = job.model if stg is not None else model_fingerprint(self._stg)
+        if model != job.model:
             raise ArgumentError(
                 "stg_or_factory",
                 expected=f"a function that returns the same model in every process, {job.model}",
-                found=str(here),
-                mend="Load the weights from a file, or seed their initialisation.",
+                found=str(model),
+                mend="Load the weights from a file, or set the seed before they are initialised.",
             )
 
     def run(self, number: int, rows: Iterable[Row] | None = None) -> Done:
-        """Explain a shard and write it, unless it is there already.
+        """Explain a shard and write it, unless it is finished already.
 
         Args:
             number: of the shard.
-            rows: of the shard, in order; read from the job's source by default.
+            rows: of the shard, in order; None to read them from the job's source.
 
         Returns:
-            What is there now; no rows where the data set ends before the shard.
+            The finished shard. It has no rows if the data set ends before it.
 
         Raises:
-            ArgumentError: the data cannot be read, the shard not be written, or the accelerator failed.
+            ArgumentError: the data cannot be read, the shard cannot be written, or the GPU failed.
         """
         job = self._job
         if job.output.shard(number).exists():
@@ -188,30 +209,20 @@ class Worker:
         import pyarrow.compute as pc
 
         table = pa.concat_tables(tables)
-        failed = int(pc.sum(pc.equal(table["status"], FAILED)).as_py())
-        job.output.write(number, table, failed)
-        return Done(number, len(table), failed)
+        n_failed = int(pc.sum(pc.equal(table["status"], FAILED)).as_py())
+        job.output.write(number, table, n_failed)
+        return Done(number, len(table), n_failed)
 
     def _read(self, number: int) -> Iterable[Row]:
         source, size = self._job.source, self._job.shard_rows
         return () if source is None else source.rows(number * size, (number + 1) * size, self.dtype)
 
 
-def check_arguments(stg: Explainer, arguments: ExplainArguments) -> None:
-    """Raise an ArgumentError for arguments that this explainer does not take."""
-    taken = inspect.signature(stg.explain).parameters
-    unknown = [name for name in arguments if name not in taken]
-    if unknown:
-        raise ArgumentError(
-            "arguments",
-            expected=f"those of {type(stg).__name__}.explain",
-            found=str(unknown),
-            mend="Leave them out, or pass another explainer.",
-        )
+def _input_dtype(stg: Explainer) -> torch.dtype | None:
+    """Dtype for the inputs: that of the model's parameters, otherwise torch's default.
 
-
-def _dtype(stg: Explainer) -> torch.dtype | None:
-    """Of the model's parameters, else torch's default; None where inputs may be ids of tokens."""
+    None for gates on a layer, because the inputs may be token ids, which must stay integers.
+    """
     if isinstance(stg, LayerStochasticGates):
         return None
     module = module_of(stg.forward_func)

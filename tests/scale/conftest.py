@@ -1,4 +1,4 @@
-"""A small net, its data as a Parquet file and in memory, and a reader of whole outputs."""
+"""A small net, its data in memory and as a Parquet file, and functions that explain and read an output."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ def parquet(tmp_path, rows):
 
 @pytest.fixture
 def table_of():
-    """The rows of an output in the order of its shards, without what the files are called."""
+    """All rows of an output as one table, in the order of its shards."""
 
     def read(output):
         return pq.read_table(output / "rows")
@@ -59,7 +59,7 @@ def table_of():
 
 @pytest.fixture
 def explain(tmp_path):
-    """`explain(make, data, "name", ...)`: an output with small, quick settings; its folder."""
+    """`explain(make, data, "name", ...)` explains a data set quickly and returns the folder of the output."""
 
     def run(make, data, name="out", **settings):
         quick = {"batch_rows": 8, "n_steps": 2, "n_samples": 4}

@@ -1,12 +1,16 @@
-"""The command line: a data set explained, taken up again, and refused."""
+"""The command line explains a data set, resumes, passes arguments on, and refuses wrong ones."""
 
+import inspect
+import math
 import sys
 
 import pytest
 import torch
 
+from stg_attr import StochasticGates
 from stg_attr.scale import load_attributions
-from stg_attr.scale.command_line import main
+from stg_attr.scale.arguments import accepted_arguments
+from stg_attr.scale.command_line import _parser, _value, main
 
 from .conftest import small_net
 
@@ -45,10 +49,10 @@ def command(tmp_path, parquet, monkeypatch):
 
 def test_it_explains_and_goes_on(command, explain, rows, tmp_path, capsys, table_of):
     assert main(command) == 0
-    assert "out: 70 rows explained, 0 there before" in capsys.readouterr().out
+    assert "out: 70 rows explained, 0 already there" in capsys.readouterr().out
     assert table_of(tmp_path / "out").equals(table_of(explain(small_net, rows, "here")))
     assert main(command) == 0
-    assert "out: 0 rows explained, 70 there before" in capsys.readouterr().out
+    assert "out: 0 rows explained, 70 already there" in capsys.readouterr().out
 
 
 def test_arguments_arrive(command, explain, rows, tmp_path, table_of):
@@ -57,6 +61,37 @@ def test_arguments_arrive(command, explain, rows, tmp_path, table_of):
     assert main([*command, *more]) == 0
     here = explain(small_net, rows, "here", target=2, baselines=-0.5, feature_mask=mask, seed=4)
     assert table_of(tmp_path / "out").equals(table_of(here))
+
+
+def test_every_argument_of_explain_is_an_option(command, tmp_path, capsys):
+    for name in accepted_arguments():
+        given = getattr(_parser().parse_args(command), name)
+        assert (given is None) == (name not in ("n_steps", "n_samples"))
+    assert main([*command, "--max-evals", "60", "--n-restarts", "2"]) == 0
+    assert main([*command, "--layer-baselines", "0", "--overwrite"]) == 2  # not an argument here
+    assert "layer_baselines" in capsys.readouterr().err
+
+
+def test_a_new_argument_of_explain_needs_no_change(command, monkeypatch):
+    plain, received = StochasticGates.explain, []
+
+    def explain(self, *args, novelty=0, **kwargs):
+        received.append(novelty)
+        return plain(self, *args, **kwargs)
+
+    novelty = inspect.Parameter("novelty", inspect.Parameter.KEYWORD_ONLY, default=0)
+    signature = inspect.signature(plain)
+    explain.__signature__ = signature.replace(parameters=[*signature.parameters.values(), novelty])
+    monkeypatch.setattr(StochasticGates, "explain", explain)
+    assert main([*command, "--novelty", "3"]) == 0
+    assert set(received) == {3}
+
+
+@pytest.mark.parametrize(("text", "value"), [("3", 3), ("-0.5", -0.5), ("1e-3", 1e-3), (True, True)])
+def test_numbers_and_names_are_told_apart(text, value):
+    assert _value("--baselines", text) == value
+    assert type(_value("--baselines", text)) is type(value)
+    assert _value("--baselines", "math:pi") is math.pi
 
 
 def test_columns_name_ids_and_targets(command, tmp_path):
@@ -70,7 +105,8 @@ def test_refusals_are_one_line(command, capsys):
     assert main(command) == 0
     assert main([*command, "--seed", "1"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: output: expected the model, data and settings")
+    assert error.startswith("error: output: ")
+    assert "seed is 1" in error
     assert error.count("\n") == 1
     assert main([*command, "--seed", "1", "--overwrite"]) == 0
     assert main([*command[:1], "mymodel:nothing", *command[2:]]) == 2

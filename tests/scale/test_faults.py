@@ -1,4 +1,4 @@
-"""What goes wrong: rows, models, memory, disks, inputs and processes; never the rows that were done."""
+"""Rows, models, memory, disks, inputs and processes that fail; finished rows are never lost."""
 
 import os
 import signal
@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from stg_attr import ArgumentError, Status, StochasticGates
 from stg_attr.scale import explain_dataset, load_attributions, summarise
+from stg_attr.scale.run_error import RunError
 
 from .conftest import N_ROWS, small_net
 
@@ -132,7 +133,7 @@ def test_a_lost_accelerator_ends_the_run(explain, rows, tmp_path):
             raise RuntimeError("CUDA error: device-side assert triggered\nCompile with TORCH_USE_CUDA_DSA")
         return net(x)
 
-    with pytest.raises(ArgumentError, match=r"the accelerator: expected.*device-side assert triggered"):
+    with pytest.raises(ArgumentError, match=r"GPU.*cannot continue.*device-side assert triggered"):
         explain(StochasticGates(model), rows)
     assert load_attributions(tmp_path / "out").ids == tuple(range(16))
 
@@ -159,7 +160,7 @@ def test_ctrl_c_ends_the_run_and_leaves_no_half_learned_row(explain, rows, table
 
 def test_an_unreadable_input_is_refused_at_the_start(explain, parquet):
     parquet.write_bytes(parquet.read_bytes()[:-20])
-    with pytest.raises(ArgumentError, match=r"dataset: expected Parquet files that can be read.*in\.parquet"):
+    with pytest.raises(ArgumentError, match=r"dataset: .*in\.parquet"):
         explain(small_net, parquet, columns=[f"x{i}" for i in range(5)])
 
 
@@ -171,9 +172,7 @@ def test_an_input_that_breaks_midway_leaves_what_was_done(explain, tmp_path, row
     pq.write_table(table.slice(20), folder / "1.parquet", compression="zstd", use_dictionary=False)
     whole = (folder / "1.parquet").read_bytes()
     (folder / "1.parquet").write_bytes(whole[:4] + b"\xff" * 1200 + whole[1204:])  # the footer stays readable
-    with pytest.raises(
-        ArgumentError, match=r"dataset: expected Parquet files.*1\.parquet.*finished shards are kept"
-    ):
+    with pytest.raises(ArgumentError, match=r"dataset: .*1\.parquet.*Finished shards are kept"):
         explain(small_net, folder)
     assert load_attributions(tmp_path / "out").ids == tuple(range(16))
     (folder / "1.parquet").write_bytes(whole)
@@ -200,7 +199,7 @@ def test_a_full_disk_ends_the_run_and_leaves_what_was_done(tmp_path, python):
     pytest.importorskip("resource", reason="limits of file sizes are a thing of POSIX")
     run = python("-c", FULL_DISK, tmp_path / "out")
     _, errors = run.communicate(timeout=120)
-    assert "ArgumentError: output: expected a folder with room" in errors
+    assert "ArgumentError: output: " in errors
     assert "File too large" in errors
     assert load_attributions(tmp_path / "out").ids == tuple(range(8))
     assert list((tmp_path / "out" / "unfinished").iterdir()) == []
@@ -211,9 +210,7 @@ def test_a_damaged_shard_is_named(explain, rows):
     shard = out / "rows" / "part-000002.parquet"
     shard.write_bytes(shard.read_bytes()[:100])
     for read in (load_attributions, summarise):
-        with pytest.raises(
-            ArgumentError, match=r"output: expected whole shards.*part-000002.parquet.*Delete this"
-        ):
+        with pytest.raises(ArgumentError, match=r"output: .*part-000002.parquet.*Delete this"):
             read(out)
     shard.unlink()
     assert len(load_attributions(explain(small_net, rows))) == N_ROWS
@@ -222,7 +219,7 @@ def test_a_damaged_shard_is_named(explain, rows):
 def test_a_damaged_manifest_is_named(explain, rows):
     out = explain(small_net, rows)
     (out / "manifest.json").write_text("{")
-    with pytest.raises(ArgumentError, match="output: expected the manifest"):
+    with pytest.raises(ArgumentError, match=r"output: .*manifest"):
         explain(small_net, rows)
 
 
@@ -264,6 +261,9 @@ def test_errors_travel_between_processes():
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is ArgumentError
     assert str(copy) == str(error) == "what: expected this; found that. Do something."
+    stopped = pickle.loads(pickle.dumps(RunError("It stopped.", mend="Start it again.")))
+    assert type(stopped) is RunError
+    assert str(stopped) == "It stopped. Start it again."
 
 
 def test_a_tensor_data_set_of_nothing_but_poison_ends_well(explain):

@@ -1,4 +1,4 @@
-"""Fingerprints: the same in every process, and another one for everything that changes an answer."""
+"""A fingerprint is the same in every process, and differs if anything differs that changes a result."""
 
 import functools
 import sys

@@ -1,4 +1,4 @@
-"""Results: what is read back is what was written, by every reader, and sums are sums of it."""
+"""Every reader returns the rows that were written, and a summary is computed from them."""
 
 import numpy as np
 import pytest
@@ -39,6 +39,15 @@ def test_the_worst_rows_come_first(out):
     rank = {i: (status in doubtful, lost[i]) for i, status in zip(found.ids, found.status, strict=True)}
     assert [row for row, _, _ in summary.worst] == sorted(rank, key=rank.__getitem__, reverse=True)[:20]
     assert np.allclose([share for _, _, share in summary.worst], [lost[row] for row, _, _ in summary.worst])
+
+
+def test_as_many_of_the_worst_rows_as_asked_for(out):
+    worst = summarise(out).worst
+    assert len(worst) == 20
+    assert summarise(out, n_worst=3).worst == worst[:3]
+    assert summarise(out, n_worst=0).worst == ()
+    with pytest.raises(ArgumentError, match=r"n_worst: .*at least 0"):
+        summarise(out, n_worst=-1)
 
 
 def test_a_summary_can_be_read(out):
@@ -113,7 +122,7 @@ def test_duckdb_reads_it(out):
 
 def test_an_output_must_be_one(tmp_path):
     for read in (load_attributions, summarise):
-        with pytest.raises(ArgumentError, match="output: expected the manifest of an output"):
+        with pytest.raises(ArgumentError, match=r"output: .*manifest"):
             read(tmp_path)
 
 
@@ -121,5 +130,5 @@ def test_an_output_must_have_a_shard(out):
     for shard in (out / "rows").iterdir():
         shard.unlink()
     for read in (load_attributions, summarise):
-        with pytest.raises(ArgumentError, match="path: expected at least one finished shard"):
+        with pytest.raises(ArgumentError, match=r"path: .*finished shard"):
             read(out)
