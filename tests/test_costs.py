@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from stg_attr import FixedWeight, Hybrid, Preserve, ScoreFunction, StochasticGates, Sweep
 from stg_attr.solve import Solver
+from tests.models import Counted, mlp
 
 X = torch.randn(16, 30, generator=torch.Generator().manual_seed(0))
 
@@ -28,10 +29,8 @@ class Operations(TorchDispatchMode):
         return out
 
 
-def _mlp():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(30, 64), nn.ReLU(), nn.Linear(64, 2)).eval()
+def _net():
+    return mlp(30, 64, 2, activation=nn.ReLU)
 
 
 def _bare(net, rows):
@@ -63,29 +62,24 @@ def _operations_of_steps(net, monkeypatch, **parts):
 )
 def test_the_loop_around_the_model_is_short(parts, most, monkeypatch):
     """About 120 operations of two or three microseconds: nothing beside a model that takes milliseconds."""
-    steps = _operations_of_steps(_mlp(), monkeypatch, **parts)
+    steps = _operations_of_steps(_net(), monkeypatch, **parts)
     assert len(steps) == 4
     assert max(steps[1:]) <= most  # the first looks up what belongs to the examples
 
 
 def test_operations_of_a_step_do_not_depend_on_how_much_there_is(monkeypatch):
-    few = _operations_of_steps(_mlp(), monkeypatch)
+    few = _operations_of_steps(_net(), monkeypatch)
     monkeypatch.undo()
-    many = _operations_of_steps(_mlp(), monkeypatch, sparsity=Sweep(share=0.7))
+    many = _operations_of_steps(_net(), monkeypatch, sparsity=Sweep(share=0.7))
     assert few[1] == few[2] == many[1]
 
 
 def _calls(objective, estimator=None, **effort):
-    rows = []
-    net = _mlp()
-
-    def forward(x):
-        rows.append((len(x), x.requires_grad))
-        return net(x)
-
+    """Rows of each call, and whether it was differentiated."""
+    counted = Counted(_net())
     kwargs = {} if estimator is None else {"estimator": estimator}
-    StochasticGates(forward, objective=objective, **kwargs).attribute(X, target=0, **effort)
-    return rows
+    StochasticGates(counted, objective=objective, **kwargs).attribute(X, target=0, **effort)
+    return list(zip(counted.rows, counted.differentiated, strict=True))
 
 
 @pytest.mark.parametrize("objective", [Hybrid(), Preserve()], ids=repr)
@@ -123,5 +117,5 @@ def test_no_double_precision_on_the_device_of_a_single_precision_solve(baseline,
     """Some devices, as Apple's, have none."""
     operations = Operations()
     with operations:
-        StochasticGates(_mlp(), sparsity=InSingle()).explain(X, target=0, baselines=baseline, n_steps=8)
+        StochasticGates(_net(), sparsity=InSingle()).explain(X, target=0, baselines=baseline, n_steps=8)
     assert operations.double == []

@@ -8,6 +8,7 @@ from torch import nn
 
 from stg_attr import Hybrid, OutputMatch, Preserve, StochasticGates
 from stg_attr.solve import Solver
+from tests.models import seeded
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 X = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -16,8 +17,7 @@ ROWS = torch.randn(7, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
 def _net():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded():
         layers = [nn.Conv2d(3, 8, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 5)]
         return nn.Sequential(*layers).eval()
 

@@ -1,4 +1,4 @@
-"""The laws of DESIGN 7, for every objective, every sparsity and every estimator."""
+"""What must be true of every solve, for every objective, every sparsity and every estimator."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from stg_attr import (
 )
 from stg_attr.objective import Anchors, Fidelity, Objective
 from stg_attr.solve import Estimator
+from tests.models import Counted, CountedByExample, TanhNet
 
 from .solve.reference import all_masks, smallest_faithful_size
 
@@ -94,41 +95,6 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-class Net(nn.Module):
-    """A small tanh network over all inputs, flattened; three classes."""
-
-    def __init__(self, n: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> None:
-        super().__init__()
-        generator = _generator(seed)
-        self.into = nn.Parameter((2 * torch.randn(n, 6, generator=generator) / n**0.5).to(dtype))
-        self.bias = nn.Parameter((0.5 * torch.randn(6, generator=generator)).to(dtype))
-        self.out = nn.Parameter(torch.randn(6, 3, generator=generator).to(dtype))
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        flat = torch.cat([x.flatten(1).to(self.into.dtype) for x in inputs], 1)
-        return torch.tanh(flat @ self.into + self.bias) @ self.out
-
-
-@dataclass
-class Counted:
-    """Notes the rows of every call of a model, and fails at one of the calls."""
-
-    forward: Callable[..., Tensor]
-    failure: BaseException | None = None
-    fail_at: int = -1
-    rows: list[int] = field(default_factory=list)  # of each call
-
-    @property
-    def calls(self) -> int:
-        return len(self.rows)
-
-    def __call__(self, *arguments: Tensor) -> Tensor:
-        self.rows.append(len(arguments[0]))
-        if self.failure is not None and self.calls - 1 == self.fail_at:
-            raise self.failure
-        return self.forward(*arguments)
-
-
 @dataclass
 class Problem:
     """A model, inputs, and keyword arguments of `attribute`."""
@@ -146,7 +112,7 @@ class Problem:
 
 def _network(seed: int, batch: int = 3, n: int = 6, dtype: torch.dtype = torch.float32) -> Problem:
     x = torch.randn(batch, n, generator=_generator(seed + 1)).to(dtype)
-    return Problem(Net(n, seed, dtype), x, dict(QUICK))
+    return Problem(TanhNet(n, seed, dtype), x, dict(QUICK))
 
 
 @st.composite
@@ -171,8 +137,8 @@ def any_problem(draw: st.DrawFn) -> Problem:
     if len(inputs) == 1 and draw(st.booleans()):
         if "feature_mask" in arguments:
             arguments["feature_mask"] = arguments["feature_mask"][0]
-        return Problem(Net(inputs[0][0].numel(), seed, dtype), inputs[0], arguments)
-    return Problem(Net(sum(x[0].numel() for x in inputs), seed, dtype), inputs, arguments)
+        return Problem(TanhNet(inputs[0][0].numel(), seed, dtype), inputs[0], arguments)
+    return Problem(TanhNet(sum(x[0].numel() for x in inputs), seed, dtype), inputs, arguments)
 
 
 # ---- attributions -------------------------------------------------------------------------------
@@ -210,7 +176,7 @@ def test_results_come_back_on_the_device_of_the_inputs(estimator, device):
 @every_method
 def test_an_example_alone_is_the_same_in_a_batch_and_on_a_shard(method):
     """At default settings: matrix products of 24 rows, of 23 and of one differ in the last digits only."""
-    problem = Problem(Net(6), torch.randn(24, 6, generator=_generator(8)), {"target": 0})
+    problem = Problem(TanhNet(6), torch.randn(24, 6, generator=_generator(8)), {"target": 0})
     whole, sharded = problem.explain(method), problem.explain(method, internal_batch_size=23)
     off = (sharded.attributions - whole.attributions).abs().amax(1)
     assert float(off.max()) <= 1e-4, (
@@ -283,7 +249,7 @@ def test_permuting_features_permutes_attributions_as_well_as_another_seed_repeat
     n = 6
     order = torch.tensor([4, 2, 0, 5, 1, 3])
     x = torch.randn(64, n, generator=_generator(1))
-    net = Net(n)
+    net = TanhNet(n)
 
     def backwards(y: Tensor) -> Tensor:
         return net(y[:, order.argsort()])
@@ -322,7 +288,7 @@ class Watched(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = Net(6)
+        self.net = TanhNet(6)
         self.drop = nn.Dropout().eval()
         self.norm = nn.Identity()
         self.train(True)
@@ -414,7 +380,7 @@ def test_an_interrupted_solve_returns_what_was_learned_and_raises_before_its_fir
 @every_method
 def test_an_interrupted_shard_does_not_lose_what_was_learned_and_later_ones_get_one_step(method):
     """Call 6 is in the fifth step of the first shard; steps that were left out have no loss."""
-    counted = Counted(Net(6), KeyboardInterrupt(), fail_at=6)
+    counted = Counted(TanhNet(6), KeyboardInterrupt(), fail_at=6)
     x = _network(0).inputs
     part = Problem(counted, x, {**QUICK, "internal_batch_size": 1}).explain(method)
     assert part.status == (Status.INTERRUPTED,) * 3
@@ -422,7 +388,7 @@ def test_an_interrupted_shard_does_not_lose_what_was_learned_and_later_ones_get_
     assert not torch.equal(part.attributions[0], part.attributions[0, :1].expand(6))
     assert (~part.loss_trace.isnan()).int().T.tolist() == [[1, 1, 1, 1], [1, 0, 0, 0], [1, 0, 0, 0]]
     for row, n_steps in enumerate((4, 1, 1)):
-        fewer = Problem(Net(6), x[row : row + 1], {**QUICK, "n_steps": n_steps}).explain(method)
+        fewer = Problem(TanhNet(6), x[row : row + 1], {**QUICK, "n_steps": n_steps}).explain(method)
         assert torch.equal(part.attributions[row], fewer.attributions[0])
         assert torch.equal(part.loss_trace[:n_steps, row], fewer.loss_trace[:, 0])
 
@@ -432,10 +398,10 @@ def test_a_shard_that_is_interrupted_later_leaves_the_earlier_ones_alone(method)
     """The losses of the interrupted shard and of those after it are padded to the steps of the first."""
     x = _network(0).inputs
     arguments = {**QUICK, "internal_batch_size": 1}
-    whole = Problem(Net(6), x, arguments).explain(method)
-    first = Counted(Net(6))
+    whole = Problem(TanhNet(6), x, arguments).explain(method)
+    first = Counted(TanhNet(6))
     Problem(first, x[:1], QUICK).explain(method)
-    part = Problem(Counted(Net(6), KeyboardInterrupt(), first.calls + 5), x, arguments).explain(method)
+    part = Problem(Counted(TanhNet(6), KeyboardInterrupt(), first.calls + 5), x, arguments).explain(method)
     assert part.status == (whole.status[0], Status.INTERRUPTED, Status.INTERRUPTED)
     assert torch.equal(part.attributions[0], whole.attributions[0])
     n_whole = int((~whole.loss_trace[:, 0].isnan()).sum())
@@ -491,7 +457,7 @@ def test_tensors_made_in_inference_mode_can_be_used(estimator):
 @few(4)
 def test_a_feature_that_the_model_cannot_see_is_never_selected(method, seed):
     """It has no weight, or its value is the baseline's."""
-    net = Net(6, seed)
+    net = TanhNet(6, seed)
     x = torch.randn(4, 8, generator=_generator(seed))
     x[:, 3] = 0.25
     problem = Problem(lambda y: net(y[:, [0, 1, 2, 3, 4, 5]]), x, {**QUICK, "baselines": 0.25})
@@ -723,7 +689,7 @@ def test_scale_and_shift_change_nothing_in_double_precision(method):
 @every_method
 def test_the_order_of_attributions_is_the_order_of_log_alphas(method):
     """Without inversions, without saturation, with ties only where float32 cannot tell two apart."""
-    explanation = Problem(Net(8), torch.randn(64, 8, generator=_generator(3))).explain(method)
+    explanation = Problem(TanhNet(8), torch.randn(64, 8, generator=_generator(3))).explain(method)
     a, p = explanation.log_alpha, explanation.attributions
     assert bool(((p > 0) & (p < 1)).all())
     difference, higher = a.unsqueeze(2) - a.unsqueeze(1), p.unsqueeze(2) > p.unsqueeze(1)
@@ -793,23 +759,19 @@ def test_what_an_explanation_claims_can_be_recomputed(method, baseline):
     ids=str,
 )
 def test_evaluations_are_the_rows_the_model_was_run_on_for_each_example(method, changes):
-    problem, seen = _network(9, batch=4), []
-
-    def forward(x: Tensor, name: Tensor) -> Tensor:
-        seen.append(name)
-        return problem.forward(x)
-
-    named = Problem(forward, problem.inputs, {**problem.arguments, **changes})
+    problem = _network(9, batch=4)
+    counted = CountedByExample(problem.forward, 4)
+    named = Problem(counted, problem.inputs, {**problem.arguments, **changes})
     e = named.explain(method, additional_forward_args=torch.arange(4))
     assert e.n_evaluations.dtype == torch.long
-    assert e.n_evaluations.tolist() == torch.cat(seen).bincount(minlength=4).tolist()
+    assert e.n_evaluations.tolist() == counted.rows.tolist()
 
 
 @every_method
 def test_by_default_a_solve_takes_at_most_twelve_updates_of_32_evaluations(method):
     """The input and the baseline are run first; five updates pass before anything can have settled."""
     for run in ("attribute", "explain"):
-        counted = Counted(Net(6))
+        counted = Counted(TanhNet(6))
         getattr(StochasticGates(counted, **method), run)(torch.ones(1, 6), target=0)
         assert counted.rows[:7] == [1, 1] + [32] * 5
         assert counted.rows.count(32) <= 12

@@ -22,6 +22,7 @@ from stg_attr import (
     grid_mask,
     position_mask,
 )
+from tests.models import seeded
 
 VOCABULARY, WIDTH, LENGTH = 12, 6, 5
 PAD = 0
@@ -32,8 +33,7 @@ class Tagger(nn.Module):
 
     def __init__(self, seed=0):
         super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.embedding = nn.Embedding(VOCABULARY, WIDTH)
             self.mixing = nn.Conv1d(WIDTH, WIDTH, 3, padding=1)
             self.relu = nn.ReLU(inplace=True)
