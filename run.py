@@ -144,6 +144,11 @@ def mutate(interpreter: str, arguments: list[str]) -> int:
     return call([interpreter, "tools/mutate.py", *arguments])
 
 
+def measure(interpreter: str, arguments: list[str]) -> int:
+    """Measure again the figures that tests compare with, in tests/measured.py."""
+    return call([interpreter, "tools/measure.py", *arguments])
+
+
 def docs(interpreter: str, arguments: list[str]) -> int:
     """Build the documentation into docs/_build/html."""
     install(interpreter, "--group", "docs")
@@ -153,7 +158,7 @@ def docs(interpreter: str, arguments: list[str]) -> int:
 
 TASKS: dict[str, Callable[[str, list[str]], int]] = {
     task.__name__.replace("_", "-"): task
-    for task in (demo, test, test_browser, check, bench, gallery, tutorials, mutate, docs)
+    for task in (demo, test, test_browser, check, bench, gallery, tutorials, mutate, measure, docs)
 }
 
 

@@ -35,6 +35,7 @@ from stg_attr import (
 )
 from stg_attr.objective import Anchors, Fidelity, Objective
 from stg_attr.solve import Estimator
+from tests.measured import OPTIMUM_SHARES, ROWS_OF_FIRST_CALLS
 from tests.models import Counted, CountedByExample, TanhNet
 
 from .solve.reference import all_masks, smallest_faithful_size
@@ -604,17 +605,8 @@ def test_the_selected_set_is_the_optimum_of_small_problems(family, objective, es
     assert off.tolist() == [0] * 200, f"{int((off != 0).sum())} of 200 problems are not at the optimum"
 
 
-# Least share of 400 random networks at the optimum, with default settings: 0.05 below the share measured
-# on them, which is behind it with the share of 2,000. To match an output, small sets do that match it by
-# chance, which no order of the features begins with.
-NETWORK_RATES = {
-    "Preserve(RetainedScore)": 0.95,  # 1.000, 0.996
-    "Delete(RetainedScore)": 0.9425,  # 0.9925, 0.998
-    "Hybrid(RetainedScore)": 0.9425,  # 0.9925, 0.990
-    "Preserve(OutputMatch)": 0.4525,  # 0.5025, 0.489
-    "Delete(OutputMatch)": 0.4375,  # 0.4875, 0.442
-    "Hybrid(OutputMatch)": 0.4175,  # 0.4675, 0.459
-}
+# 2,000 other networks were solved to the optimum as often, but for up to 0.046.
+SPREAD_OF_SHARES = 0.05
 
 
 @every_estimator
@@ -626,7 +618,8 @@ def test_the_selected_set_of_random_networks_is_sufficient_minimal_and_mostly_th
     assert bool((solved.achieved >= 0.9 - 1e-4).all())
     assert bool((solved.without < 0.9 + 1e-4)[solved.sizes > 1].all())
     assert bool((solved.sizes >= solved.best).all())
-    assert float((solved.sizes == solved.best).float().mean()) >= NETWORK_RATES[_short(objective)]
+    share = float((solved.sizes == solved.best).double().mean())
+    assert share >= OPTIMUM_SHARES[_short(objective)] - SPREAD_OF_SHARES
 
 
 @every_estimator
@@ -767,14 +760,20 @@ def test_evaluations_are_the_rows_the_model_was_run_on_for_each_example(method, 
     assert e.n_evaluations.tolist() == counted.rows.tolist()
 
 
+def rows_of_a_default_solve(method: dict[str, Any], run: str = "attribute") -> list[int]:
+    """Rows of each call of the model, for one example."""
+    counted = Counted(TanhNet(6))
+    getattr(StochasticGates(counted, **method), run)(torch.ones(1, 6), target=0)
+    return counted.rows
+
+
 @every_method
 def test_by_default_a_solve_takes_at_most_twelve_updates_of_32_evaluations(method):
     """The input and the baseline are run first; five updates pass before anything can have settled."""
     for run in ("attribute", "explain"):
-        counted = Counted(TanhNet(6))
-        getattr(StochasticGates(counted, **method), run)(torch.ones(1, 6), target=0)
-        assert counted.rows[:7] == [1, 1] + [32] * 5
-        assert counted.rows.count(32) <= 12
+        rows = rows_of_a_default_solve(method, run)
+        assert rows[:7] == ROWS_OF_FIRST_CALLS
+        assert rows.count(32) <= 12
 
 
 @every_method
