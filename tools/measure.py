@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-TEMPLATE = '''"""Figures that were measured, for tests to compare with; `python run.py measure` writes them."""
+TEMPLATE = '''\
+"""Figures that were measured, for tests to compare with. `python run.py measure` writes them."""
 
-# Share of 400 random networks whose selected set is the smallest one that suffices, with default settings;
-# the lower share of the two estimators. With OutputMatch it is low, since small sets match an output by chance.
+# Share of 400 random networks whose selected set is the smallest one that suffices, with default settings.
+# Of the two estimators, the lower share. Small sets match an output by chance, so OutputMatch has low shares.
 OPTIMUM_SHARES = {{
 {shares}
 }}
