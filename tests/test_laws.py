@@ -57,12 +57,20 @@ def _short(setting: Any) -> str:
     return type(setting).__name__ + (f"({type(fidelity).__name__})" if fidelity else "")
 
 
+def _is_quick(objective: int, sparsity: int, estimator: int) -> bool:
+    """One combination for each objective; among them, every sparsity has every estimator."""
+    return sparsity == objective % len(SPARSITIES) and estimator == objective % len(ESTIMATORS)
+
+
 METHODS = [
     pytest.param(
-        {"objective": objective, "sparsity": sparsity, **ESTIMATORS[name]},
-        id=f"{_short(objective)}-{_short(sparsity)}-{name}",
+        {"objective": OBJECTIVES[o], "sparsity": SPARSITIES[s], **ESTIMATORS[name]},
+        id=f"{_short(OBJECTIVES[o])}-{_short(SPARSITIES[s])}-{name}",
+        marks=[] if _is_quick(o, s, e) else [pytest.mark.slow],
     )
-    for objective, sparsity, name in itertools.product(OBJECTIVES, SPARSITIES, ESTIMATORS)
+    for o, s, (e, name) in itertools.product(
+        range(len(OBJECTIVES)), range(len(SPARSITIES)), enumerate(ESTIMATORS)
+    )
 ]
 every_method = pytest.mark.parametrize("method", METHODS)
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
@@ -87,6 +95,14 @@ def test_every_exported_estimator_runs_through_the_laws():
         x for x in exported if isinstance(x, type) and issubclass(x, Estimator) and x is not Estimator
     }
     assert {type(settings["estimator"]) for settings in ESTIMATORS.values()} == estimators
+
+
+def test_the_quick_tests_have_every_objective_and_every_sparsity_with_every_estimator():
+    quick = [method.values[0] for method in METHODS if not method.marks]
+    assert {repr(method["objective"]) for method in quick} == {repr(objective) for objective in OBJECTIVES}
+    pairs = itertools.product(SPARSITIES, (settings["estimator"] for settings in ESTIMATORS.values()))
+    found = {(repr(method["sparsity"]), repr(method["estimator"])) for method in quick}
+    assert found == {(repr(sparsity), repr(estimator)) for sparsity, estimator in pairs}
 
 
 # ---- problems -----------------------------------------------------------------------------------
