@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def ensure_environment(captum: str | None = None) -> str:
     shutil.rmtree(home, ignore_errors=True)
     venv.create(home, with_pip=True)
     (home / "constraints.txt").write_text(pins)
-    install(interpreter, "--upgrade", "pip>=25.1")  # the first release that reads dependency groups
+    install(interpreter, "pip>=25.1")  # the first release that reads dependency groups
     install(interpreter, "torch")  # first and alone, so that no other package chooses its build
     if captum is None:
         install(interpreter, "-e", f"{ROOT}[{EXTRAS}]", "--group", "dev")
@@ -88,7 +89,7 @@ def ensure_environment(captum: str | None = None) -> str:
 
 def call(command: Sequence[str]) -> int:
     """Run a command in the project's folder; its exit code."""
-    print("+", " ".join(command[2:] if command[1:2] == ["-m"] else command), flush=True)
+    print("+", shlex.join(command[2:] if command[1:2] == ["-m"] else command), flush=True)
     return subprocess.run(command, cwd=ROOT).returncode
 
 
