@@ -1,20 +1,21 @@
-"""Every task of the project by one command: `python run.py demo`, `test`, `check`, `bench`, `docs`, ...
+"""Run the project's tasks: `python run.py demo`, `test`, `check`, `bench`, `docs` and more.
 
-Needs nothing but Python: the first run makes a virtual environment in `.venv` with pip and installs the
-project into it, from `pyproject.toml` and `constraints.txt`; later runs reuse it until one of them changes.
+Only Python is needed. The first run creates a virtual environment in `.venv`, and installs the project and
+its development tools there with pip. Later runs use it again, until `pyproject.toml` or `constraints.txt`
+changes.
 
-  STG_TORCH=2.6.0          another torch release than the one in constraints.txt
-  test --captum 0.8        the tests with another captum release, in an environment of its own
-  --current-env            use this interpreter's environment as it is (for a CUDA build of torch, say)
+  --current-env            use the environment of this Python as it is, for example with a CUDA build of torch
+  STG_TORCH=2.6.0          set this variable to install another release of torch than constraints.txt has
+  test --all               run every test; without it, only the quick ones (about two minutes)
+  test --captum 0.8        run the tests with another release of Captum, in an environment of its own
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-import json
 import os
-import random
-import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,64 +25,71 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
-MUTATED = ROOT / ".mutation"
+EXTRAS = "demo,ray,text,widgets"  # all that the tests use
 
 
-def python(venv_: Path = VENV) -> str:
-    """The interpreter of an environment."""
-    return str(venv_ / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+# ---- the environment ----------------------------------------------------------------------------
 
 
-def constraints() -> str:
-    """The pinned packages, with the torch release that STG_TORCH asks for."""
-    text, wanted = (ROOT / "constraints.txt").read_text(), os.environ.get("STG_TORCH")
-    return re.sub(r"(?m)^torch==.*$", f"torch=={wanted}", text) if wanted else text
+def python(home: Path) -> str:
+    """The interpreter of a virtual environment."""
+    return str(home / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+
+
+def constraints(captum: str | None = None) -> str:
+    """The pinned releases: constraints.txt, with STG_TORCH's torch and with a release of Captum, if asked."""
+    lines, torch = (ROOT / "constraints.txt").read_text().splitlines(), os.environ.get("STG_TORCH")
+    if torch:
+        lines = [f"torch=={torch}" if line.startswith("torch==") else line for line in lines]
+    if captum:
+        lines.append(f"captum=={captum}.*")
+    return "\n".join(lines) + "\n"
 
 
 def fingerprint(pins: str) -> str:
-    """Changes whenever the environment has to be made anew."""
+    """A text that changes when the environment must be created again."""
     parts = ((ROOT / "pyproject.toml").read_text(), pins, sys.version, str(ROOT))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def install(interpreter: str, *packages: str) -> None:
+    """Install packages, with the pinned releases of the environment if it is one of ours."""
+    pins = Path(interpreter).parents[1] / "constraints.txt"
+    pinned = ["-c", str(pins)] if pins.is_file() else []
+    pip = [interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *pinned, *packages], cwd=ROOT, check=True)
+
+
 def ensure_environment(captum: str | None = None) -> str:
-    """Make the environment if it is missing or stale; return its interpreter.
+    """Create the environment if it is missing or out of date; return its interpreter.
 
     Args:
-        captum: a release of captum to have instead of the newest, in an environment of its own.
+        captum: a release of Captum, for an environment of its own; by default the newest.
     """
     home = VENV if captum is None else VENV.with_name(f"{VENV.name}-captum-{captum}")
-    pins = constraints() + (f"captum=={captum}.*\n" if captum else "")
-    stamp = home / "installed"
+    pins, stamp, interpreter = constraints(captum), home / "installed", python(home)
     if stamp.is_file() and stamp.read_text() == fingerprint(pins):
-        return python(home)
+        return interpreter
     print(f"Setting up {home.name} (once; a minute or two)", flush=True)
     shutil.rmtree(home, ignore_errors=True)
     venv.create(home, with_pip=True)
     (home / "constraints.txt").write_text(pins)
-    pip = [python(home), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    pip += ["-c", str(home / "constraints.txt")]
-    # torch first and alone, so that no other package chooses its build
-    subprocess.run([*pip, "torch"], check=True)
-    # the dev extra asks for a captum with models for tests: its other packages one by one
-    wanted = [f"{ROOT}[dev]"] if captum is None else [f"{ROOT}[demo]", *development_packages()]
-    subprocess.run([*pip, "-e", *wanted], check=True)
+    install(interpreter, "pip>=25.1")  # the first release that reads dependency groups
+    install(interpreter, "torch")  # first and alone, so that no other package chooses its build
+    if captum is None:
+        install(interpreter, "-e", f"{ROOT}[{EXTRAS}]", "--group", "dev")
+    else:  # the group dev asks for a newer Captum
+        install(interpreter, "-e", f"{ROOT}[demo]", "--group", "test")
     stamp.write_text(fingerprint(pins))
-    return python(home)
+    return interpreter
 
 
-def development_packages() -> list[str]:
-    """What the dev extra asks for beyond the project itself and captum."""
-    block = re.search(r"(?ms)^dev = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text())
-    assert block is not None
-    return [
-        name for name in re.findall(r'(?m)^\s*"([^"]+)"', block[1]) if not name.startswith(("stg", "captum"))
-    ]
+# ---- the tasks ----------------------------------------------------------------------------------
 
 
 def call(command: Sequence[str]) -> int:
     """Run a command in the project's folder; its exit code."""
-    print("+", " ".join(command[2:] if command[1:2] == ["-m"] else command), flush=True)
+    print("+", shlex.join(command[2:] if command[1:2] == ["-m"] else command), flush=True)
     return subprocess.run(command, cwd=ROOT).returncode
 
 
@@ -91,19 +99,21 @@ def demo(interpreter: str, arguments: list[str]) -> int:
 
 
 def test(interpreter: str, arguments: list[str]) -> int:
-    """Run the test suite and the examples in the docstrings."""
-    return call([interpreter, "-m", "pytest", *arguments])
+    """Run the quick tests, or with --all every test; other arguments go to pytest."""
+    if "--all" in arguments:
+        return call([interpreter, "-m", "pytest", *(a for a in arguments if a != "--all")])
+    print("These are the quick tests; `python run.py test --all` runs every test.", flush=True)
+    return call([interpreter, "-m", "pytest", "-m", "not slow and not browser", *arguments])
 
 
 def test_browser(interpreter: str, arguments: list[str]) -> int:
-    """Run the tests of the widgets in a real JupyterLab and Chromium; skipped without a Chromium."""
-    pip = [interpreter, "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt")]
-    subprocess.run([*pip, "-e", f"{ROOT}[browser]"], check=True)
+    """Test the widgets in JupyterLab and Chromium; these tests are skipped without a Chromium."""
+    install(interpreter, "--group", "browser")
     return call([interpreter, "-m", "pytest", "-m", "browser", "tests/browser", *arguments])
 
 
 def check(interpreter: str, arguments: list[str]) -> int:
-    """Style, types and import layers."""
+    """Check format, style, types and imports between folders."""
     importlinter = "from importlinter.cli import lint_imports_command as c; c()"
     commands = (
         [interpreter, "-m", "ruff", "format", "--check", "."],
@@ -115,83 +125,13 @@ def check(interpreter: str, arguments: list[str]) -> int:
 
 
 def bench(interpreter: str, arguments: list[str]) -> int:
-    """Run the benchmarks, all or by name; `--quick` for a short look."""
+    """Run the benchmarks, all or by name; --quick runs a short version."""
     return call([interpreter, "-m", "benchmarks", *arguments])
 
 
 def gallery(interpreter: str, arguments: list[str]) -> int:
-    """Draw the pictures of docs/gallery.md anew, from real data."""
+    """Draw the pictures of docs/gallery.md again, from real data."""
     return call([interpreter, "docs/make_gallery.py", *arguments])
-
-
-def mutate(interpreter: str, arguments: list[str]) -> int:
-    """Change gates, objective or solve bit by bit, and count what the folder's tests notice.
-
-    Further arguments are patterns of files in it. `--sample 60` tries so many changes of each file, drawn
-    by chance, and `--seed 1` draws others. What was noticed stays so until `.mutation` is deleted.
-    """
-    arguments, sample = without_option(arguments, "--sample")
-    arguments, seed = without_option(arguments, "--seed")
-    if not arguments or not (ROOT / "tests" / arguments[0]).is_dir():
-        print("usage: python run.py mutate FOLDER [FILE.py ...] [--sample N] [--seed N]")
-        return 2
-    folder, files = arguments[0], arguments[1:] or ["*.py"]
-    home = prepare_mutation(folder)
-    subprocess.run([interpreter, "-m", "pip", "install", "--quiet", "mutmut>=3.8"], check=True)
-    run = [interpreter, "-m", "mutmut", "run", "--max-children", "1"]
-    # no change has this name: mutmut writes them all, times the tests, and stops
-    started = subprocess.run([*run, "none"], cwd=home, capture_output=True, text=True)
-    results = home / "mutants" / "stg_attr" / folder
-    paths = sorted({path for pattern in files for path in results.glob(f"{pattern}.meta")})
-    chosen = {path: drawn(list(noticed(path)), sample, seed) for path in paths}
-    if not any(chosen.values()):
-        print(started.stdout, started.stderr)
-        return 1
-    left = [name for path, names in chosen.items() for name in names if not noticed(path)[name]]
-    if left and (code := subprocess.run([*run, *left], cwd=home).returncode):
-        return code
-    found = {name: noticed(path)[name] for path, names in chosen.items() for name in names}
-    print(f"Not noticed (`mutmut show NAME` in .mutation/{folder} shows the change):")
-    print(*(f"  {name}" for name, was_noticed in found.items() if not was_noticed), sep="\n")
-    for path, names in chosen.items():
-        print(f"{path.stem}: {sum(found[name] for name in names)} of {len(names)} changes noticed")
-    print(f"{folder}: {sum(found.values())} of {len(found)} ({sum(found.values()) / len(found):.1%})")
-    return 0
-
-
-def without_option(arguments: list[str], option: str) -> tuple[list[str], int]:
-    """Arguments less an option and its number; the number, 0 where the option is not there."""
-    if option not in arguments[:-1]:
-        return arguments, 0
-    place = arguments.index(option)
-    return arguments[:place] + arguments[place + 2 :], int(arguments[place + 1])
-
-
-def prepare_mutation(folder: str) -> Path:
-    """Copy what mutmut works on, and tell it what to change and which tests to run; the place of the copy."""
-    home = MUTATED / folder
-    for name in ("stg_attr", "tests"):
-        shutil.copytree(ROOT / name, home / name, dirs_exist_ok=True)
-    shutil.copy(ROOT / "pyproject.toml", home)
-    lines = ["[mutmut]", "source_paths=stg_attr", f"only_mutate=stg_attr/{folder}/*.py"]
-    lines += ["track_dependencies=false", "process_isolation=forkserver"]
-    lines += [f"pytest_add_cli_args_test_selection=tests/{folder}"]
-    # torch.fx and torch.compile cannot look through what mutmut wraps functions in
-    lines += ["pytest_add_cli_args=-k\n    not fx and not compile"]
-    (home / "setup.cfg").write_text("\n".join(lines) + "\n")
-    return home
-
-
-def noticed(results: Path) -> dict[str, bool]:
-    """Whether tests failed, hung or crashed with each change of a file, as mutmut wrote it down."""
-    passed = (None, 0, 2, 5, 33, 34, 35, 255)  # not tried, survived, stopped, no test, skipped, or unclear
-    return {n: code not in passed for n, code in json.loads(results.read_text())["exit_code_by_key"].items()}
-
-
-def drawn(names: list[str], size: int, seed: int) -> list[str]:
-    """Some of the changes of a file, all where that is no more than the size, or where the size is 0."""
-    some = random.Random(seed).sample(names, size) if 0 < size < len(names) else names
-    return [name for name in names if name in set(some)]
 
 
 def tutorials(interpreter: str, arguments: list[str]) -> int:
@@ -199,43 +139,52 @@ def tutorials(interpreter: str, arguments: list[str]) -> int:
     return call([interpreter, "docs/make_tutorials.py", *arguments])
 
 
+def mutate(interpreter: str, arguments: list[str]) -> int:
+    """Run mutation tests of one folder; see tools/mutate.py."""
+    install(interpreter, "--group", "mutation")
+    return call([interpreter, "tools/mutate.py", *arguments])
+
+
+def measure(interpreter: str, arguments: list[str]) -> int:
+    """Measure again the figures that tests compare with, in tests/measured.py."""
+    return call([interpreter, "tools/measure.py", *arguments])
+
+
 def docs(interpreter: str, arguments: list[str]) -> int:
-    """Build the documentation anew into docs/_build/html."""
-    shutil.rmtree(ROOT / "docs" / "_build", ignore_errors=True)  # or pages link to what is gone
-    pins = VENV / "constraints.txt"
-    pip = [
-        interpreter,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "-c",
-        str(pins if pins.is_file() else ROOT / pins.name),
-    ]
-    subprocess.run([*pip, "-e", f"{ROOT}[docs]"], check=True)
+    """Build the documentation into docs/_build/html."""
+    install(interpreter, "--group", "docs")
+    shutil.rmtree(ROOT / "docs" / "_build", ignore_errors=True)  # pages that are left there hide broken links
     return call([interpreter, "-m", "sphinx", "-W", "-b", "html", "docs", "docs/_build/html", *arguments])
 
 
 TASKS: dict[str, Callable[[str, list[str]], int]] = {
     task.__name__.replace("_", "-"): task
-    for task in (demo, test, test_browser, check, bench, gallery, tutorials, mutate, docs)
+    for task in (demo, test, test_browser, check, bench, gallery, tutorials, mutate, measure, docs)
 }
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line; what it does not know goes to the task."""
+    made = argparse.ArgumentParser(
+        prog="python run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    tasks = made.add_subparsers(dest="task", metavar="TASK")
+    for name, task in TASKS.items():
+        own = tasks.add_parser(name, help=task.__doc__, add_help=False, allow_abbrev=False)
+        own.add_argument("--current-env", action="store_true")
+        own.add_argument("--captum", metavar="RELEASE")
+    return made
+
+
 def main(arguments: list[str]) -> int:
-    """Run the task named first; the rest goes to it."""
-    current = "--current-env" in arguments
-    rest = [argument for argument in arguments if argument != "--current-env"]
-    if not rest or rest[0] not in TASKS:
-        lines = [f"  {name:12s} {(task.__doc__ or '').strip()}" for name, task in TASKS.items()]
-        print("usage: python run.py TASK [--current-env] [arguments]", *lines, sep="\n")
-        return 0 if rest in ([], ["--help"], ["-h"]) else 2
-    captum = None
-    if "--captum" in rest[1:-1]:
-        place = rest.index("--captum")
-        captum = rest[place + 1]
-        del rest[place : place + 2]
-    return TASKS[rest[0]](sys.executable if current else ensure_environment(captum), rest[1:])
+    """Run the task that is named first; its exit code."""
+    command_line = parser()
+    asked, rest = command_line.parse_known_args(arguments)
+    if asked.task is None:
+        command_line.print_help()
+        return 0
+    interpreter = sys.executable if asked.current_env else ensure_environment(asked.captum)
+    return TASKS[asked.task](interpreter, rest)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The pictures of `widgets.md`: `python docs/make_widgets.py` explores real data in a browser and takes them.
 
-Needs `stg_attr[browser]` and a Chromium. Those of JupyterLab itself are taken by hand.
+Needs a Chromium, and the packages that `python run.py test-browser` installs. Those of JupyterLab
+itself are taken by hand.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from torch import nn
 
 from stg_attr import Hybrid, OutputMatch, Preserve, StochasticGates
 from stg_attr.solve import Solver
+from tests.models import seeded
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 X = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -16,8 +17,7 @@ ROWS = torch.randn(7, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
 def _net():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded():
         layers = [nn.Conv2d(3, 8, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(128, 5)]
         return nn.Sequential(*layers).eval()
 
@@ -47,14 +47,14 @@ def test_it_agrees_with_the_cpu(objective, baselines):
 @pytest.mark.parametrize("per_call", [None, 2])
 def test_no_step_waits_for_the_device(baselines, per_call, monkeypatch):
     """From the second step on; the first looks up who is explained, the sixth who has settled."""
-    advance, steps = Solver._advance, []
+    advance, steps = Solver._step, []
 
     def watched(*args):
         advance(*args)
         steps.append(1)
         torch.cuda.set_sync_debug_mode("error" if len(steps) < 5 else "default")
 
-    monkeypatch.setattr(Solver, "_advance", watched)
+    monkeypatch.setattr(Solver, "_step", watched)
     try:
         StochasticGates(_net().cuda()).attribute(
             X.cuda(),

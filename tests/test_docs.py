@@ -173,7 +173,7 @@ def _address(url: str) -> str:
 
 def test_the_import_diagram_shows_what_is_imported(monkeypatch):
     monkeypatch.syspath_prepend(DOCS / "site_parts")
-    pytest.importorskip("sphinx", reason="sphinx is not installed: pip install stg_attr[docs]")
+    pytest.importorskip("sphinx", reason="sphinx is not installed: python run.py docs")
     architecture = importlib.import_module("architecture")
     found = architecture.imports()
     assert found["solve"] >= {"gates", "objective"}
@@ -186,7 +186,9 @@ def test_the_import_diagram_shows_what_is_imported(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("myst_nb") is None, reason="pip install stg_attr[docs]")
+@pytest.mark.skipif(
+    importlib.util.find_spec("myst_nb") is None, reason="myst-nb is not installed: python run.py docs"
+)
 def test_the_site_builds_without_a_warning(tmp_path):
     command = [
         sys.executable,

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from stg_attr import Hybrid, OutputMatch, Preserve, StochasticGates, Sweep
+from tests.models import mlp
 
 PAGE = (Path(__file__).parents[1] / "docs" / "project" / "extending.md").read_text(encoding="utf-8")
 WEIGHTS = torch.tensor([3.0, 2.0, -1.0, 0.0, 0.5])
@@ -34,13 +35,6 @@ def part(monkeypatch):
 
 def linear(x):
     return x @ WEIGHTS
-
-
-def net():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        layers = [torch.nn.Linear(5, 12), torch.nn.Tanh(), torch.nn.Linear(12, 3), torch.nn.Softmax(1)]
-        return torch.nn.Sequential(*layers).eval()
 
 
 def inputs():
@@ -74,7 +68,8 @@ def test_a_gate_from_outside(part):
 def test_a_fidelity_from_outside(part):
     at_least = part("a fidelity").AtLeast(0.4)
     for objective in (Preserve(at_least), Hybrid(at_least)):
-        stg = StochasticGates(net(), objective=objective, sparsity=Sweep(retain=1.0))
+        net = torch.nn.Sequential(mlp(5, 12, 3), torch.nn.Softmax(1)).eval()
+        stg = StochasticGates(net, objective=objective, sparsity=Sweep(retain=1.0))
         explanation = keeps_the_laws(stg, inputs())
         reachable = explanation.scores.full >= 0.4
         assert bool(reachable.any())

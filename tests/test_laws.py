@@ -1,4 +1,4 @@
-"""The laws of DESIGN 7, for every objective, every sparsity and every estimator."""
+"""What must be true of every solve, for every objective, every sparsity and every estimator."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ from stg_attr import (
 )
 from stg_attr.objective import Anchors, Fidelity, Objective
 from stg_attr.solve import Estimator
+from tests.measured import OPTIMUM_SHARES, ROWS_OF_FIRST_CALLS
+from tests.models import Counted, CountedByExample, TanhNet
 
 from .solve.reference import all_masks, smallest_faithful_size
 
@@ -55,12 +57,20 @@ def _short(setting: Any) -> str:
     return type(setting).__name__ + (f"({type(fidelity).__name__})" if fidelity else "")
 
 
+def _is_quick(objective: int, sparsity: int, estimator: int) -> bool:
+    """One combination for each objective; among them, every sparsity has every estimator."""
+    return sparsity == objective % len(SPARSITIES) and estimator == objective % len(ESTIMATORS)
+
+
 METHODS = [
     pytest.param(
-        {"objective": objective, "sparsity": sparsity, **ESTIMATORS[name]},
-        id=f"{_short(objective)}-{_short(sparsity)}-{name}",
+        {"objective": OBJECTIVES[o], "sparsity": SPARSITIES[s], **ESTIMATORS[name]},
+        id=f"{_short(OBJECTIVES[o])}-{_short(SPARSITIES[s])}-{name}",
+        marks=[] if _is_quick(o, s, e) else [pytest.mark.slow],
     )
-    for objective, sparsity, name in itertools.product(OBJECTIVES, SPARSITIES, ESTIMATORS)
+    for o, s, (e, name) in itertools.product(
+        range(len(OBJECTIVES)), range(len(SPARSITIES)), enumerate(ESTIMATORS)
+    )
 ]
 every_method = pytest.mark.parametrize("method", METHODS)
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS.values(), ids=ESTIMATORS)
@@ -87,46 +97,19 @@ def test_every_exported_estimator_runs_through_the_laws():
     assert {type(settings["estimator"]) for settings in ESTIMATORS.values()} == estimators
 
 
+def test_the_quick_tests_have_every_objective_and_every_sparsity_with_every_estimator():
+    quick = [method.values[0] for method in METHODS if not method.marks]
+    assert {repr(method["objective"]) for method in quick} == {repr(objective) for objective in OBJECTIVES}
+    pairs = itertools.product(SPARSITIES, (settings["estimator"] for settings in ESTIMATORS.values()))
+    found = {(repr(method["sparsity"]), repr(method["estimator"])) for method in quick}
+    assert found == {(repr(sparsity), repr(estimator)) for sparsity, estimator in pairs}
+
+
 # ---- problems -----------------------------------------------------------------------------------
 
 
 def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-class Net(nn.Module):
-    """A small tanh network over all inputs, flattened; three classes."""
-
-    def __init__(self, n: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> None:
-        super().__init__()
-        generator = _generator(seed)
-        self.into = nn.Parameter((2 * torch.randn(n, 6, generator=generator) / n**0.5).to(dtype))
-        self.bias = nn.Parameter((0.5 * torch.randn(6, generator=generator)).to(dtype))
-        self.out = nn.Parameter(torch.randn(6, 3, generator=generator).to(dtype))
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        flat = torch.cat([x.flatten(1).to(self.into.dtype) for x in inputs], 1)
-        return torch.tanh(flat @ self.into + self.bias) @ self.out
-
-
-@dataclass
-class Counted:
-    """Notes the rows of every call of a model, and fails at one of the calls."""
-
-    forward: Callable[..., Tensor]
-    failure: BaseException | None = None
-    fail_at: int = -1
-    rows: list[int] = field(default_factory=list)  # of each call
-
-    @property
-    def calls(self) -> int:
-        return len(self.rows)
-
-    def __call__(self, *arguments: Tensor) -> Tensor:
-        self.rows.append(len(arguments[0]))
-        if self.failure is not None and self.calls - 1 == self.fail_at:
-            raise self.failure
-        return self.forward(*arguments)
 
 
 @dataclass
@@ -146,7 +129,7 @@ class Problem:
 
 def _network(seed: int, batch: int = 3, n: int = 6, dtype: torch.dtype = torch.float32) -> Problem:
     x = torch.randn(batch, n, generator=_generator(seed + 1)).to(dtype)
-    return Problem(Net(n, seed, dtype), x, dict(QUICK))
+    return Problem(TanhNet(n, seed, dtype), x, dict(QUICK))
 
 
 @st.composite
@@ -171,8 +154,8 @@ def any_problem(draw: st.DrawFn) -> Problem:
     if len(inputs) == 1 and draw(st.booleans()):
         if "feature_mask" in arguments:
             arguments["feature_mask"] = arguments["feature_mask"][0]
-        return Problem(Net(inputs[0][0].numel(), seed, dtype), inputs[0], arguments)
-    return Problem(Net(sum(x[0].numel() for x in inputs), seed, dtype), inputs, arguments)
+        return Problem(TanhNet(inputs[0][0].numel(), seed, dtype), inputs[0], arguments)
+    return Problem(TanhNet(sum(x[0].numel() for x in inputs), seed, dtype), inputs, arguments)
 
 
 # ---- attributions -------------------------------------------------------------------------------
@@ -210,7 +193,7 @@ def test_results_come_back_on_the_device_of_the_inputs(estimator, device):
 @every_method
 def test_an_example_alone_is_the_same_in_a_batch_and_on_a_shard(method):
     """At default settings: matrix products of 24 rows, of 23 and of one differ in the last digits only."""
-    problem = Problem(Net(6), torch.randn(24, 6, generator=_generator(8)), {"target": 0})
+    problem = Problem(TanhNet(6), torch.randn(24, 6, generator=_generator(8)), {"target": 0})
     whole, sharded = problem.explain(method), problem.explain(method, internal_batch_size=23)
     off = (sharded.attributions - whole.attributions).abs().amax(1)
     assert float(off.max()) <= 1e-4, (
@@ -283,7 +266,7 @@ def test_permuting_features_permutes_attributions_as_well_as_another_seed_repeat
     n = 6
     order = torch.tensor([4, 2, 0, 5, 1, 3])
     x = torch.randn(64, n, generator=_generator(1))
-    net = Net(n)
+    net = TanhNet(n)
 
     def backwards(y: Tensor) -> Tensor:
         return net(y[:, order.argsort()])
@@ -322,7 +305,7 @@ class Watched(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = Net(6)
+        self.net = TanhNet(6)
         self.drop = nn.Dropout().eval()
         self.norm = nn.Identity()
         self.train(True)
@@ -414,7 +397,7 @@ def test_an_interrupted_solve_returns_what_was_learned_and_raises_before_its_fir
 @every_method
 def test_an_interrupted_shard_does_not_lose_what_was_learned_and_later_ones_get_one_step(method):
     """Call 6 is in the fifth step of the first shard; steps that were left out have no loss."""
-    counted = Counted(Net(6), KeyboardInterrupt(), fail_at=6)
+    counted = Counted(TanhNet(6), KeyboardInterrupt(), fail_at=6)
     x = _network(0).inputs
     part = Problem(counted, x, {**QUICK, "internal_batch_size": 1}).explain(method)
     assert part.status == (Status.INTERRUPTED,) * 3
@@ -422,7 +405,7 @@ def test_an_interrupted_shard_does_not_lose_what_was_learned_and_later_ones_get_
     assert not torch.equal(part.attributions[0], part.attributions[0, :1].expand(6))
     assert (~part.loss_trace.isnan()).int().T.tolist() == [[1, 1, 1, 1], [1, 0, 0, 0], [1, 0, 0, 0]]
     for row, n_steps in enumerate((4, 1, 1)):
-        fewer = Problem(Net(6), x[row : row + 1], {**QUICK, "n_steps": n_steps}).explain(method)
+        fewer = Problem(TanhNet(6), x[row : row + 1], {**QUICK, "n_steps": n_steps}).explain(method)
         assert torch.equal(part.attributions[row], fewer.attributions[0])
         assert torch.equal(part.loss_trace[:n_steps, row], fewer.loss_trace[:, 0])
 
@@ -432,10 +415,10 @@ def test_a_shard_that_is_interrupted_later_leaves_the_earlier_ones_alone(method)
     """The losses of the interrupted shard and of those after it are padded to the steps of the first."""
     x = _network(0).inputs
     arguments = {**QUICK, "internal_batch_size": 1}
-    whole = Problem(Net(6), x, arguments).explain(method)
-    first = Counted(Net(6))
+    whole = Problem(TanhNet(6), x, arguments).explain(method)
+    first = Counted(TanhNet(6))
     Problem(first, x[:1], QUICK).explain(method)
-    part = Problem(Counted(Net(6), KeyboardInterrupt(), first.calls + 5), x, arguments).explain(method)
+    part = Problem(Counted(TanhNet(6), KeyboardInterrupt(), first.calls + 5), x, arguments).explain(method)
     assert part.status == (whole.status[0], Status.INTERRUPTED, Status.INTERRUPTED)
     assert torch.equal(part.attributions[0], whole.attributions[0])
     n_whole = int((~whole.loss_trace[:, 0].isnan()).sum())
@@ -491,7 +474,7 @@ def test_tensors_made_in_inference_mode_can_be_used(estimator):
 @few(4)
 def test_a_feature_that_the_model_cannot_see_is_never_selected(method, seed):
     """It has no weight, or its value is the baseline's."""
-    net = Net(6, seed)
+    net = TanhNet(6, seed)
     x = torch.randn(4, 8, generator=_generator(seed))
     x[:, 3] = 0.25
     problem = Problem(lambda y: net(y[:, [0, 1, 2, 3, 4, 5]]), x, {**QUICK, "baselines": 0.25})
@@ -638,17 +621,8 @@ def test_the_selected_set_is_the_optimum_of_small_problems(family, objective, es
     assert off.tolist() == [0] * 200, f"{int((off != 0).sum())} of 200 problems are not at the optimum"
 
 
-# Least share of 400 random networks at the optimum, with default settings: 0.05 below the share measured
-# on them, which is behind it with the share of 2,000. To match an output, small sets do that match it by
-# chance, which no order of the features begins with.
-NETWORK_RATES = {
-    "Preserve(RetainedScore)": 0.95,  # 1.000, 0.996
-    "Delete(RetainedScore)": 0.9425,  # 0.9925, 0.998
-    "Hybrid(RetainedScore)": 0.9425,  # 0.9925, 0.990
-    "Preserve(OutputMatch)": 0.4525,  # 0.5025, 0.489
-    "Delete(OutputMatch)": 0.4375,  # 0.4875, 0.442
-    "Hybrid(OutputMatch)": 0.4175,  # 0.4675, 0.459
-}
+# 2,000 other networks were solved to the optimum as often, but for up to 0.046.
+SPREAD_OF_SHARES = 0.05
 
 
 @every_estimator
@@ -660,7 +634,8 @@ def test_the_selected_set_of_random_networks_is_sufficient_minimal_and_mostly_th
     assert bool((solved.achieved >= 0.9 - 1e-4).all())
     assert bool((solved.without < 0.9 + 1e-4)[solved.sizes > 1].all())
     assert bool((solved.sizes >= solved.best).all())
-    assert float((solved.sizes == solved.best).float().mean()) >= NETWORK_RATES[_short(objective)]
+    share = float((solved.sizes == solved.best).double().mean())
+    assert share >= OPTIMUM_SHARES[_short(objective)] - SPREAD_OF_SHARES
 
 
 @every_estimator
@@ -723,7 +698,7 @@ def test_scale_and_shift_change_nothing_in_double_precision(method):
 @every_method
 def test_the_order_of_attributions_is_the_order_of_log_alphas(method):
     """Without inversions, without saturation, with ties only where float32 cannot tell two apart."""
-    explanation = Problem(Net(8), torch.randn(64, 8, generator=_generator(3))).explain(method)
+    explanation = Problem(TanhNet(8), torch.randn(64, 8, generator=_generator(3))).explain(method)
     a, p = explanation.log_alpha, explanation.attributions
     assert bool(((p > 0) & (p < 1)).all())
     difference, higher = a.unsqueeze(2) - a.unsqueeze(1), p.unsqueeze(2) > p.unsqueeze(1)
@@ -793,26 +768,28 @@ def test_what_an_explanation_claims_can_be_recomputed(method, baseline):
     ids=str,
 )
 def test_evaluations_are_the_rows_the_model_was_run_on_for_each_example(method, changes):
-    problem, seen = _network(9, batch=4), []
-
-    def forward(x: Tensor, name: Tensor) -> Tensor:
-        seen.append(name)
-        return problem.forward(x)
-
-    named = Problem(forward, problem.inputs, {**problem.arguments, **changes})
+    problem = _network(9, batch=4)
+    counted = CountedByExample(problem.forward, 4)
+    named = Problem(counted, problem.inputs, {**problem.arguments, **changes})
     e = named.explain(method, additional_forward_args=torch.arange(4))
     assert e.n_evaluations.dtype == torch.long
-    assert e.n_evaluations.tolist() == torch.cat(seen).bincount(minlength=4).tolist()
+    assert e.n_evaluations.tolist() == counted.rows.tolist()
+
+
+def rows_of_a_default_solve(method: dict[str, Any], run: str = "attribute") -> list[int]:
+    """Rows of each call of the model, for one example."""
+    counted = Counted(TanhNet(6))
+    getattr(StochasticGates(counted, **method), run)(torch.ones(1, 6), target=0)
+    return counted.rows
 
 
 @every_method
 def test_by_default_a_solve_takes_at_most_twelve_updates_of_32_evaluations(method):
     """The input and the baseline are run first; five updates pass before anything can have settled."""
     for run in ("attribute", "explain"):
-        counted = Counted(Net(6))
-        getattr(StochasticGates(counted, **method), run)(torch.ones(1, 6), target=0)
-        assert counted.rows[:7] == [1, 1] + [32] * 5
-        assert counted.rows.count(32) <= 12
+        rows = rows_of_a_default_solve(method, run)
+        assert rows[:7] == ROWS_OF_FIRST_CALLS
+        assert rows.count(32) <= 12
 
 
 @every_method

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 for package in ("jupytext", "nbclient", "ipykernel"):
-    pytest.importorskip(package, reason=f"{package} is not installed: pip install stg_attr[dev]")
+    pytest.importorskip(package, reason=f"{package} is not installed: python run.py test")
 
 _spec = importlib.util.spec_from_file_location("make_tutorials", ROOT / "docs" / "make_tutorials.py")
 make_tutorials = importlib.util.module_from_spec(_spec)

@@ -61,7 +61,7 @@ def table(*rows):
 
 def test_the_error_is_what_python_and_captum_users_catch():
     for kind in (ValueError, AssertionError):
-        with pytest.raises(kind, match="expected a tensor or a tuple of tensors"):
+        with pytest.raises(kind, match=r"inputs: .*found list"):
             StochasticGates(Counting()).attribute([X])
 
 
@@ -69,24 +69,24 @@ def test_the_error_is_what_python_and_captum_users_catch():
 
 
 @table(
-    ("list", [X], r"inputs: expected a tensor or a tuple of tensors; found list"),
+    ("list", [X], r"inputs: .*; found list"),
     ("numpy", X.numpy(), r"inputs: .*; found ndarray.*torch\.as_tensor"),
     ("None", None, r"inputs: .*; found NoneType"),
     ("empty tuple", (), r"inputs: .*; found \[\]"),
     ("tuple of other things", (X, 3), r"inputs: .*; found \['Tensor', 'int'\]"),
-    ("no dimensions", torch.tensor(1.0), r"inputs: expected at least one example.*\(\).*unsqueeze"),
-    ("empty batch", X[:0], r"inputs: expected at least one example.*\(0, 3\)"),
-    ("no elements", X[:, :0], r"inputs: expected at least one example.*\(4, 0\)"),
-    ("different batch sizes", (X, X[:3]), r"same number of examples.*found \[4, 3\].*additional_forward"),
-    ("NaN", torch.where(X > 1, NAN, X), r"input 0: expected finite numbers; found NaN or inf"),
-    ("inf", (X, X / 0), r"input 1: expected finite numbers; found NaN or inf"),
-    ("integers", X.long(), r"inputs: expected floating-point inputs.*torch\.int64.*ScoreFunction"),
-    ("flags", X > 0, r"inputs: expected floating-point inputs.*torch\.bool.*ScoreFunction"),
-    ("sparse", X.to_sparse(), r"input 0: expected a dense tensor.*layout torch\.sparse_coo.*to_dense"),
-    ("without values", X.to("meta"), r"input 0: expected a dense tensor with values; found.*meta"),
-    ("eight bits", (X, X.to(torch.float8_e5m2)), r"input 1: expected a dense.*torch\.float8_e5m2.*float\(\)"),
-    ("complex", X + 0j, r"inputs: expected floating-point inputs.*torch\.complex64"),
-    ("one of two", (X, X.int()), r"expected floating-point inputs.*\['torch\.float32', 'torch\.int32'\]"),
+    ("no dimensions", torch.tensor(1.0), r"inputs: .*found.*\(\).*unsqueeze"),
+    ("empty batch", X[:0], r"inputs: .*found.*\(0, 3\)"),
+    ("no elements", X[:, :0], r"inputs: .*found.*\(4, 0\)"),
+    ("different batch sizes", (X, X[:3]), r"inputs: .*; found \[4, 3\].*additional_forward"),
+    ("NaN", torch.where(X > 1, NAN, X), r"input 0: .*found NaN or inf"),
+    ("inf", (X, X / 0), r"input 1: .*found NaN or inf"),
+    ("integers", X.long(), r"inputs: .*floating-point.*torch\.int64.*ScoreFunction"),
+    ("flags", X > 0, r"inputs: .*floating-point.*torch\.bool.*ScoreFunction"),
+    ("sparse", X.to_sparse(), r"input 0: .*found.*layout torch\.sparse_coo.*to_dense"),
+    ("without values", X.to("meta"), r"input 0: .*found.*meta"),
+    ("eight bits", (X, X.to(torch.float8_e5m2)), r"input 1: .*found.*torch\.float8_e5m2.*float\(\)"),
+    ("complex", X + 0j, r"inputs: .*floating-point.*torch\.complex64"),
+    ("one of two", (X, X.int()), r"floating-point.*\['torch\.float32', 'torch\.int32'\]"),
 )
 def test_inputs(case, refused):
     inputs, message = case
@@ -96,7 +96,7 @@ def test_inputs(case, refused):
 
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_nested_inputs(refused):
-    with refused(r"input 0: expected a dense tensor.*nested") as model:
+    with refused(r"input 0: .*found.*nested") as model:
         StochasticGates(model).attribute(torch.nested.nested_tensor([X, X[:2]]))
 
 
@@ -104,33 +104,33 @@ def test_nested_inputs(refused):
 
 
 @table(
-    ("str", "black", r"baseline of input 0: expected a number, a tensor, a ReferenceSet.*; found str"),
+    ("str", "black", r"baseline of input 0: .*ReferenceSet.*; found str"),
     ("list", [0, 0, 0], r"baseline of input 0: .*; found list"),
     ("numpy", np.zeros((1, 3)), r"baseline of input 0: .*; found ndarray.*as_tensor"),
-    ("no batch dimension", torch.zeros(3), r"baseline of input 0: expected shape \('rows', 3\).*\(3,\)"),
-    ("wrong width", torch.zeros(4, 2), r"expected one example of shape \(3,\).*found \(4, 2\)"),
-    ("to broadcast", torch.zeros(1, 1), r"expected one example of shape \(3,\).*found \(1, 1\)"),
-    ("no rows", torch.zeros(0, 3), r"baseline of input 0: expected shape.*found \(0, 3\)"),
-    ("NaN", NAN, r"baseline of input 0: expected finite numbers.*NaN or inf"),
-    ("inf", torch.full((1, 3), INF), r"baseline of input 0: expected finite numbers"),
+    ("no batch dimension", torch.zeros(3), r"baseline of input 0: .*; found \(3,\)"),
+    ("wrong width", torch.zeros(4, 2), r"baseline of input 0: .*\(3,\).*found \(4, 2\)"),
+    ("to broadcast", torch.zeros(1, 1), r"baseline of input 0: .*\(3,\).*found \(1, 1\)"),
+    ("no rows", torch.zeros(0, 3), r"baseline of input 0: .*found \(0, 3\)"),
+    ("NaN", NAN, r"baseline of input 0: .*found NaN or inf"),
+    ("inf", torch.full((1, 3), INF), r"baseline of input 0: .*found NaN or inf"),
     ("beyond single precision", torch.full((1, 3), 1e300, dtype=torch.float64), r"torch\.float32; found NaN"),
     (
         "complex",
         torch.zeros(1, 3) + 1j,
-        r"baseline of input 0: expected real numbers; found torch\.complex64",
+        r"baseline of input 0: .*found torch\.complex64",
     ),
-    ("sparse", torch.zeros(1, 3).to_sparse(), r"baseline of input 0: expected dense tensors.*sparse_coo"),
-    ("function of a number", lambda x: x.sum(), r"expected one example of shape \(3,\).*found \(\)"),
-    ("too many", (0, 0), r"baselines: expected one baseline per input, 1; found 2"),
-    ("none of them", (), r"baselines: expected one baseline per input, 1; found 0"),
-    ("set of wrong width", ReferenceSet(torch.zeros(9, 2)), r"expected one example of shape \(3,\)"),
-    ("set to broadcast", ReferenceSet(torch.zeros(9, 1)), r"expected one example of shape \(3,\)"),
-    ("set without rows", ReferenceSet(torch.zeros(0, 3)), r"expected shape \('rows', 3\).*\(0, 3\)"),
-    ("set of a list", ReferenceSet([[0, 0, 0]]), r"expected shape \('rows', 3\).*found list"),
-    ("function of no tensor", lambda x: 0.0, r"expected a function that returns a tensor; found float"),
-    ("function that cuts", lambda x: x[:, :2], r"expected one example of shape \(3,\).*found \(4, 2\)"),
-    ("function that drops rows", lambda x: x[:2], r"expected one example of shape \(3,\)"),
-    ("function that divides by 0", lambda x: x / 0, r"baseline of input 0: expected finite numbers"),
+    ("sparse", torch.zeros(1, 3).to_sparse(), r"baseline of input 0: .*found.*sparse_coo"),
+    ("function of a number", lambda x: x.sum(), r"baseline of input 0: .*\(3,\).*found \(\)"),
+    ("too many", (0, 0), r"baselines: .* 1; found 2"),
+    ("none of them", (), r"baselines: .* 1; found 0"),
+    ("set of wrong width", ReferenceSet(torch.zeros(9, 2)), r"baseline of input 0: .*\(3,\).*found"),
+    ("set to broadcast", ReferenceSet(torch.zeros(9, 1)), r"baseline of input 0: .*\(3,\).*found"),
+    ("set without rows", ReferenceSet(torch.zeros(0, 3)), r"baseline of input 0: .*; found \(0, 3\)"),
+    ("set of a list", ReferenceSet([[0, 0, 0]]), r"baseline of input 0: .*; found list"),
+    ("function of no tensor", lambda x: 0.0, r"baseline of input 0: .*function.*; found float"),
+    ("function that cuts", lambda x: x[:, :2], r"baseline of input 0: .*\(3,\).*found \(4, 2\)"),
+    ("function that drops rows", lambda x: x[:2], r"baseline of input 0: .*\(3,\).*found"),
+    ("function that divides by 0", lambda x: x / 0, r"baseline of input 0: .*found NaN or inf"),
 )
 def test_baselines(case, refused):
     baselines, message = case
@@ -139,14 +139,14 @@ def test_baselines(case, refused):
 
 
 @table(
-    ("one tensor", X, r"baselines: expected one baseline per input, 2; found 1 tensor"),
-    ("one too few", (X,), r"baselines: expected one baseline per input, 2; found 1"),
+    ("one tensor", X, r"baselines: .* 2; found 1 tensor"),
+    ("one too few", (X,), r"baselines: .* 2; found 1"),
     ("list", [X, X], r"baseline of input 0: .*; found list"),
-    ("second is wrong", (X, X[:, :1]), r"baseline of input 1: expected one example of shape \(3,\)"),
+    ("second is wrong", (X, X[:, :1]), r"baseline of input 1: .*\(3,\)"),
     (
         "reference sets of different length",
         (ReferenceSet(X), ReferenceSet(X[:3])),
-        r"baselines: expected the same number of reference rows.*found \[3, 4\]",
+        r"baselines: .*found \[3, 4\]",
     ),
 )
 def test_baselines_of_two_inputs(case, refused):
@@ -159,26 +159,26 @@ def test_baselines_of_two_inputs(case, refused):
 
 
 @table(
-    ("number", 0, r"feature_mask of input 0: expected a tensor of integers; found int"),
-    ("list", [[0, 1, 2]], r"feature_mask of input 0: expected a tensor of integers; found list"),
+    ("number", 0, r"feature_mask of input 0: .*integers; found int"),
+    ("list", [[0, 1, 2]], r"feature_mask of input 0: .*integers; found list"),
     ("numpy", np.zeros((1, 3), int), r"feature_mask of input 0: .*; found ndarray"),
     ("float", torch.zeros(1, 3), r"feature_mask of input 0: .*torch\.float32.*mask\.long\(\)"),
     ("flags", torch.zeros(1, 3).bool(), r"feature_mask of input 0: .*torch\.bool"),
-    ("too many", (torch.zeros(1, 3).long(),) * 2, r"feature_mask: expected one mask per input, 1; found 2"),
-    ("none of them", (), r"feature_mask: expected one mask per input, 1; found 0"),
-    ("wrong width", torch.zeros(1, 2).long(), r"broadcasts to \(4, 3\), with 1 or 4 rows; found \(1, 2\)"),
-    ("wrong rows", torch.zeros(3, 3).long(), r"with 1 or 4 rows; found \(3, 3\)"),
+    ("too many", (torch.zeros(1, 3).long(),) * 2, r"feature_mask: .* 1; found 2"),
+    ("none of them", (), r"feature_mask: .* 1; found 0"),
+    ("wrong width", torch.zeros(1, 2).long(), r"\(4, 3\).*; found \(1, 2\)"),
+    ("wrong rows", torch.zeros(3, 3).long(), r"feature_mask of input 0: .*1 or 4.*; found \(3, 3\)"),
     ("rows of a repeated batch", torch.zeros(2, 3).long(), r"found \(2, 3\).*sensitivity_max"),
-    ("too many dimensions", torch.zeros(1, 4, 3).long(), r"broadcasts to \(4, 3\).*found \(1, 4, 3\)"),
-    ("no rows", torch.zeros(0, 3).long(), r"with 1 or 4 rows; found \(0, 3\)"),
-    ("below -1", torch.tensor([[0, -2, 1]]), r"expected ids of 0 or more, or -1.*; found id -2"),
+    ("too many dimensions", torch.zeros(1, 4, 3).long(), r"\(4, 3\).*; found \(1, 4, 3\)"),
+    ("no rows", torch.zeros(0, 3).long(), r"feature_mask of input 0: .*1 or 4.*; found \(0, 3\)"),
+    ("below -1", torch.tensor([[0, -2, 1]]), r"feature_mask of input 0: .*; found id -2"),
     (
         "sparse",
         torch.zeros(1, 3).long().to_sparse(),
-        r"feature_mask of input 0: expected a dense.*sparse_coo",
+        r"feature_mask of input 0: .*found.*sparse_coo",
     ),
-    ("nothing gated", torch.tensor([[-1, -1, -1]]), r"feature_mask: expected at least one.*found only -1"),
-    ("nothing gated at all", torch.tensor(-1), r"feature_mask: expected at least one.*found only -1"),
+    ("nothing gated", torch.tensor([[-1, -1, -1]]), r"feature_mask: .*found only -1"),
+    ("nothing gated at all", torch.tensor(-1), r"feature_mask: .*found only -1"),
 )
 def test_masks(case, refused):
     mask, message = case
@@ -190,10 +190,10 @@ def test_masks(case, refused):
     (
         "one for two inputs",
         torch.zeros(1, 3).long(),
-        r"feature_mask: expected one mask per input, 2; found 1",
+        r"feature_mask: .* 2; found 1",
     ),
     ("second is wrong", (torch.tensor(0), torch.tensor([1.0])), r"feature_mask of input 1: .*float32"),
-    ("nothing in either", (torch.tensor(-1), torch.tensor(-1)), r"at least one element with an id of 0"),
+    ("nothing in either", (torch.tensor(-1), torch.tensor(-1)), r"feature_mask: .*found only -1"),
 )
 def test_masks_of_two_inputs(case, refused):
     mask, message = case
@@ -205,7 +205,7 @@ def test_masks_of_two_inputs(case, refused):
 
 
 @table(
-    ("bool", True, r"target: expected an int, a tuple of ints.*found bool"),
+    ("bool", True, r"target: .*found bool"),
     ("float", 1.0, r"target: .*found float"),
     ("str", "1", r"target: .*found str"),
     ("set", {1}, r"target: .*found set"),
@@ -219,13 +219,13 @@ def test_masks_of_two_inputs(case, refused):
     ("tuple of bools", (True,), r"target: .*found bool"),
     ("ragged", [(0, 1), (0,), (1,), (0,)], r"target: .*tuples of different lengths \[1, 2\]"),
     ("three dimensions", torch.zeros(4, 1, 1).long(), r"target: .*shape \(4, 1, 1\).*\[batch, indices\]"),
-    ("too few", [0, 1], r"target: expected one target for all examples, or one for each of 4; found 2"),
-    ("too few in a tensor", torch.tensor([0, 1, 0]), r"target: .*one for each of 4; found 3"),
-    ("too many", [0] * 8, r"target: .*one for each of 4; found 8"),
+    ("too few", [0, 1], r"target: .*each of 4; found 2"),
+    ("too few in a tensor", torch.tensor([0, 1, 0]), r"target: .*each of 4; found 3"),
+    ("too many", [0] * 8, r"target: .*each of 4; found 8"),
     ("sparse", torch.zeros(4).long().to_sparse(), r"target: .*found a tensor of layout torch\.sparse_coo"),
     ("beyond any tensor", 10**30, r"target: .*found 1000000000000000000000000000000. Classes count from 0"),
-    ("empty", [], r"target: .*one for each of 4; found 0"),
-    ("empty tensor", torch.tensor([], dtype=torch.long), r"target: .*one for each of 4; found 0"),
+    ("empty", [], r"target: .*each of 4; found 0"),
+    ("empty tensor", torch.tensor([], dtype=torch.long), r"target: .*each of 4; found 0"),
 )
 @pytest.mark.parametrize("internal_batch_size", [None, 2])
 def test_targets_that_no_model_could_use(case, internal_batch_size, refused):
@@ -235,14 +235,14 @@ def test_targets_that_no_model_could_use(case, internal_batch_size, refused):
 
 
 @table(
-    ("out of range", 2, r"target: expected indices into outputs of shape \(2,\); found 2"),
-    ("too negative", -3, r"target: expected indices into outputs of shape \(2,\); found -3"),
+    ("out of range", 2, r"target: .*\(2,\); found 2"),
+    ("too negative", -3, r"target: .*\(2,\); found -3"),
     ("one out of range", [0, 1, 7, 1], r"target: .*found 7"),
     ("tensor out of range", torch.tensor([0, 0, 0, 2]), r"target: .*found 2"),
-    ("too deep", (0, 0), r"target: expected 1 indices per example for outputs of shape \(4, 2\); found 2"),
-    ("captum's bad target", (9999,) * 20, r"target: expected 1 indices per example.*found 20"),
-    ("too deep for each", [(0, 0)] * 4, r"target: expected 1 indices per example.*found 2"),
-    ("nothing", (), r"target: expected 1 indices per example.*found 0"),
+    ("too deep", (0, 0), r"target: .*\(4, 2\); found 2"),
+    ("captum's bad target", (9999,) * 20, r"target: .*\(4, 2\); found 20"),
+    ("too deep for each", [(0, 0)] * 4, r"target: .*\(4, 2\); found 2"),
+    ("nothing", (), r"target: .*\(4, 2\); found 0"),
 )
 def test_targets_that_do_not_fit_the_output(case, refused):
     target, message = case
@@ -251,12 +251,12 @@ def test_targets_that_do_not_fit_the_output(case, refused):
 
 
 def test_a_target_for_one_number_per_row(refused):
-    with refused(r"target: expected 0 indices per example for outputs of shape \(4,\); found 1"):
+    with refused(r"target: .*\(4,\); found 1"):
         StochasticGates(lambda x: x.sum(1)).attribute(X, target=0)
 
 
 def test_a_missing_target_of_a_deeper_output(refused):
-    with refused(r"target: expected a tuple of 2 indices, since the model returns \(4, 3, 1\); found None"):
+    with refused(r"target: .*\(4, 3, 1\); found None"):
         StochasticGates(lambda x: x[..., None]).attribute(X)
 
 
@@ -268,14 +268,14 @@ EFFORT = ("n_steps", "n_samples", "perturbations_per_eval", "internal_batch_size
 @pytest.mark.parametrize("name", EFFORT)
 @pytest.mark.parametrize("value", [0, -1, 1.5, 3.0, True, "3", NAN, [3]], ids=repr)
 def test_effort(name, value, refused):
-    message = rf"{name}: expected a whole number of at least 1; found {re.escape(repr(value))}"
+    message = rf"{name}: .*at least 1; found {re.escape(repr(value))}"
     with refused(message) as model:
         StochasticGates(model).attribute(X, **{name: value})
 
 
 @pytest.mark.parametrize("seed", [1.5, "a", None, True, torch.tensor(3)], ids=repr)
 def test_seeds(seed, refused):
-    with refused(rf"seed: expected a whole number; found {re.escape(repr(seed))}") as model:
+    with refused(rf"seed: .*; found {re.escape(repr(seed))}") as model:
         StochasticGates(model).attribute(X, seed=seed)
 
 
@@ -368,9 +368,7 @@ def test_a_model_in_training_mode_is_left_in_it(untouched):
     "part", ["preserve", Preserve, 0.1, lambda scores: scores], ids=["name", "class", "number", "function"]
 )
 def test_parts_are_objects_of_their_kind(name, part):
-    with pytest.raises(
-        ArgumentError, match=rf"{name}: expected an instance of a subclass of .*Pass an object"
-    ):
+    with pytest.raises(ArgumentError, match=rf"{name}: .*Pass an object"):
         StochasticGates(Counting(), **{name: part})
 
 
@@ -381,7 +379,7 @@ def test_a_part_of_another_kind():
 
 @pytest.mark.parametrize("forward", [None, 3, "model"])
 def test_a_model_can_be_called(forward):
-    with pytest.raises(ArgumentError, match=r"forward_func: expected a model, or a function"):
+    with pytest.raises(ArgumentError, match=r"forward_func: .*function"):
         StochasticGates(forward)
 
 
@@ -389,9 +387,7 @@ def test_a_model_can_be_called(forward):
 @pytest.mark.parametrize("name", ["temperature", "std"])
 def test_settings_of_gates_above_zero(name, value):
     gates = Gaussian if name == "std" else BinaryConcrete
-    with pytest.raises(
-        ArgumentError, match=rf"{name}: expected a number above 0; found {re.escape(repr(value))}"
-    ):
+    with pytest.raises(ArgumentError, match=rf"{name}: .*above 0; found {re.escape(repr(value))}"):
         gates(**{name: value})
 
 
@@ -411,21 +407,19 @@ def test_settings_of_gates_above_zero(name, value):
     ],
 )
 def test_bounds_of_hard_concrete_gates(bounds):
-    with pytest.raises(
-        ArgumentError, match=r"lower_bound and upper_bound: expected lower_bound < 0 and upper"
-    ):
+    with pytest.raises(ArgumentError, match=r"lower_bound and upper_bound: .*; found"):
         BinaryConcrete(0.5, *bounds)
 
 
 @pytest.mark.parametrize("value", [0, -0.1, 1.1, 50, NAN, INF])
 @pytest.mark.parametrize(("sparsity", "name"), [(Budget, "fraction"), (Sweep, "retain"), (Sweep, "share")])
 def test_shares_of_sparsities(sparsity, name, value):
-    with pytest.raises(ArgumentError, match=rf"{name}: expected a number in \(0, 1\]; found {value!r}"):
+    with pytest.raises(ArgumentError, match=rf"{name}: .*\(0, 1\]; found {value!r}"):
         sparsity(**{name: value})
 
 
 @pytest.mark.parametrize("value", [-0.1, -1, NAN])
 @pytest.mark.parametrize("sparsity", [FixedWeight, Sweep])
 def test_weights_of_sparsities(sparsity, value):
-    with pytest.raises(ArgumentError, match=rf"reg_weight: expected a number of at least 0; found {value!r}"):
+    with pytest.raises(ArgumentError, match=rf"reg_weight: .*at least 0; found {value!r}"):
         sparsity(reg_weight=value)

@@ -28,6 +28,7 @@ from stg_attr import (
     StochasticGates,
     Sweep,
 )
+from tests.models import CountedByExample
 
 ONES = torch.ones(3, 6)
 ESTIMATORS = [Reparameterized(), ScoreFunction()]
@@ -218,15 +219,8 @@ def test_the_switch_of_a_hard_where_is_found_that_gradients_do_not_see():
 # ---------------------------------------------------------------- max_evals
 
 
-class Counting:
-    """Notes rows by example, which a column of the input names."""
-
-    def __init__(self, n):
-        self.rows = torch.zeros(n, dtype=torch.long)
-
-    def __call__(self, x, name):
-        self.rows += torch.bincount(name, minlength=len(self.rows))
-        return torch.tanh(x @ torch.linspace(-1, 2, x.shape[1])) + x[:, 0] * x[:, 1]
+def smooth(x):
+    return torch.tanh(x @ torch.linspace(-1, 2, x.shape[1])) + x[:, 0] * x[:, 1]
 
 
 @st.composite
@@ -254,7 +248,7 @@ def test_no_example_is_ever_run_more_often_than_max_evals_and_a_number_too_small
     x = torch.randn(3, n, generator=torch.Generator().manual_seed(seed))
     parts, run, references = setting.pop("parts"), setting.pop("run"), setting["baselines"] or 1
     setting["baselines"] = ReferenceSet(torch.randn(3, n)) if references == 3 else None
-    model, allowed = Counting(3), setting["max_evals"]
+    model, allowed = CountedByExample(smooth, 3), setting["max_evals"]
     references = min(references, max(1, allowed // 70))  # with few evaluations, sets are measured with few
     least = 1 + references + parts["objective"].n_views + (26 * references if run == "explain" else 0)
     solve = getattr(StochasticGates(model, **parts), run)
@@ -274,7 +268,7 @@ def test_no_example_is_ever_run_more_often_than_max_evals_and_a_number_too_small
 @pytest.mark.parametrize("max_evals", [60, 300])
 def test_with_max_evals_too_an_example_gets_the_same_alone_and_in_a_batch(estimator, max_evals):
     x = torch.randn(5, 12, generator=torch.Generator().manual_seed(1))
-    stg = StochasticGates(Counting(5), estimator=estimator)
+    stg = StochasticGates(CountedByExample(smooth, 5), estimator=estimator)
     together = stg.explain(x, additional_forward_args=torch.arange(5), max_evals=max_evals)
     for i in range(5):
         name = torch.full((1,), i)

@@ -15,6 +15,7 @@ from torch.nn import DataParallel
 
 from stg_attr import ArgumentError, BinaryConcrete, Delete, FixedWeight, Gaussian, StochasticGates
 from tests import reference
+from tests.models import Counted
 
 pytest.importorskip("captum.testing", reason="captum ships its test models since 0.9")
 
@@ -502,17 +503,12 @@ def total(x):
 
 @pytest.mark.parametrize("perturbations_per_eval", [None, 1])
 def test_one_number_per_call_explains_a_single_example(perturbations_per_eval):
-    rows = []
-
-    def forward(x):
-        rows.append(len(x))
-        return total(x)
-
+    counted = Counted(total)
     mask = torch.tensor([[0, 0, 1]])
     kwargs = {"feature_mask": mask, "n_steps": 3, "perturbations_per_eval": perturbations_per_eval}
-    found = StochasticGates(forward).attribute(ONE, **kwargs)
+    found = StochasticGates(counted).attribute(ONE, **kwargs)
     check_structure(found, ONE)
-    assert set(rows) == {1}
+    assert set(counted.rows) == {1}
     by_row = StochasticGates(lambda x: BasicModel_MultiLayer()(x).sum(1)).attribute(ONE, **kwargs)
     check_close(found, by_row)
 

@@ -22,6 +22,7 @@ from stg_attr import (
     grid_mask,
     position_mask,
 )
+from tests.models import seeded
 
 VOCABULARY, WIDTH, LENGTH = 12, 6, 5
 PAD = 0
@@ -32,8 +33,7 @@ class Tagger(nn.Module):
 
     def __init__(self, seed=0):
         super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with seeded(seed):
             self.embedding = nn.Embedding(VOCABULARY, WIDTH)
             self.mixing = nn.Conv1d(WIDTH, WIDTH, 3, padding=1)
             self.relu = nn.ReLU(inplace=True)
@@ -232,7 +232,7 @@ def test_arguments_that_cannot_be_used(arguments, message, untouched):
 
 def test_a_single_baseline_for_two_inputs():
     net = Tagger()
-    with pytest.raises(ArgumentError, match="baselines: expected a tuple with an entry for each of 2 inputs"):
+    with pytest.raises(ArgumentError, match=r"baselines: .*tuple.*2 inputs"):
         LayerStochasticGates(net, net.embedding).attribute((IDS, ATTENTION), baselines=0)
 
 
@@ -494,9 +494,7 @@ def test_recurrent_layers_are_gated_at_their_input():
 
 @pytest.mark.parametrize("layer", ["embedding", [nn.Linear(2, 2)], None], ids=str)
 def test_a_layer_is_a_module(layer):
-    with pytest.raises(
-        ArgumentError, match="layer: expected a module of the model, not a scripted one; found"
-    ):
+    with pytest.raises(ArgumentError, match=r"layer: .*scripted.*; found"):
         LayerStochasticGates(Tagger(), layer)
 
 

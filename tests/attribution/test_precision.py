@@ -7,34 +7,26 @@ import torch
 from torch import nn
 
 from stg_attr import Budget, LayerStochasticGates, OutputMatch, Preserve, StochasticGates
+from tests.models import mlp, seeded
 
 HALVES = [torch.bfloat16, torch.float16]
 DTYPES = [torch.float64, torch.float32, *HALVES]
 X = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
 
 
-class Net(nn.Module):
-    """Uses the first three columns; the first decides most."""
-
-    def __init__(self):
-        super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 2)
-        with torch.no_grad():
-            self.first.weight[:, 3:] = 0
-            self.first.weight[:, 0] *= 4
-        self.eval()
-
-    def forward(self, x):
-        return self.second(torch.tanh(self.first(x)))
+def three_columns():
+    """A net that uses the first three columns; the first decides most."""
+    net = mlp(8, 16, 2)
+    with torch.no_grad():
+        net[0].weight[:, 3:] = 0
+        net[0].weight[:, 0] *= 4
+    return net
 
 
 class Convolutional(nn.Module):
     def __init__(self):
         super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with seeded():
             self.net = nn.Sequential(
                 nn.Conv1d(1, 4, 3, padding=1), nn.BatchNorm1d(4), nn.GELU(), nn.Flatten()
             )
@@ -51,7 +43,7 @@ OBJECTIVES = [None, Preserve(OutputMatch())]
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=["by score", "by match"])
 def test_models_and_inputs_of_one_precision(dtype, objective, untouched):
-    net, x = Net().to(dtype), X.to(dtype)
+    net, x = three_columns().to(dtype), X.to(dtype)
     with untouched(net, x):
         found = StochasticGates(net, objective=objective).explain(x)
     gates = torch.float64 if dtype == torch.float64 else torch.float32
@@ -66,7 +58,7 @@ def test_models_and_inputs_of_one_precision(dtype, objective, untouched):
 @pytest.mark.parametrize("dtype", [torch.float64, *HALVES], ids=str)
 def test_the_selection_is_that_of_single_precision(dtype):
     mostly = {torch.float64: 1.0, torch.float16: 0.95, torch.bfloat16: 0.9}[dtype]
-    for net in (Net(), Convolutional()):
+    for net in (three_columns(), Convolutional()):
         stg = {"sparsity": Budget(0.25)}
         expected = StochasticGates(net, **stg).explain(X).selected
         found = StochasticGates(net.to(dtype), **stg).explain(X.to(dtype)).selected
@@ -75,14 +67,14 @@ def test_the_selection_is_that_of_single_precision(dtype):
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_half_models_may_be_given_single_inputs_that_they_convert(dtype):
-    net = Net().to(dtype)
+    net = three_columns().to(dtype)
     found = StochasticGates(lambda x: net(x.to(dtype))).explain(X)
     assert found.attributions.dtype == torch.float32
     assert not bool(found.selected[:, 3:].any())
 
 
 def test_single_models_may_be_given_double_inputs_that_they_convert():
-    net = Net()
+    net = three_columns()
     found = StochasticGates(lambda x: net(x.float())).explain(X.double())
     expected = StochasticGates(net).explain(X)
     assert found.log_alpha.dtype == torch.float64
@@ -93,7 +85,7 @@ def test_single_models_may_be_given_double_inputs_that_they_convert():
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("where", ["around the call", "in the forward"])
 def test_autocast(dtype, where, untouched):
-    net = Net()
+    net = three_columns()
     inside = where == "in the forward"
 
     def forward(x):
@@ -111,9 +103,9 @@ def test_autocast(dtype, where, untouched):
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_autocast_and_layers(dtype):
-    net = Net()
+    net = three_columns()
     with torch.autocast("cpu", dtype):
-        found = LayerStochasticGates(net, net.first).explain(X)
+        found = LayerStochasticGates(net, net[0]).explain(X)
     assert found.inputs[0].dtype == dtype
     assert found.log_alpha.dtype == torch.float32
 
@@ -121,8 +113,8 @@ def test_autocast_and_layers(dtype):
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
 def test_gradients_of_small_and_large_scores_survive_half_precision(dtype, scale):
-    expected = StochasticGates(Net()).explain(X)
-    net = Net().to(dtype)
+    expected = StochasticGates(three_columns()).explain(X)
+    net = three_columns().to(dtype)
     found = StochasticGates(lambda x: scale * net(x)).explain(X.to(dtype))
     assert bool(found.loss_trace.isfinite().all())
     torch.testing.assert_close(found.influence, expected.influence, rtol=0.1, atol=0.02)
@@ -131,7 +123,7 @@ def test_gradients_of_small_and_large_scores_survive_half_precision(dtype, scale
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_baselines_and_reference_rows_are_converted(dtype):
-    net, x = Net().to(dtype), X.to(dtype)
+    net, x = three_columns().to(dtype), X.to(dtype)
     for baseline in (0.25, X[:1], X[1:5].double(), lambda x: x * 0):
         found = StochasticGates(net).explain(x, baselines=baseline)
         assert found.baselines[0].dtype == dtype
@@ -141,10 +133,10 @@ def test_baselines_and_reference_rows_are_converted(dtype):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_precisions_on_cuda(dtype):
-    net = Net().to("cuda", dtype)
+    net = three_columns().to("cuda", dtype)
     found = StochasticGates(net).explain(X.to("cuda", dtype))
     assert not bool(found.selected[:, 3:].any())
     if dtype != torch.float64:
         with torch.autocast("cuda", torch.float16):
-            cast = StochasticGates(Net().cuda()).explain(X.cuda())
+            cast = StochasticGates(three_columns().cuda()).explain(X.cuda())
         assert not bool(cast.selected[:, 3:].any())

@@ -16,14 +16,10 @@ from stg_attr import (
     StochasticGates,
 )
 from stg_attr.attribution import Restarts
+from tests.models import Counted, mlp, seeded
 
 QUICK = {"n_steps": 4, "n_samples": 4}
 SPARSITIES = [None, FixedWeight(), Budget(0.4)]
-
-
-def net(n=6, seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(n, 16), nn.Tanh(), nn.Linear(16, 3)).eval()
 
 
 @pytest.fixture
@@ -34,7 +30,7 @@ def x():
 @pytest.mark.parametrize("sparsity", SPARSITIES, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("objective", [None, Preserve()], ids=["Hybrid", "Preserve"])
 def test_restarts_are_the_solves_of_the_next_seeds(x, sparsity, objective):
-    stg = StochasticGates(net(), sparsity=sparsity, objective=objective)
+    stg = StochasticGates(mlp(6, 16, 3), sparsity=sparsity, objective=objective)
     several = stg.explain(x, n_restarts=4, seed=5, **QUICK)
     alone = [stg.explain(x, seed=5 + i, **QUICK) for i in range(4)]
     assert torch.equal(several.restarts.selected, torch.stack([e.selected for e in alone]))
@@ -46,7 +42,7 @@ def test_restarts_are_the_solves_of_the_next_seeds(x, sparsity, objective):
 
 def test_references_and_examples_that_settle_early_are_the_same_too(x):
     references = torch.randn(40, 6, generator=torch.Generator().manual_seed(2))
-    stg = StochasticGates(net())
+    stg = StochasticGates(mlp(6, 16, 3))
     several = stg.explain(x, references, n_restarts=3, n_steps=30)
     alone = [stg.explain(x, references, seed=i, n_steps=30) for i in range(3)]
     assert bool(several.loss_trace.isnan().any()), "an example settles"
@@ -57,7 +53,7 @@ def test_references_and_examples_that_settle_early_are_the_same_too(x):
 def test_shards_masks_and_arguments_go_along_with_their_examples(x):
     mask = torch.tensor([[0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5], [0, 0, 0, 1, 1, -1]])
     factor = torch.tensor([1.0, 2.0, 3.0])
-    model = net()
+    model = mlp(6, 16, 3)
 
     def forward(rows, factor):
         return model(rows) * factor[:, None]
@@ -108,11 +104,11 @@ def test_confidence_is_between_none_and_all(confidence):
 @pytest.mark.parametrize("n_restarts", [0, -1, 1.5, None, True])
 def test_numbers_of_restarts(x, n_restarts):
     with pytest.raises(ArgumentError, match="n_restarts: expected a whole number of at least 1"):
-        StochasticGates(net()).explain(x, n_restarts=n_restarts)
+        StochasticGates(mlp(6, 16, 3)).explain(x, n_restarts=n_restarts)
 
 
 def test_files_frames_and_sentences_hold_them(x, tmp_path):
-    explanation = StochasticGates(net()).explain(x, n_restarts=5, **QUICK)
+    explanation = StochasticGates(mlp(6, 16, 3)).explain(x, n_restarts=5, **QUICK)
     explanation.save(tmp_path / "restarts.safetensors")
     loaded = Explanation.load(tmp_path / "restarts.safetensors")
     assert torch.equal(loaded.restarts.selected, explanation.restarts.selected)
@@ -124,27 +120,20 @@ def test_files_frames_and_sentences_hold_them(x, tmp_path):
 
 
 def test_one_solve_says_nothing_of_restarts(x):
-    explanation = StochasticGates(net()).explain(x, **QUICK)
+    explanation = StochasticGates(mlp(6, 16, 3)).explain(x, **QUICK)
     assert explanation.restarts is None
     assert "restarts" not in explanation.describe()
     assert "frequency" not in explanation.to_frame()
 
 
 def test_another_reading_drops_them(x):
-    explanation = StochasticGates(net()).explain(x, n_restarts=2, **QUICK)
+    explanation = StochasticGates(mlp(6, 16, 3)).explain(x, n_restarts=2, **QUICK)
     assert explanation.at(budget=0.5).restarts is None
     assert explanation.minimal().restarts is None
 
 
 def test_interruptions_reach_all_restarts(x):
-    model, calls = net(), []
-
-    def interrupted(rows):
-        calls.append(0)
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return model(rows)
-
+    interrupted = Counted(mlp(6, 16, 3), KeyboardInterrupt(), fail_at=5)
     explanation = StochasticGates(interrupted).explain(x, n_restarts=3, **QUICK)
     assert explanation.status == (Status.INTERRUPTED,) * 3
     assert explanation.restarts.selected.shape == (3, 3, 6)
@@ -163,10 +152,9 @@ def test_noise_tells_apart_features_that_stand_in_for_each_other():
 
 
 def test_gates_on_a_layer_restart_too_and_have_their_certificates():
-    torch.manual_seed(0)
-    embedding = nn.Embedding(10, 4)
-    head = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
-    ids = torch.randint(0, 10, (2, 5))
+    with seeded():
+        embedding, ids = nn.Embedding(10, 4), torch.randint(0, 10, (2, 5))
+    head = mlp(4, 8, 2)
     stg = LayerStochasticGates(lambda ids: head(embedding(ids)).sum(1), embedding)
     several = stg.explain(ids, n_restarts=3, **QUICK)
     alone = [stg.explain(ids, seed=i, **QUICK) for i in range(3)]

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from stg_attr import (
     ArgumentError,
@@ -17,18 +16,13 @@ from stg_attr import (
     Status,
     StochasticGates,
 )
+from tests.models import Counted, mlp
 
 X = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
 OBJECTIVES = [Hybrid(), Preserve(OutputMatch())]
 
 
-def _net():
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 3)).eval()
-
-
-NET = _net()
+NET = mlp(8, 16, 3, seed=3)
 
 
 def _same(found, expected):
@@ -59,15 +53,7 @@ def test_gates_of_their_own_for_every_example():
 
 
 def test_what_was_interrupted_goes_on():
-    calls = []
-
-    def forward(x):
-        calls.append(len(x))
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return NET(x)
-
-    stg = StochasticGates(forward)
+    stg = StochasticGates(Counted(NET, KeyboardInterrupt(), fail_at=5))
     part = stg.explain(X, target=0)
     assert part.status == (Status.INTERRUPTED,) * 5
     done = int(part.learned.n_steps.max())
@@ -84,19 +70,12 @@ def test_a_file_is_enough(tmp_path):
 
 
 def test_evaluations_add_up_and_settled_examples_cost_no_more_steps():
-    rows = []
-
-    def forward(x):
-        rows.append((len(x), x.requires_grad))
-        return NET(x)
-
-    stg = StochasticGates(forward)
-    first = stg.explain(X, target=0, n_steps=40)
+    first = StochasticGates(NET).explain(X, target=0, n_steps=40)
     assert bool(first.learned.settled.all())
-    rows.clear()
-    found = stg.explain(X, target=0, n_steps=40, resume=first)
-    assert not any(differentiated for _, differentiated in rows)
-    assert torch.equal(found.n_evaluations.sum(), first.n_evaluations.sum() + sum(n for n, _ in rows))
+    counted = Counted(NET)
+    found = StochasticGates(counted).explain(X, target=0, n_steps=40, resume=first)
+    assert not any(counted.differentiated)
+    assert torch.equal(found.n_evaluations.sum(), first.n_evaluations.sum() + sum(counted.rows))
     assert torch.equal(found.attributions, first.attributions)
 
 

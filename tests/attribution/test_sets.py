@@ -21,6 +21,7 @@ from stg_attr import (
     StochasticGates,
 )
 from stg_attr.attribution import SufficientSets
+from tests.models import Counted, mlp
 
 QUICK = {"n_steps": 4, "n_samples": 4}
 
@@ -77,20 +78,16 @@ def test_a_minimal_set_suffices_and_can_spare_nothing(seed, objective, retain):
 
 def test_what_a_minimal_explanation_says_is_consistent():
     x = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    model, calls = random_model(3), []
-
-    def counted(rows):
-        calls.append(len(rows))
-        return model(rows)
-
+    model = random_model(3)
+    counted = Counted(model)
     explanation = StochasticGates(counted).explain(x, internal_batch_size=3)
-    before = sum(calls)
+    before = sum(counted.rows)
     found = explanation.minimal(0.7)
     torch.testing.assert_close(found.scores.kept, model(x * found.selected))
     torch.testing.assert_close(found.scores.removed, model(x * ~found.selected))
     assert torch.equal(found.selected, found.active_probabilities > 0.5)
     assert torch.equal(found.attributions, found.active_probabilities)
-    assert int((found.n_evaluations - explanation.n_evaluations).sum()) == sum(calls) - before
+    assert int((found.n_evaluations - explanation.n_evaluations).sum()) == sum(counted.rows) - before
     again = found.at(budget=1.0)  # the curve is that of the new order
     torch.testing.assert_close(again.scores.kept, model(x * again.selected))
 
@@ -237,9 +234,8 @@ def test_groups_and_several_inputs():
 
 
 def test_the_callers_state_is_untouched(untouched):
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2))
-    x = torch.randn(2, 4)
+    model = mlp(4, 8, 2)
+    x = torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
     explanation = StochasticGates(model).explain(x)
     with untouched(model, x), torch.inference_mode():
         explanation.minimal()

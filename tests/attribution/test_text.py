@@ -529,6 +529,7 @@ def pooled(output, attention):
     return (output.last_hidden_state * weight).sum(1) / weight.sum(1)
 
 
+@pytest.mark.slow
 def test_a_pretrained_encoder_with_a_small_head(minilm):
     encoder, tokenizer = minilm
     encoding = encoded(tokenizer, SPORT + FOOD)

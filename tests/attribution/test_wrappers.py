@@ -6,21 +6,10 @@ from torch import nn
 
 from stg_attr import ArgumentError, LayerStochasticGates, StochasticGates
 from stg_attr.model.isolation import differentiable_recurrence
+from tests.models import mlp, seeded
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 X = torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
-        self.eval()
-
-    def forward(self, x):
-        return self.last(torch.tanh(self.first(x)))
 
 
 def exported(net):
@@ -52,7 +41,7 @@ scripts = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @scripts
 @pytest.mark.parametrize("name", GRAPHS)
 def test_graphs_give_what_their_model_gives(name):
-    net = Net()
+    net = mlp(6, 8, 3)
     found = StochasticGates(GRAPHS[name](net)).explain(X)
     expected = StochasticGates(net).explain(X)
     assert torch.equal(found.selected, expected.selected)
@@ -63,9 +52,9 @@ def test_graphs_give_what_their_model_gives(name):
 @pytest.mark.parametrize("name", GRAPHS)
 @pytest.mark.parametrize("owner", ["the model", "the graph"])
 def test_layers_inside_graphs_are_refused(name, owner, untouched):
-    net = Net()
+    net = mlp(6, 8, 3)
     graph = GRAPHS[name](net)
-    layer = (net if owner == "the model" else graph).first
+    layer = getattr(net if owner == "the model" else graph, "0")
     message = (
         "layer: expected a module.*(not at all, or inside a scripted or exported graph|not a scripted one)"
     )
@@ -77,7 +66,7 @@ def test_layers_inside_graphs_are_refused(name, owner, untouched):
 @pytest.mark.parametrize("backend", COMPILERS)
 @pytest.mark.parametrize("warm", [False, True])
 def test_compiled_models_give_what_they_give_uncompiled(backend, warm):
-    net = Net()
+    net = mlp(6, 8, 3)
     compiled = torch.compile(net, backend=backend)
     if warm:
         compiled(X)
@@ -87,8 +76,8 @@ def test_compiled_models_give_what_they_give_uncompiled(backend, warm):
 
 def inside(net):
     """A model a part of which is compiled."""
-    last = torch.compile(nn.Sequential(nn.Tanh(), net.last), backend="eager")
-    return lambda x: last(net.first(x))
+    last = torch.compile(nn.Sequential(nn.Tanh(), net[2]), backend="eager")
+    return lambda x: last(net[0](x))
 
 
 COMPILED = {
@@ -102,32 +91,32 @@ COMPILED = {
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("warm", [False, True])
 def test_layers_of_compiled_models_are_gated(name, warm, untouched):
-    net = Net()
+    net = mlp(6, 8, 3)
     compiled = COMPILED[name](net)
     if warm:
         compiled(X)
     with untouched(net, X):
-        found = LayerStochasticGates(compiled, net.first).attribute(X)
-    assert torch.equal(found, LayerStochasticGates(net, net.first).attribute(X))
+        found = LayerStochasticGates(compiled, net[0]).attribute(X)
+    assert torch.equal(found, LayerStochasticGates(net, net[0]).attribute(X))
     torch.testing.assert_close(compiled(X), net(X))  # it is still compiled, and still right
 
 
 def test_data_parallel_models_run_where_they_are():
-    net = Net()
-    for make in (StochasticGates, lambda model: LayerStochasticGates(model, net.first)):
+    net = mlp(6, 8, 3)
+    for make in (StochasticGates, lambda model: LayerStochasticGates(model, net[0])):
         assert torch.equal(make(nn.DataParallel(net)).attribute(X), make(net).attribute(X))
 
 
 @needs_cuda
 def test_data_parallel_models_on_cuda():
-    net = Net()
-    replicated = nn.DataParallel(Net().cuda())
+    net = mlp(6, 8, 3)
+    replicated = nn.DataParallel(mlp(6, 8, 3).cuda())
     close = {"rtol": 0, "atol": 1e-4}
     torch.testing.assert_close(
         StochasticGates(replicated).attribute(X), StochasticGates(net).attribute(X), **close
     )
-    found = LayerStochasticGates(replicated, replicated.module.first).attribute(X)
-    torch.testing.assert_close(found.cpu(), LayerStochasticGates(net, net.first).attribute(X), **close)
+    found = LayerStochasticGates(replicated, replicated.module[0]).attribute(X)
+    torch.testing.assert_close(found.cpu(), LayerStochasticGates(net, net[0]).attribute(X), **close)
 
 
 # ---------------------------------------------------------------- recurrent networks
@@ -138,8 +127,7 @@ class Recurrent(nn.Module):
 
     def __init__(self, kind=nn.LSTM):
         super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with seeded():
             self.recurrent, self.head = kind(2, 4, batch_first=True), nn.Linear(4, 2)
         self.eval()
 
@@ -169,7 +157,7 @@ def test_recurrent_networks_in_eval_mode(kind, device):
         (Recurrent(), "cuda", False),
         (Recurrent().train(), "cuda", True),
         (Recurrent(), "cpu", True),
-        (Net(), "cuda", True),
+        (mlp(6, 8, 3), "cuda", True),
         (None, "cuda", True),
     ],
 )

@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session")
 def chromium():
     """The browser, without a sandbox, which root cannot have."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install 'stg_attr[browser]'")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs python run.py test-browser")
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if path is None:
         pytest.skip(f"no Chromium: none of {', '.join(CHROMIUM)}; apt-get install chromium")
@@ -59,7 +59,7 @@ def chromium():
 def axe():
     """`axe(page, selector)`: the accessibility violations of a part of a page, as sentences."""
     module = pytest.importorskip(
-        "axe_playwright_python.sync_playwright", reason="needs pip install 'stg_attr[browser]'"
+        "axe_playwright_python.sync_playwright", reason="needs python run.py test-browser"
     )
 
     def check(page, context=None):
@@ -121,7 +121,7 @@ def _free_port():
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
     """A JupyterLab in an empty folder, with settings and trust of its own: its address and the folder."""
-    pytest.importorskip("jupyterlab", reason="needs pip install 'stg_attr[browser]'")
+    pytest.importorskip("jupyterlab", reason="needs python run.py test-browser")
     root, home, port = tmp_path_factory.mktemp("notebooks"), tmp_path_factory.mktemp("home"), _free_port()
     places = {f"JUPYTER_{name}_DIR": str(home / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     lab = {

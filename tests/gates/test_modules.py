@@ -312,12 +312,12 @@ def test_masks_that_do_not_broadcast_are_refused(family, mask, shape):
 
 @pytest.mark.parametrize("n_gates", [0, -3])
 def test_too_few_gates_are_refused(family, n_gates):
-    with pytest.raises(ArgumentError, match=f"n_gates: expected 1 or more; found {n_gates}"):
+    with pytest.raises(ArgumentError, match=f"n_gates: .*; found {n_gates}"):
         family(n_gates)
 
 
 def test_unknown_reduction_is_refused(family):
-    with pytest.raises(ArgumentError, match="reg_reduction: expected 'none', 'mean' or 'sum'; found 'max'"):
+    with pytest.raises(ArgumentError, match=r"reg_reduction: .*'sum'; found 'max'"):
         family(3, reg_reduction="max")
 
 

@@ -9,6 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from stg_attr import StochasticGates
 from stg_attr.model.isolation import DetachedWeights, may_detach_weights
+from tests.models import seeded
 
 TOKENS = torch.randn(3, 8, 16, generator=torch.Generator().manual_seed(0))
 MASK = torch.arange(8).reshape(1, 8, 1)
@@ -17,8 +18,7 @@ MASK = torch.arange(8).reshape(1, 8, 1)
 class Encoder(nn.Module):
     def __init__(self, checkpointed=False):
         super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
+        with seeded():
             layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
             self.body = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
             self.head = nn.Linear(16, 3)
@@ -32,8 +32,7 @@ class Encoder(nn.Module):
 
 
 def _convolutional():
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
+    with seeded():
         return nn.Sequential(
             nn.Conv1d(8, 4, 3),
             nn.BatchNorm1d(4),

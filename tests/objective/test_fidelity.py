@@ -1,6 +1,7 @@
 """What is asked: fidelities against their formulas, objectives against their views, per example."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -197,9 +198,6 @@ def test_the_gradient_is_the_one_of_finite_differences(objective):
 @pytest.mark.parametrize("kind", [Preserve, Delete, Hybrid])
 @pytest.mark.parametrize("wrong", [OutputMatch, "OutputMatch", None, 0.9, Preserve()], ids=repr)
 def test_a_fidelity_that_is_none_is_refused(kind, wrong):
-    with pytest.raises(ArgumentError) as caught:
+    found = re.escape(repr(wrong))
+    with pytest.raises(ArgumentError, match=rf"fidelity: .*Fidelity; found {found}\. .*OutputMatch\(\)"):
         kind(wrong)
-    assert str(caught.value) == (
-        f"fidelity: expected an instance of a subclass of Fidelity; found {wrong!r}. "
-        "Pass an object such as OutputMatch(), not a class or a name."
-    )

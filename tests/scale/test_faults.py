@@ -236,6 +236,7 @@ explain_dataset(lambda: net, rows, sys.argv[3], batch_rows=8, n_steps=2, n_sampl
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits(explain, net, rows, tmp_path, table_of, python):
     torch.save(rows, tmp_path / "rows.pt")
     torch.save(net, tmp_path / "net.pt")

@@ -329,6 +329,7 @@ print(explain_dataset(lambda: net, TensorDataset(rows), sys.argv[3], engine="ran
 """
 
 
+@pytest.mark.slow
 def test_ranks_of_a_job_share_the_work(explain, net, rows, tmp_path, table_of, python):
     torch.save(rows, tmp_path / "rows.pt")
     torch.save(net, tmp_path / "net.pt")

@@ -127,7 +127,5 @@ def test_a_share_that_is_no_number_or_outside_its_range_is_refused(wrong):
 )
 def test_open_gates_may_cost_nothing_but_not_less(kind):
     assert kind(0).reg_weight == 0
-    with pytest.raises(
-        ArgumentError, match=r"reg_weight: expected a number of at least 0; found -1\. 0\.01 asks"
-    ):
+    with pytest.raises(ArgumentError, match=r"reg_weight: .*at least 0; found -1\..*0\.01"):
         kind(-1)

@@ -100,13 +100,8 @@ def test_a_loss_without_a_gradient_is_refused():
     uniform = Noise(0).uniform(0, 2, 2)
     weight = torch.ones((), dtype=torch.float64, requires_grad=True)
     for loss in (lambda z: z.detach().sum(2), lambda z: z.detach().sum(2) * weight):
-        with pytest.raises(ArgumentError) as caught:
+        with pytest.raises(ArgumentError, match=r"forward_func: .*gradient.*detached.*ScoreFunction\(\)"):
             _estimate(Reparameterized(), BinaryConcrete(), loss, PARAMETER, uniform)
-        assert str(caught.value) == (
-            "forward_func: expected an output that carries a gradient with respect to the input; "
-            "found an output without one (it is detached, rounded, computed outside torch or under no_grad). "
-            "Return a differentiable score, or pass estimator=ScoreFunction(), which needs no gradient."
-        )
 
 
 @pytest.mark.parametrize("sign", [-1, 1])

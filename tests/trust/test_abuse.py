@@ -32,13 +32,9 @@ from stg_attr import (
     StochasticGates,
     viz,
 )
+from tests.models import mlp
 
 QUICK = {"n_steps": 4, "n_samples": 4}
-
-
-def net(n=6, seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(n, 16), nn.Tanh(), nn.Linear(16, 3)).eval()
 
 
 @pytest.fixture
@@ -58,7 +54,7 @@ def all_finite(explanation):
 )
 @pytest.mark.parametrize("factor", [1e30, 1e-30, -1e30])
 def test_extreme_scores_select_what_plain_ones_do(x, factor, objective):
-    model = net()
+    model = mlp(6, 16, 3)
 
     def score(rows):
         return model(rows)[:, 0]
@@ -107,7 +103,7 @@ def test_a_hundred_thousand_gates():
 
 
 def test_all_features_in_one_group(x):
-    explanation = StochasticGates(net()).explain(x, feature_mask=torch.tensor(3), n_restarts=2)
+    explanation = StochasticGates(mlp(6, 16, 3)).explain(x, feature_mask=torch.tensor(3), n_restarts=2)
     assert explanation.selected.tolist() == [[True]] * 3
     assert bool((explanation.attributions == explanation.attributions[:, :1]).all())
     assert explanation.sufficient_sets().ids(0) == [[3]]
@@ -121,7 +117,7 @@ class Stopped(nn.Module):
 
     def __init__(self, error, at):
         super().__init__()
-        self.net, self.error, self.at, self.calls = net(), error, at, 0
+        self.net, self.error, self.at, self.calls = mlp(6, 16, 3), error, at, 0
 
     def forward(self, rows):
         self.calls += 1
@@ -162,7 +158,7 @@ def test_a_model_that_stops_during_a_certificate_changes_nothing(x, call, untouc
 
 @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
 def test_copies_say_the_same(x, way):
-    explanation = StochasticGates(net()).explain(x, n_restarts=2, **QUICK)
+    explanation = StochasticGates(mlp(6, 16, 3)).explain(x, n_restarts=2, **QUICK)
     twin = way(explanation)
     assert torch.equal(twin.attributions, explanation.attributions)
     assert torch.equal(twin.restarts.selected, explanation.restarts.selected)
@@ -172,14 +168,14 @@ def test_copies_say_the_same(x, way):
 
 @pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])
 def test_a_copied_method_gives_the_same(x, way):
-    stg = StochasticGates(net(), objective=Preserve(), sparsity=FixedWeight(0.02))
+    stg = StochasticGates(mlp(6, 16, 3), objective=Preserve(), sparsity=FixedWeight(0.02))
     assert torch.equal(way(stg).attribute(x, **QUICK), stg.attribute(x, **QUICK))
 
 
 @pytest.fixture
 def file(x, tmp_path):
     path = tmp_path / "explanation.safetensors"
-    StochasticGates(net()).explain(x, n_restarts=2, **QUICK).save(path)
+    StochasticGates(mlp(6, 16, 3)).explain(x, n_restarts=2, **QUICK).save(path)
     return path
 
 
@@ -215,7 +211,7 @@ def test_corrupted_files_are_refused_or_whole(data):
 @functools.cache
 def _saved():
     x = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
-    explanation = StochasticGates(net()).explain(x, n_restarts=2, **QUICK)
+    explanation = StochasticGates(mlp(6, 16, 3)).explain(x, n_restarts=2, **QUICK)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "whole.safetensors"
         explanation.save(path)

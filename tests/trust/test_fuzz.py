@@ -349,6 +349,7 @@ def _explanation_holds(explanation, inputs):
 
 @given(calls(), st.sampled_from(OBJECTIVES), st.sampled_from(SPARSITIES), st.sampled_from(GATES))
 @many(1500)
+@pytest.mark.slow
 def test_attribute(call, objective, sparsity, gates):
     model, head, inputs, tensors, arguments = call
     stg = StochasticGates(lambda *x: head(model(*x)), objective=objective, sparsity=sparsity, gates=gates)
@@ -358,6 +359,7 @@ def test_attribute(call, objective, sparsity, gates):
 
 @given(calls(), st.sampled_from(OBJECTIVES), st.sampled_from(SPARSITIES), st.sampled_from([1, 2]))
 @many(350)
+@pytest.mark.slow
 def test_explain(call, objective, sparsity, n_restarts):
     model, head, inputs, tensors, arguments = call
     stg = StochasticGates(lambda *x: head(model(*x)), objective=objective, sparsity=sparsity)
@@ -370,6 +372,7 @@ def test_explain(call, objective, sparsity, n_restarts):
 
 @given(calls())
 @many(400)
+@pytest.mark.slow
 def test_metrics(call):
     model, head, inputs, tensors, arguments = call
     known = (

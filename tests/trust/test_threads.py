@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from stg_attr import LayerStochasticGates, StochasticGates
+from tests.models import mlp
 
 
 class Noisy(nn.Module):
@@ -14,8 +15,7 @@ class Noisy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        torch.manual_seed(0)
-        self.net = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 3))
+        self.net = mlp(6, 16, 3)
         self.pause = threading.Event()
 
     def forward(self, x):
@@ -77,8 +77,7 @@ def test_an_error_in_one_thread_lets_the_next_one_in():
 
 def test_gates_on_a_layer_and_on_the_input_of_one_model_do_not_meet():
     """The hook of one solve must not change what another one sees."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    model = mlp(6, 8, 3)
     at_layer, at_input = LayerStochasticGates(model, model[0]), StochasticGates(model)
     jobs = [
         (method, torch.randn(2, 6, generator=torch.Generator().manual_seed(i)), i)

@@ -1,0 +1,99 @@
+"""run.py and tools: which command runs, in which environment, with which arguments."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import run
+
+ROOT = Path(run.__file__).parent
+
+
+def _tool(name):
+    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The commands that run.py calls, without their interpreter; no environment is created."""
+    commands = []
+    monkeypatch.setattr(run, "call", lambda command: commands.append(command[1:]) or 0)
+    monkeypatch.setattr(run, "ensure_environment", lambda captum: f"python of captum {captum}")
+    return commands
+
+
+def test_the_tests_are_the_quick_ones_unless_all_are_asked_for(called, capsys):
+    assert run.main(["test", "tests/solve", "-k", "fit", "-x"]) == 0
+    quick = ["-m", "pytest", "-m", "not slow and not browser"]
+    assert called.pop() == [*quick, "tests/solve", "-k", "fit", "-x"]
+    assert "run.py test --all" in capsys.readouterr().out
+    run.main(["test", "-k", "fit", "--all", "tests"])
+    assert called.pop() == ["-m", "pytest", "-k", "fit", "tests"]
+
+
+def test_options_of_run_are_taken_wherever_they_stand(monkeypatch):
+    seen = []
+    monkeypatch.setitem(run.TASKS, "test", lambda *given: seen.append(given) or 0)
+    monkeypatch.setattr(run, "ensure_environment", lambda captum: f"python of captum {captum}")
+    run.main(["test", "-k", "fit", "--captum", "0.8", "--all"])
+    run.main(["test", "--current-env", "tests", "--help"])
+    assert seen == [("python of captum 0.8", ["-k", "fit", "--all"]), (sys.executable, ["tests", "--help"])]
+
+
+def test_without_a_task_the_tasks_are_listed(called, capsys):
+    assert run.main([]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in run.TASKS)
+    assert called == []
+    with pytest.raises(SystemExit):
+        run.main(["tset"])
+
+
+def test_another_torch_or_captum_replaces_the_pinned_one(monkeypatch):
+    monkeypatch.delenv("STG_TORCH", raising=False)
+    pinned = (ROOT / "constraints.txt").read_text()
+    assert run.constraints() == pinned
+    monkeypatch.setenv("STG_TORCH", "2.6.0")
+    lines = run.constraints("0.8").splitlines()
+    assert [line for line in lines if line.startswith(("torch", "captum"))] == [
+        "torch==2.6.0",
+        "captum==0.8.*",
+    ]
+    assert run.fingerprint(run.constraints()) != run.fingerprint(pinned)
+
+
+def test_groups_and_extras_that_run_installs_are_declared():
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    asked = re.findall(r'"--group", "(\w+)"', Path(run.__file__).read_text())
+    assert set(asked) == set(project["dependency-groups"]) - {"lint"}
+    assert set(run.EXTRAS.split(",")) <= set(project["project"]["optional-dependencies"])
+
+
+def test_continuous_integration_runs_every_test():
+    tasks = re.findall(r"run\.py (.+)", (ROOT / ".ci" / "run").read_text())
+    assert tasks == ["check", "test --all", "test-browser", "docs"]
+    assert "run: .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+
+
+def test_mutations_are_sampled_in_order_and_read_from_what_mutmut_wrote(tmp_path):
+    mutate = _tool("mutate")
+    names = [f"change {i}" for i in range(20)]
+    some = mutate.sampled(names, 5, seed=1)
+    assert len(some) == 5
+    assert sorted(some, key=names.index) == some
+    assert some != mutate.sampled(names, 5, seed=2)
+    assert mutate.sampled(names, 0, 0) == mutate.sampled(names, 99, 0) == names
+    results = tmp_path / "fit.py.meta"
+    results.write_text(json.dumps({"exit_code_by_key": {"failed": 1, "survived": 0, "untried": None}}))
+    assert mutate.noticed(results) == {"failed": True, "survived": False, "untried": False}
+    assert {"gates", "objective", "solve"} <= set(mutate.folders())
