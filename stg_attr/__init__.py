@@ -7,9 +7,6 @@ from .attribution import (
     NamedInputs,
     Status,
     StochasticGates,
-    sentence_mask,
-    token_mask,
-    word_mask,
 )
 from .errors import ArgumentError
 from .gates import (
@@ -22,7 +19,10 @@ from .gates import (
     pixel_mask,
     position_mask,
     references,
+    sentence_mask,
     superpixel_mask,
+    token_mask,
+    word_mask,
 )
 from .objective import Budget, Delete, FixedWeight, Hybrid, OutputMatch, Preserve, RetainedScore, Sweep
 from .solve import Reparameterized, ScoreFunction

@@ -1,5 +1,7 @@
 """What is offered: attribution classes and the explanation they return."""
 
+from stg_attr.gates import sentence_mask, token_mask, word_mask
+
 from .explanation import Curve, Explanation, Scores, Status
 from .input import StochasticGates
 from .layer import LayerStochasticGates
@@ -8,7 +10,6 @@ from .named import NamedInputs
 from .progress import Progress
 from .records import Restarts
 from .sets import SufficientSets
-from .text import sentence_mask, token_mask, word_mask
 
 __all__ = [
     "Curve",
