@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from stg_attr.distributions import BinaryConcrete
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_share
 
 from .checks import checked_length
 from .gate_module import GateModule
@@ -100,9 +100,7 @@ class BinaryConcreteStochasticGates(GateModule):
     _from_pretrained = from_pretrained  # captum's name for it
 
     def _distribution(self) -> BinaryConcrete:
-        if not 0 < self.temperature < 1:
-            found, mend = f"{self.temperature}", "2/3 is the usual choice."
-            raise ArgumentError("temperature", expected="a number in (0, 1)", found=found, mend=mend)
+        check_share("temperature", self.temperature, one=False, mend="2/3 is the usual choice.")
         return BinaryConcrete(self.temperature, self.lower_bound, self.upper_bound)
 
     def _parameter(self) -> Tensor:
