@@ -5,9 +5,6 @@ from .attribution import (
     LLMStochasticGates,
     NamedInputs,
     StochasticGates,
-    sentence_mask,
-    token_mask,
-    word_mask,
 )
 from .errors import ArgumentError
 from .explanation import Explanation, Settings, Status, show_with
@@ -21,7 +18,10 @@ from .gates import (
     pixel_mask,
     position_mask,
     references,
+    sentence_mask,
     superpixel_mask,
+    token_mask,
+    word_mask,
 )
 from .objective import Delete, Hybrid, OutputMatch, Preserve, RetainedScore
 from .select import Budget, FixedWeight, Sweep

@@ -1,12 +1,14 @@
 """What is learned: gates, the features they switch, and what the model sees when they close."""
 
+from stg_attr.distributions import Bernoulli, BinaryConcrete, GateDistribution, Gaussian
+from stg_attr.modules import BinaryConcreteStochasticGates, GaussianStochasticGates
+
 from . import references
 from .blending import Baseline, Blend, ReferenceSet, as_references
-from .distributions import Bernoulli, BinaryConcrete, GateDistribution, Gaussian
 from .features import FeatureGroups
 from .masks import column_mask, default_masks, grid_mask, pixel_mask, position_mask, superpixel_mask
-from .modules import BinaryConcreteStochasticGates, GaussianStochasticGates
 from .tensors import unusual
+from .text_masks import sentence_mask, token_mask, word_mask
 
 __all__ = [
     "Baseline",
@@ -26,6 +28,9 @@ __all__ = [
     "pixel_mask",
     "position_mask",
     "references",
+    "sentence_mask",
     "superpixel_mask",
+    "token_mask",
     "unusual",
+    "word_mask",
 ]

@@ -8,38 +8,44 @@ from math import ceil, prod, sqrt
 import torch
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_count
 
 __all__ = ["column_mask", "default_masks", "grid_mask", "pixel_mask", "position_mask", "superpixel_mask"]
 
-_PHOTOGRAPH = 4096  # elements beyond which single pixels of an image are too many, and too easily fooled
-_CELLS = 14  # cells of a photograph in each direction, about
 
-
-def default_masks(inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def default_masks(
+    inputs: Sequence[Tensor], *, most_elements: int = 4096, cells: int = 14
+) -> tuple[Tensor, ...]:
     """The features of inputs for which no mask is given.
 
     Every element is a feature of its own, but for photographs: images [batch, channels, height, width] of
-    more than 4096 elements get square cells, about 14 by 14 of them. Masks of single pixels of a photograph
-    are adversarial noise more often than explanations: Interpretable Explanations of Black Boxes by
-    Meaningful Perturbation (Fong, Vedaldi, 2017), https://arxiv.org/abs/1704.03296.
+    more than `most_elements` get square cells, about `cells` by `cells` of them. Masks of single pixels of a
+    photograph are adversarial noise more often than explanations: Interpretable Explanations of Black Boxes
+    by Meaningful Perturbation (Fong, Vedaldi, 2017), https://arxiv.org/abs/1704.03296.
 
     Args:
         inputs: each [batch, ...].
+        most_elements: images with more elements than this get cells.
+        cells: how many cells such an image gets along each side, about.
 
     Returns:
         Ids that run on from input to input, one mask per input with 1 for the batch dimension.
+
+    Raises:
+        ArgumentError: `most_elements` or `cells` is no whole number, or too small.
 
     Example:
         >>> photograph, table = torch.zeros(1, 3, 224, 224), torch.zeros(1, 5)
         >>> [mask.unique().numel() for mask in default_masks([photograph, table])]
         [196, 5]
     """
+    check_count("most_elements", most_elements, least=0, mend="4096 is the default.")
+    check_count("cells", cells, mend="14 is the default.")
     masks, first = [], 0
     for x in inputs:
         n = prod(x.shape[1:])
-        if x.dim() >= 4 and n > _PHOTOGRAPH:
-            mask = grid_mask(x, ceil(sqrt(x.shape[-1] * x.shape[-2]) / _CELLS))
+        if x.dim() >= 4 and n > most_elements:
+            mask = grid_mask(x, ceil(sqrt(x.shape[-1] * x.shape[-2]) / cells))
         else:
             mask = torch.arange(n, device=x.device).reshape(1, *x.shape[1:])
         masks.append(mask + first)

@@ -9,10 +9,8 @@ from torch import Tensor
 
 __all__ = ["image_neighbours"]
 
-_MOST_NEIGHBOURS = 8  # of one gate; of more, those with the longest common borders are kept
 
-
-def image_neighbours(index: Sequence[Tensor], n_gates: int) -> Tensor:
+def image_neighbours(index: Sequence[Tensor], n_gates: int, *, most: int = 8) -> Tensor:
     """The gates whose regions share a border with the region of each gate.
 
     Inputs with at least four dimensions, [batch, channels, height, width] or [batch, channels, depth,
@@ -22,10 +20,11 @@ def image_neighbours(index: Sequence[Tensor], n_gates: int) -> Tensor:
     Args:
         index: column of each element's gate, -1 where never gated, one [1 or batch, ...] per input.
         n_gates: number of columns.
+        most: the most neighbours of one gate; of more, those with the longest common borders are kept.
 
     Returns:
-        Columns, longest common border first, long [1 or batch, gates, degree] with degree at most 8; -1
-        where a gate has fewer.
+        Columns, longest common border first, long [1 or batch, gates, degree] with degree at most `most`;
+        -1 where a gate has fewer.
 
     Example:
         >>> image_neighbours([torch.tensor([[[[0, 0, 1], [0, 0, 1], [2, 2, 2]]]])], 3).tolist()
@@ -44,8 +43,8 @@ def image_neighbours(index: Sequence[Tensor], n_gates: int) -> Tensor:
     gate = key // n_gates
     size = torch.bincount(gate, minlength=n_rows * n_gates)
     place = torch.arange(len(gate), device=gate.device) - (size.cumsum(0) - size)[gate]
-    kept = place < _MOST_NEIGHBOURS
-    degree = min(_MOST_NEIGHBOURS, int(size.max()) if len(size) else 0)
+    kept = place < most
+    degree = min(most, int(size.max()) if len(size) else 0)
     found = torch.full((n_rows * n_gates, degree), -1, device=gate.device)
     found[gate[kept], place[kept]] = key[kept] % n_gates
     return found.reshape(n_rows, n_gates, degree)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_number
 
 from .blending import ReferenceSet
 
@@ -34,7 +34,7 @@ def mean(data: Tensor) -> Tensor:
     return data.mean(0, keepdim=True)
 
 
-def blur(sigma: float) -> Callable[[Tensor], Tensor]:
+def blur(sigma: float, *, truncate: float = 4.0) -> Callable[[Tensor], Tensor]:
     """A Gaussian blur of the image itself, for inputs [batch, ..., height, width].
 
     Interpretable Explanations of Black Boxes by Meaningful Perturbation (Fong, Vedaldi, 2017),
@@ -43,9 +43,10 @@ def blur(sigma: float) -> Callable[[Tensor], Tensor]:
     Args:
         sigma: standard deviation in pixels; about a twentieth of the image hides its details. Borders are
             repeated.
+        truncate: radius of the kernel in units of sigma; weights further away are left out.
 
     Raises:
-        ArgumentError: sigma is not above 0; when used: the input is no image.
+        ArgumentError: sigma or truncate is not above 0; when used: the input is no image.
 
     Example:
         >>> spot = torch.zeros(1, 1, 1, 5).index_fill(3, torch.tensor([2]), 1.0)
@@ -56,7 +57,8 @@ def blur(sigma: float) -> Callable[[Tensor], Tensor]:
         raise ArgumentError(
             "sigma", expected="pixels above 0", found=repr(sigma), mend="10 suits photographs."
         )
-    radius = max(1, round(4 * sigma))
+    check_number("truncate", truncate, mend="4 is the default.")
+    radius = max(1, round(truncate * sigma))
     weights = torch.exp(-torch.arange(-radius, radius + 1, device="cpu").double().square() / (2 * sigma**2))
     weights = weights / weights.sum()
 

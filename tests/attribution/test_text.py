@@ -169,6 +169,15 @@ def test_sentences_end_at_marks_that_white_space_follows():
     assert grouped(tokenizer, encoding, sentence_mask(encoding)) == SENTENCES
 
 
+def test_the_marks_that_end_a_sentence_can_be_chosen():
+    tokenizer = bert_tokenizer()
+    encoding = encoded(tokenizer, [TEXT])
+    assert sentence_mask(encoding, ends="", unspaced_ends="").max() == 0
+    found = grouped(tokenizer, encoding, sentence_mask(encoding, ends="?"))
+    assert found == [" ".join(SENTENCES[:3]), SENTENCES[3]]
+    assert sentence_mask(encoding, unspaced_ends=".").max() > sentence_mask(encoding).max()  # 3.3 is cut
+
+
 @pytest.mark.parametrize("make", [byte_tokenizer, piece_tokenizer, lambda: piece_tokenizer(False)])
 def test_other_tokenizers_have_words_and_sentences_too(make):
     tokenizer = make()

@@ -67,6 +67,20 @@ def test_photographs_get_cells_and_all_other_elements_a_gate_each(shape, cell):
     assert (second - (int(expected.max()) + 1 if n else 0)).tolist() == [[0, 1, 2]]
 
 
+def test_which_images_get_cells_and_how_many_can_be_chosen():
+    x = torch.zeros(1, 1, 12, 12)
+    (cells,) = default_masks([x], most_elements=143, cells=3)
+    assert torch.equal(cells, grid_mask(x, 4))
+    (single,) = default_masks([x], most_elements=144, cells=3)
+    assert single.unique().numel() == 144
+
+
+@pytest.mark.parametrize("setting", [{"cells": 0}, {"cells": 2.5}, {"most_elements": -1}])
+def test_impossible_settings_of_cells_are_refused(setting):
+    with pytest.raises(ArgumentError, match=next(iter(setting))):
+        default_masks([torch.zeros(1, 3)], **setting)
+
+
 def test_masks_are_made_where_the_input_is():
     x = torch.zeros(2, 3, 4, device="meta")
     assert {mask(x).device.type for mask in (position_mask, column_mask)} == {"meta"}

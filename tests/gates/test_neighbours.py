@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stg_attr.gates import FeatureGroups, grid_mask
+from stg_attr.gates.neighbours import image_neighbours
 
 
 def _naive(mask):
@@ -40,6 +41,13 @@ def test_they_are_the_regions_on_the_other_side_of_a_border(seed, height, width)
         regions = {other for other in expected.get(column, set()) if sizes[other] > 1}
         listed = {n for n in found[0, column].tolist() if n >= 0}
         assert listed == (regions if sizes[column] > 1 else set())
+
+
+def test_fewer_neighbours_are_kept_when_told_so():
+    mask = grid_mask(torch.zeros(1, 1, 6, 6), 2)
+    every, two = image_neighbours([mask], 9), image_neighbours([mask], 9, most=2)
+    assert every.shape == (1, 9, 4)
+    assert torch.equal(two, every[..., :2])
 
 
 def test_the_longest_borders_come_first_and_at_most_eight_are_kept():

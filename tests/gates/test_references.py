@@ -22,6 +22,13 @@ def test_a_blur_is_that_of_scipy(sigma):
     torch.testing.assert_close(references.blur(sigma)(x), torch.from_numpy(expected), rtol=0, atol=1e-12)
 
 
+def test_the_kernel_of_a_blur_ends_where_it_is_told_to():
+    x = _image(1, 1, 20, 20).double()
+    expected = ndimage.gaussian_filter(x.numpy(), (0, 0, 2, 2), mode="nearest", radius=5)
+    found = references.blur(2.0, truncate=2.5)(x)
+    torch.testing.assert_close(found, torch.from_numpy(expected), rtol=0, atol=1e-12)
+
+
 def test_images_without_channels_are_blurred_too():
     x = _image(2, 1, 9, 7)
     assert torch.equal(references.blur(1.0)(x[:, 0]), references.blur(1.0)(x)[:, 0])
@@ -123,6 +130,7 @@ def test_attribute_takes_them(name):
     ("make", "what"),
     [
         (lambda: references.blur(0), "sigma"),
+        (lambda: references.blur(1.0, truncate=0), "truncate"),
         (lambda: references.blur(1.0)(torch.zeros(2, 3)), "images"),
         (lambda: references.mean([1, 2]), "rows"),
         (lambda: references.sample(torch.empty(0, 3)), "rows"),

@@ -1,13 +1,14 @@
 """Gate distributions: probabilities, inverses and slopes, each against an independent reckoning."""
 
 import math
+import pickle
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stg_attr.gates import Bernoulli, BinaryConcrete, GateDistribution, Gaussian
+from stg_attr.distributions import Bernoulli, BinaryConcrete, GateDistribution, Gaussian
 
 RELAXED = [
     BinaryConcrete(),
@@ -193,3 +194,10 @@ def test_derivatives_are_those_of_autograd(gate):
     torch.testing.assert_close(slope, expected, rtol=1e-12, atol=1e-14)
     (expected,) = torch.autograd.grad(gate.active_probability(parameter).sum(), parameter)
     torch.testing.assert_close(gate.openness(parameter.detach()), expected, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("gates", [BinaryConcrete(0.5), Gaussian(0.7), Bernoulli()], ids=repr)
+def test_a_pickle_that_names_the_former_file_loads(gates):
+    text = pickle.dumps(gates, protocol=0)
+    assert b"stg_attr.distributions" in text
+    assert pickle.loads(text.replace(b"stg_attr.distributions", b"stg_attr.gates.distributions")) == gates

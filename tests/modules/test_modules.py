@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch.func import functional_call, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from stg_attr import modules
 from stg_attr.errors import ArgumentError
-from stg_attr.gates import modules
-from stg_attr.gates.modules import BinaryConcreteStochasticGates, GaussianStochasticGates
+from stg_attr.modules import BinaryConcreteStochasticGates, GaussianStochasticGates
 
 FAMILIES = [BinaryConcreteStochasticGates, GaussianStochasticGates]
 OPTIONS = {
@@ -593,3 +593,14 @@ def test_gates_learn_which_features_matter(family):
 
 def test_only_the_two_modules_are_public():
     assert modules.__all__ == [family.__name__ for family in FAMILIES]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_pickle_that_names_the_former_file_loads(family):
+    module = family(3, baseline=2.0)
+    text = pickle.dumps(module, protocol=0)
+    named = f"{family.__module__}\n{family.__name__}".encode()
+    assert named in text
+    former = pickle.loads(text.replace(named, f"stg_attr.gates.modules\n{family.__name__}".encode()))
+    assert type(former) is family
+    assert torch.equal(former.get_gate_values(), module.get_gate_values())

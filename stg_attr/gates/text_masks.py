@@ -14,8 +14,6 @@ __all__ = ["sentence_mask", "token_mask", "word_mask"]
 
 _SPACES = ("Ġ", "▁", "Ċ", " ")  # how tokens write that white space stands before them
 _CLOSING = set("\"'»”’)]")  # noqa: RUF001  # may stand between the end of a sentence and the white space after it
-_ENDS = tuple(".!?…")
-_UNSPACED_ENDS = tuple("。！？")  # noqa: RUF001  # no white space follows these
 
 
 class _Encoding(Protocol):
@@ -68,13 +66,29 @@ def word_mask(encoding: Any, special: bool = False) -> Tensor:
     return _units(encoding, _begins_word, special)
 
 
-def sentence_mask(encoding: Any, special: bool = False) -> Tensor:
-    """One gate for each sentence; arguments, result and errors as for `token_mask`.
+def sentence_mask(
+    encoding: Any,
+    special: bool = False,
+    *,
+    ends: str = ".!?…",
+    unspaced_ends: str = "。！？",  # noqa: RUF001
+) -> Tensor:
+    """One gate for each sentence; result and errors as for `token_mask`.
 
     A sentence ends at a full stop, question or exclamation mark that white space follows, and where a text
     of a pair ends.
+
+    Args:
+        encoding: as for `token_mask`.
+        special: as for `token_mask`.
+        ends: characters that end a sentence if white space follows.
+        unspaced_ends: characters that end a sentence whatever follows, as in Chinese and Japanese.
     """
-    return _units(encoding, _begins_sentence, special)
+
+    def begins(one: _Encoding, i: int) -> bool:
+        return _begins_sentence(one, i, tuple(ends), tuple(unspaced_ends))
+
+    return _units(encoding, begins, special)
 
 
 def _units(encoding: Any, begins: _Begins, special: bool) -> Tensor:
@@ -116,11 +130,11 @@ def _begins_word(one: _Encoding, i: int) -> bool:
     return apart or one.tokens[i].startswith(_SPACES)  # some tokenizers take a whole text for one word
 
 
-def _begins_sentence(one: _Encoding, i: int) -> bool:
+def _begins_sentence(one: _Encoding, i: int, ends: tuple[str, ...], unspaced_ends: tuple[str, ...]) -> bool:
     if one.sequence_ids[i] != one.sequence_ids[i - 1]:
         return True
     spaced = one.offsets[i][0] > one.offsets[i - 1][1] or one.tokens[i].startswith(_SPACES)
     last = i - 1
     while last > 0 and set(one.tokens[last]) <= _CLOSING:
         last -= 1
-    return one.tokens[last].endswith(_UNSPACED_ENDS) or (spaced and one.tokens[last].endswith(_ENDS))
+    return one.tokens[last].endswith(unspaced_ends) or (spaced and one.tokens[last].endswith(ends))
