@@ -28,6 +28,7 @@ from stg_attr.objective import Hybrid, Objective
 from stg_attr.select import Sparsity, Sweep
 from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
 
+from .certificate import check_claim, held_out
 from .effort import Effort
 from .parts import check_parts
 from .question import Asked, Question, learned_before, solve_device
@@ -264,7 +265,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         """The question, and how it is solved."""
         settings = self.settings
         most = effort.references(settings.plan)
-        question = Question.of(asked, self.objective, self.estimator, device, effort, most)
+        kept = partial(held_out, sparsity=self.sparsity, settings=settings.certificate)
+        question = Question.of(asked, self.objective, self.estimator, device, effort, most, kept)
         points = settings.reading.curve_points if with_curve else 0
         rows = evidence_rows(question.n_references, points)
         plan = effort.planned(self.objective.n_views, question.n_references, rows, settings.plan)
@@ -307,6 +309,7 @@ class _Answer:
         scorer = question.scorer(which)
         try:
             model = question.model(which, scorer)
+            check_claim(model, solver.sparsity)
             reading = Reading(model, solver, self.settings, self.max_evals)
             past = None if self.past is None else (self.past[0].rows(rows), self.past[1][:, rows])
             told = partial(self._after_step, reading, rows, bar)

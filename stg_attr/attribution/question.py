@@ -64,6 +64,7 @@ class Question:
         rows_together: examples that are solved together.
         samples_per_call: gate samples in one call of the model; None for the default.
         n_references: references on which sets are measured.
+        n_held_out: references that are kept for a certificate.
         seed: of the solve; and of the noise that the model itself draws.
         home: where the inputs came from, and results go.
         single: whether the inputs came as one tensor, not as a tuple.
@@ -78,6 +79,7 @@ class Question:
     rows_together: int
     samples_per_call: int | None
     n_references: int
+    n_held_out: int
     seed: int
     home: torch.device
     single: bool
@@ -91,6 +93,7 @@ class Question:
         device: torch.device,
         effort: Effort,
         n_references: int,
+        n_held_out: Callable[[int], int] = lambda n: 0,
     ) -> Question:
         """Check what is asked, and bring it to the device; to be called within `undisturbed`.
 
@@ -101,6 +104,7 @@ class Question:
             device: where the model is run.
             effort: what it may cost.
             n_references: references on which sets are measured, at most.
+            n_held_out: how many of so many references are kept for a certificate.
 
         Raises:
             ArgumentError: an argument cannot be used.
@@ -124,6 +128,7 @@ class Question:
             rows_together=effort.internal_batch_size or len(given[0]),
             samples_per_call=effort.perturbations_per_eval,
             n_references=min(blend.n_references, n_references),
+            n_held_out=n_held_out(blend.n_references),
             seed=effort.seed,
             home=given[0].device,
             single=isinstance(asked.inputs, Tensor),
@@ -156,6 +161,7 @@ class Question:
             self.index if one_for_all or self.index is None else self.index[rows],
             self.samples_per_call,
             self.n_references,
+            self.n_held_out,
         )
 
     def handed_back(self, found: Explanation) -> Explanation:

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import warn
-from stg_attr.explanation import Curve, Explanation, Restarts, Scores, Settings, Status, lay_out
+from stg_attr.explanation import Certificate, Curve, Explanation, Restarts, Scores, Settings, Status, lay_out
 from stg_attr.gates import Blend, GateDistribution
 from stg_attr.model import Allowance, GatedModel
 from stg_attr.objective import RetainedScore
-from stg_attr.select import Ranking, SetSearch
+from stg_attr.select import OnAverage, Ranking, SetSearch
 from stg_attr.solve import Solution, Solver
+
+from .certificate import Certifier
 
 __all__ = ["Reading", "evidence", "evidence_rows", "first_restart", "stopped_by", "warn_about"]
 
@@ -63,9 +65,16 @@ class Reading:
         search, count, visible = self._searched(allowance, solution, visible)
         selected = search.ranking.top(count.unsqueeze(1))[0]
         ranking = self._ordered(search, selected, solution)
+        certificate = None
+        if model.n_held_out:
+            certifier = Certifier(model, solver.sparsity, self.settings.certificate, allowance)
+            count, certificate = certifier.certified(ranking, count)
+            ranking, count = self._seen_only(allowance, ranking, count, search.needed)
+            selected = ranking.top(count.unsqueeze(1))[0]
         log_alpha = ranking.at(selected, solver.gates.half).masked_fill(~(explainable & exists), -torch.inf)
         probabilities = solver.gates.active_probability(log_alpha)
         scores, curve, fragile = evidence(model, allowance, ranking, count, points)
+        certificate = certificate or self._exact(curve, count)
         failure = solution.failure or allowance.failure
         explanation = Explanation(
             attributions=lay_out(probabilities, groups, model.blend.inputs),
@@ -87,6 +96,7 @@ class Reading:
             inputs=asked.inputs,
             baselines=asked.mean_references,
             settings=self.settings,
+            certificate=certificate,
             learned=solution.learned,
         )
         return explanation, failure
@@ -133,6 +143,39 @@ class Reading:
         else:
             worth = search.extend(selected)
         return search.ranking.promoted(selected, place, worth)
+
+    def _seen_only(
+        self, allowance: Allowance, ranking: Ranking, count: Tensor, needed: Tensor
+    ) -> tuple[Ranking, Tensor]:
+        """The ranking without selected features that the model does not react to, and how many are left.
+
+        What is certified of a set is true without them, too.
+        """
+        if self.solver.estimator.proves_slopes:
+            return ranking, count
+        selected = ranking.top(count.unsqueeze(1))[0]
+        unseen = self._unseen(allowance, selected, needed)
+        return Ranking.of(ranking.parameter, ranking.visible & ~unseen), count - unseen.sum(1)
+
+    def _exact(self, curve: Curve, count: Tensor) -> Certificate | None:
+        """What is known without a test: exactly, where all references were measured; else how little."""
+        claim, model = self.solver.sparsity.claim, self.model
+        n, retain = model.blend.n_references, self.solver.sparsity.retain
+        if claim is None or not curve.n_open.shape[1]:
+            return None
+        chosen = (curve.n_open == count.unsqueeze(1)).long().argmax(1, keepdim=True)
+        share = curve.retained.gather(1, chosen).squeeze(1)
+        exact = n <= model.rows_per_selection and isinstance(claim, OnAverage)
+        unknown = torch.full_like(share, torch.nan)
+        return Certificate(
+            holds=(share >= retain) & (count > 0) if exact else torch.zeros_like(count, dtype=torch.bool),
+            lower=share if exact else unknown,
+            mean=share if exact else unknown,
+            n_references=torch.full_like(count, n if exact else 0),
+            claim=claim,
+            retain=retain,
+            exact=exact,
+        )
 
     def _unseen(self, allowance: Allowance, selected: Tensor, known: Tensor) -> Tensor:
         """Selected features that the model does not react to, bool [batch, gates].
@@ -247,8 +290,9 @@ def evidence(
     counts = _curve_counts(ranking.n_visible, curve_points)
     counts = torch.cat([counts, count.unsqueeze(1)], 1).sort(1).values
     selections = ranking.top(counts)
-    measured = model.measure(selections, allowance=allowance)
-    other = model.measure(selections, other_view=True, allowance=allowance).score
+    measured = model.measure(selections, allowance=allowance, fresh=True)
+    other = model.measure(selections, other_view=True, allowance=allowance, fresh=True).score
+    anchors = model.fresh_anchors if model.n_held_out and not (allowance and allowance.failure) else anchors
     one = measured.score
     kept, removed = (one, other) if model.objective.keeps else (other, one)
     curve = Curve(counts, kept.T, removed.T, measured.share.T)

@@ -2,11 +2,12 @@
 
 from .explanation import Explanation, Question
 from .layout import lay_out
-from .records import Curve, Restarts, Scores, Status, SufficientSets
+from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
 from .settings import PlanSettings, ReadingSettings, Settings
 from .showing import show_with
 
 __all__ = [
+    "Certificate",
     "Curve",
     "Explanation",
     "PlanSettings",

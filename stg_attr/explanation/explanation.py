@@ -19,9 +19,9 @@ from stg_attr.solve import Learned
 from . import files
 from .consistency import check_elements
 from .layout import lay_out
-from .records import Curve, Restarts, Scores, Status, SufficientSets
+from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
 from .settings import Settings
-from .showing import show
+from .showing import describe, show
 from .texts import GATES, SETTINGS, STATUS
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class Explanation(Batch):
         inputs: what was explained, one tensor per input.
         baselines: what closed gates show, the mean over references, one [1 or batch, ...] per input.
         settings: the numbers that decided the result.
+        certificate: what is claimed of the selected features on references that nobody searched with; None
+            where nothing is claimed, after another reading, and in older files.
         restarts: what several solves selected; None where only one was asked for, and after another reading.
         learned: what `explain(resume=...)` continues from; None in what was read from an older file.
         question: the model and its arguments, for `minimal` and `sufficient_sets`; None in what was loaded,
@@ -100,6 +102,7 @@ class Explanation(Batch):
     inputs: tuple[Tensor, ...]
     baselines: tuple[Tensor, ...]
     settings: Settings = field(default_factory=Settings, repr=False, metadata={"as_text": SETTINGS})
+    certificate: Certificate | None = field(default=None, metadata=per_example())
     restarts: Restarts | None = field(default=None, metadata=per_example())
     learned: Learned | None = field(default=None, metadata=per_example())
     question: Question | None = field(default=None, repr=False)
@@ -239,6 +242,7 @@ class Explanation(Batch):
             active_probabilities=probabilities,
             selected=selected,
             scores=scores,
+            certificate=None,
             restarts=None,
         )
 
@@ -287,7 +291,8 @@ class Explanation(Batch):
     def to_frame(self) -> pd.DataFrame:
         """One row per example and feature: id, active probability, log_alpha, influence, effect, selected.
 
-        After restarts also how often it was selected, with the 95 % interval.
+        Where something is claimed, also whether the feature is of a certified set. After restarts, how often it
+        was selected, with the 95 % interval.
 
         Needs pandas.
         """
@@ -297,6 +302,9 @@ class Explanation(Batch):
         names = {"feature": "feature_ids", "active_probability": "active_probabilities"}
         columns = ("feature", "active_probability", "log_alpha", "influence", "effect", "selected")
         values = {name: getattr(self, names.get(name, name))[example, column].cpu() for name in columns}
+        if self.certificate is not None:
+            certified = self.certificate.holds.unsqueeze(1) & self.selected
+            values["certified"] = certified[example, column].cpu()
         if self.restarts is not None:
             low, high = self.restarts.interval()
             often = {"frequency": self.restarts.frequency, "frequency_low": low, "frequency_high": high}
@@ -315,20 +323,7 @@ class Explanation(Batch):
 
     def describe(self, example: int = 0) -> str:
         """The evidence of one example as a sentence."""
-        n = int((self.feature_ids[example] >= 0).sum())
-        again = " The rest suffices as well: see sufficient_sets." if bool(self.redundant[example]) else ""
-        scores, kept, left = self.scores, float(self.retained[example]), float(self.remaining[example])
-        often = ""
-        if self.restarts is not None:
-            agreement = float(self.restarts.agreement[example])
-            often = f" The selections of {len(self.restarts)} restarts overlap by {agreement:.0%}."
-        return (
-            f"{int(self.n_selected[example])} of {n} features keep {kept:.0%} of the score; "
-            f"without them {left:.0%} is left "
-            f"(score {float(scores.full[example]):.4g}, baseline {float(scores.baseline[example]):.4g}, "
-            f"kept {float(scores.kept[example]):.4g}, removed {float(scores.removed[example]):.4g})."
-            f"{again}{often} {self.status[example].value}"
-        )
+        return describe(self, example)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to a safetensors file, which holds tensors and text and no code."""

@@ -41,14 +41,22 @@ def save(record: Batch, path: str | PathLike[str]) -> None:
     """
     from safetensors.torch import save_file
 
-    text: dict[str, Any] = {"version": _VERSION}
-    for f in _fields(type(record)):
-        if f.metadata.get("as_text"):
-            text[f.name] = f.metadata["as_text"].write(getattr(record, f.name))
+    text = {"version": _VERSION, **_texts(record)}
     # `single` tells a lone tensor from a tuple of one; only attributions may be either
     text["single"] = isinstance(getattr(record, "attributions", None), Tensor)
     tensors = {name: x.detach().cpu().clone().contiguous() for name, x in _tensors(record).items()}
     save_file(tensors, path, {"stg_attr": json.dumps(text)})
+
+
+def _texts(record: Batch) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for f in _fields(type(record)):
+        value = getattr(record, f.name)
+        if isinstance(value, Batch):
+            found |= {f"{f.name}.{name}": part for name, part in _texts(value).items()}
+        elif f.metadata.get("as_text"):
+            found[f.name] = f.metadata["as_text"].write(value)
+    return found
 
 
 def _tensors(record: Batch) -> dict[str, Tensor]:
@@ -106,8 +114,8 @@ def _assembled(kind: type[B], text: dict[str, Any], tensors: dict[str, Tensor], 
         has_default = f.default is not MISSING or f.default_factory is not MISSING
         is_there = any(key == name or key.startswith(f"{name}.") for key in tensors)
         if f.metadata.get("as_text"):
-            if f.name in text or not has_default:
-                values[f.name] = f.metadata["as_text"].read(text[f.name])
+            if name in text or not has_default:
+                values[f.name] = f.metadata["as_text"].read(text[name])
         elif not is_there and (has_default or NoneType in kinds):
             values[f.name] = None
         elif record is not None:

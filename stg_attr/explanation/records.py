@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from math import nan
 from statistics import NormalDist
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from stg_attr.batch import Batch, Holds, per_example
-from stg_attr.errors import check_share
+from stg_attr.batch import AsText, Batch, Holds, per_example
+from stg_attr.errors import ArgumentError, check_share
+from stg_attr.select import Claim, OnAverage, OnMost
 
-__all__ = ["Curve", "Restarts", "Scores", "Status", "SufficientSets"]
+__all__ = ["Certificate", "Curve", "Restarts", "Scores", "Status", "SufficientSets"]
 
 
+_EACH = Holds(("batch",), may_be_nan=True)
+_CLAIMS = {kind.__name__: kind for kind in (OnAverage, OnMost)}
 _POINTS = Holds(("batch", "points"), may_be_nan=True)
+
+
+def _write_claim(claim: Claim) -> Any:
+    if type(claim).__name__ not in _CLAIMS:
+        raise ArgumentError(
+            "claim",
+            expected=f"one of {sorted(_CLAIMS)}, since a file holds no code",
+            found=type(claim).__name__,
+            mend="Save the tensors of the certificate with torch.save, or claim one of these.",
+        )
+    return [type(claim).__name__, asdict(claim)]
+
+
+def _read_claim(text: Any) -> Claim:
+    name, values = text
+    claim: Claim = _CLAIMS[name](**values)
+    return claim
+
+
+CLAIM = AsText(_write_claim, _read_claim)
 
 
 class Status(enum.Enum):
@@ -72,6 +96,42 @@ class Curve(Batch):
     kept: Tensor = field(metadata=per_example(blank=nan, holds=_POINTS))
     removed: Tensor = field(metadata=per_example(blank=nan, holds=_POINTS))
     retained: Tensor = field(metadata=per_example(blank=nan, holds=_POINTS))
+
+
+@dataclass(frozen=True)
+class Certificate(Batch):
+    """What is certified of the selected features of each example, on references that nobody searched with.
+
+    Attributes:
+        holds: whether the claim is certified, bool [batch].
+        lower: lower confidence bound of what is claimed: of the mean share of the score that is kept, or of
+            the share of the references with which it is, [batch]; NaN where nothing was measured.
+        mean: its mean over the fresh references, [batch]; NaN where there are none.
+        n_references: fresh references that it rests on, long [batch].
+        claim: what is claimed, and at which confidence.
+        retain: share of the score that the claim is about.
+        exact: the references are all there are, as with one fixed baseline: what is measured is no estimate.
+    """
+
+    holds: Tensor = field(metadata=per_example(holds=Holds(("batch",), bool)))
+    lower: Tensor = field(metadata=per_example(blank=nan, holds=_EACH))
+    mean: Tensor = field(metadata=per_example(blank=nan, holds=_EACH))
+    n_references: Tensor = field(metadata=per_example(holds=Holds(("batch",), int, low=0)))
+    claim: Claim = field(metadata={"as_text": CLAIM})
+    retain: float = field(metadata={"as_text": AsText(float, float)})
+    exact: bool = field(default=False, metadata={"as_text": AsText(bool, bool)})
+
+    def sentence(self, example: int = 0) -> str:
+        """What is certified of an example, or why nothing is."""
+        n, mean = int(self.n_references[example]), float(self.mean[example])
+        words = self.claim.sentence(self.retain)
+        if self.exact:
+            given = "for this baseline" if n == 1 else f"on average over these {n} baselines"
+            return f"keep {mean:.0%} of the score, exactly, {given}"
+        rows = f"{n} fresh rows, mean {mean:.0%}" if n else "too few references to test it"
+        if bool(self.holds[example]):
+            return f"{words}, at {self.claim.confidence:.0%} confidence ({rows})"
+        return f"are not certified to {words} ({rows})"
 
 
 @dataclass(frozen=True)

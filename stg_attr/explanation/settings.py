@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from stg_attr.errors import ArgumentError, check_count
-from stg_attr.select import SearchSettings
+from stg_attr.select import CertificateSettings, SearchSettings
 from stg_attr.solve import SolverSettings
 
 __all__ = ["PlanSettings", "ReadingSettings", "Settings"]
@@ -61,6 +61,7 @@ class Settings:
         plan: how evaluations are split.
         solver: how gates are learned.
         search: how sets of features are searched.
+        certificate: how they are tested on fresh references.
         reading: what is measured, and how it is judged.
 
     Example:
@@ -73,6 +74,7 @@ class Settings:
     plan: PlanSettings = field(default_factory=PlanSettings)
     solver: SolverSettings = field(default_factory=SolverSettings)
     search: SearchSettings = field(default_factory=SearchSettings)
+    certificate: CertificateSettings = field(default_factory=CertificateSettings)
     reading: ReadingSettings = field(default_factory=ReadingSettings)
 
     def __post_init__(self) -> None:
@@ -96,5 +98,6 @@ _KINDS = {
     "plan": PlanSettings,
     "solver": SolverSettings,
     "search": SearchSettings,
+    "certificate": CertificateSettings,
     "reading": ReadingSettings,
 }

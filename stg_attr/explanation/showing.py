@@ -1,4 +1,4 @@
-"""How explanations show themselves in notebooks: by the picture that is registered here."""
+"""How explanations show themselves: in words, and in notebooks by the picture that is registered here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import html
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["show", "show_with"]
+__all__ = ["describe", "show", "show_with"]
 
 
 def _as_text(explanation: Any) -> str:
@@ -33,3 +33,28 @@ def show(explanation: Any) -> str:
         return _pictures[0](explanation)
     except ImportError:
         return _as_text(explanation)
+
+
+def describe(explanation: Any, example: int) -> str:
+    """The evidence of one example of an explanation as a sentence."""
+    n = int((explanation.feature_ids[example] >= 0).sum())
+    again = " The rest suffices as well: see sufficient_sets." if bool(explanation.redundant[example]) else ""
+    scores, kept, left = (
+        explanation.scores,
+        float(explanation.retained[example]),
+        float(explanation.remaining[example]),
+    )
+    often = ""
+    if explanation.restarts is not None:
+        agreement = float(explanation.restarts.agreement[example])
+        often = f" The selections of {len(explanation.restarts)} restarts overlap by {agreement:.0%}."
+    words = f"keep {kept:.0%} of the score"
+    if explanation.certificate is not None:
+        words = explanation.certificate.sentence(example)
+    return (
+        f"{int(explanation.n_selected[example])} of {n} features {words}; "
+        f"without them {left:.0%} is left "
+        f"(score {float(scores.full[example]):.4g}, baseline {float(scores.baseline[example]):.4g}, "
+        f"kept {float(scores.kept[example]):.4g}, removed {float(scores.removed[example]):.4g})."
+        f"{again}{often} {explanation.status[example].value}"
+    )

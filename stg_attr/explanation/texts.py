@@ -36,8 +36,13 @@ def _read_gates(text: Any) -> GateDistribution:
 
 def _read_settings(text: Any) -> Settings:
     defaults = Settings()
-    parts = {name: type(getattr(defaults, name))(**values) for name, values in text.items()}
+    parts = {name: type(getattr(defaults, name))(**_with_tuples(values)) for name, values in text.items()}
     return Settings(**parts)
+
+
+def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has lists in place of tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 GATES = AsText(_write_gates, _read_gates)

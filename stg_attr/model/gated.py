@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import CheckpointError
 
-from stg_attr.errors import ArgumentError
 from stg_attr.gates import Blend, FeatureGroups
 from stg_attr.objective import Anchors, Objective
 
@@ -18,7 +18,7 @@ from .allowance import Allowance
 from .chunks import Chunk, Chunks
 from .examples import Examples
 from .isolation import DetachedWeights, may_detach_weights
-from .scorer import Scorer, picked
+from .scorer import Scorer, check_finite, check_single, class_kept, picked
 from .targets import flat_place, resolve_target
 
 __all__ = ["GatedModel", "Measured"]
@@ -55,10 +55,13 @@ class GatedModel:
         samples_per_call: gate samples in one call of the model, with all examples; None for what suits the
             device. Fewer where memory runs out.
         n_references: references on which the scale of an example and its selections are measured, at most.
+        n_held_out: references that are kept for a certificate: the last ones of the order in which they are
+            shown.
 
     Attributes:
         everyone: all examples.
         anchors: the scores of inputs and references.
+        reference_scores: the scores of the references on which sets are searched, [references, batch].
         detaches_weights: run layers without keeping what only gradients of their weights need.
         target: what is explained in each example, long [batch, dims]; None where an output is one number.
 
@@ -74,23 +77,26 @@ class GatedModel:
         index: Tensor | None,
         samples_per_call: int | None,
         n_references: int = 5,
+        n_held_out: int = 0,
     ) -> None:
         self.blend, self.scorer, self.objective = blend, scorer, objective
         self.batch, self.device = blend.inputs[0].shape[0], blend.inputs[0].device
-        self._shown = blend.reference_order[:n_references]
+        self.n_held_out = n_held_out
+        self._shown = self.reference_order[:n_references]
         elements = sum(x.numel() for x in blend.inputs) // self.batch
         self.chunks = Chunks.of(elements, self.batch, samples_per_call, self.device)
         self.everyone = Examples(torch.arange(self.batch, device="cpu"), blend, scorer.arguments)
         self.detaches_weights = may_detach_weights(scorer.forward)
         full = self._observed(index).to(self.device, blend.dtype)
         if scorer.one_row_per_call:
-            _check_single(samples_per_call)
+            check_single(samples_per_call)
             self.chunks.samples = 1
         references = self._shown.to(self.device)
         closed = torch.zeros(1, self.batch, blend.groups.n_gates, device=self.device, dtype=blend.dtype)
         empty = self._scores(closed.expand(len(references), -1, -1), references, self.everyone)
-        _check_finite(full.unsqueeze(0), "the inputs")
-        _check_finite(empty, "the baselines")
+        check_finite(full.unsqueeze(0), "the inputs")
+        check_finite(empty, "the baselines")
+        self.reference_scores = empty
         self.anchors = Anchors.measure(full, empty)
         self.everyone = replace(self.everyone, anchors=self.anchors)
 
@@ -121,8 +127,13 @@ class GatedModel:
 
     @property
     def reference_order(self) -> Tensor:
-        """The order in which references are shown, long [references]."""
-        return self.blend.reference_order
+        """The order in which references are shown to the solver and to searches, long [references]."""
+        return self.blend.reference_order[: self.blend.n_references - self.n_held_out]
+
+    @property
+    def held_out(self) -> Tensor:
+        """References that neither the solver nor a search is shown, long [references]."""
+        return self.blend.reference_order[self.blend.n_references - self.n_held_out :]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -155,6 +166,7 @@ class GatedModel:
         index: Tensor | None = None,
         other_view: bool = False,
         allowance: Allowance | None = None,
+        fresh: bool = False,
     ) -> Measured:
         """What hard selections achieve, by real forwards.
 
@@ -164,22 +176,25 @@ class GatedModel:
                 all.
             other_view: what is left when they are removed where the objective keeps, and the other way round.
             allowance: notes a failure of the model, and answers NaN from then on; None raises it.
+            fresh: with references that are held out, where there are some.
         """
         if allowance is not None and allowance.failure is not None:
             return self._unknown(selections)
         try:
-            return self._measured(selections, index, other_view)
+            return self._measured(selections, index, other_view, fresh and self.n_held_out > 0)
         except (Exception, KeyboardInterrupt) as failure:
             if allowance is None or not self.scorer.may_stop(failure):
                 raise
             allowance.failure = failure
             return self._unknown(selections)
 
-    def _measured(self, selections: Tensor, index: Tensor | None, other_view: bool) -> Measured:
+    def _measured(self, selections: Tensor, index: Tensor | None, other_view: bool, fresh: bool) -> Measured:
         keeps, fidelity = self.objective.keeps is not other_view, self.objective.fidelity
         examples = self.everyone if index is None else self.everyone.rows(index)
-        scores = self._selected_scores(selections if keeps else ~selections, examples)
-        anchors = self.anchors if index is None else self.anchors.rows(index)
+        references = self.held_out[-len(self._shown) :] if fresh else self._shown
+        scores = self._selected_scores(selections if keeps else ~selections, examples, references)
+        anchors = self.fresh_anchors if fresh else self.anchors
+        anchors = anchors if index is None else anchors.rows(index)
         share = fidelity.retained(scores, anchors) if keeps else 1 - fidelity.remaining(scores, anchors)
         return Measured(scores.mean(1), share.mean(1), share.amin(1))
 
@@ -187,23 +202,60 @@ class GatedModel:
         nan = torch.full(selections.shape[:2], torch.nan, device=selections.device).to(self.dtype)
         return Measured(nan, nan, nan)
 
-    def _selected_scores(self, selections: Tensor, examples: Examples) -> Tensor:
+    @cached_property
+    def fresh_anchors(self) -> Anchors:
+        """The scores of inputs and of as many references that are held out; measured when first asked for."""
+        references = self.held_out[-len(self._shown) :]
+        closed = torch.zeros_like(self.groups.exists.expand(self.batch, -1)).unsqueeze(0)
+        empty = self._selected_scores(closed, self.everyone, references)[0]
+        return Anchors.measure(self.anchors.full, empty)
+
+    def outcomes(
+        self, selections: Tensor, index: Tensor, references: Tensor, same_class: bool, allowance: Allowance
+    ) -> Tensor:
+        """What the model makes of selections with one reference after the other, [references, examples].
+
+        Args:
+            selections: open gates, bool [examples, gates].
+            index: the examples they are of, long [examples] on the CPU.
+            references: long [references].
+            same_class: 1 where the explained class has the highest output, else 0, instead of the score.
+            allowance: notes a failure of the model, and answers NaN from then on.
+
+        Raises:
+            ArgumentError: there are no classes.
+        """
+        gates = selections.expand(len(references), -1, -1)
+        if allowance.failure is None:
+            try:
+                examples = self.everyone.rows(index)
+                return self._scores(
+                    gates, references.to(self.device), examples, class_kept if same_class else picked
+                )
+            except (Exception, KeyboardInterrupt) as failure:
+                if not self.scorer.may_stop(failure):
+                    raise
+                allowance.failure = failure
+        return torch.full(gates.shape[:2], torch.nan, device=self.device).to(self.dtype)
+
+    def _selected_scores(self, selections: Tensor, examples: Examples, references: Tensor) -> Tensor:
         """[k, examples, gates] -> [k, references, examples]."""
-        references = self._shown
         gates = selections.repeat_interleave(len(references), 0)
         shown = references.repeat(len(selections)).to(gates.device)
         scores = self._scores(gates, shown, examples)
         return scores.reshape(len(selections), len(references), -1)
 
     @torch.no_grad()
-    def _scores(self, gates: Tensor, references: Tensor, examples: Examples) -> Tensor:
+    def _scores(
+        self, gates: Tensor, references: Tensor, examples: Examples, read: Callable[..., Tensor] = picked
+    ) -> Tensor:
         """Scores of gate values, [samples, examples], with a reference for each sample."""
         scores = None
         for chunk in self.chunks.over(*gates.shape[:2]):
             with chunk:
                 some, part = chunk.samples, examples.part(chunk.examples)
                 shown = part.blend(gates[some, chunk.examples].to(self.dtype), references[some])
-                found = picked(self.scorer.output(shown, part), part)
+                found = read(self.scorer.output(shown, part), part)
                 scores = chunk.put(scores, found.to(self.device, self.dtype))
         assert scores is not None
         return scores
@@ -281,24 +333,3 @@ class GatedLoss:
         scores = picked(model.scorer.output(shown, part), part).to(model.device, model.dtype)
         assert part.anchors is not None
         return model.objective.losses(scores, part.anchors, first, n_samples)
-
-
-def _check_single(samples_per_call: int | None) -> None:
-    if samples_per_call not in (None, 1):
-        raise ArgumentError(
-            "perturbations_per_eval",
-            expected="1, since forward_func returns one number per call",
-            found=str(samples_per_call),
-            mend="Leave it out, or return one score for every row.",
-        )
-
-
-def _check_finite(scores: Tensor, where: str) -> None:
-    if not bool(scores.isfinite().all()):
-        rows: Sequence[int] = (~scores.isfinite()).any(0).nonzero().flatten().tolist()
-        raise ArgumentError(
-            "forward_func",
-            expected=f"finite scores on {where}",
-            found=f"NaN or inf for examples {rows[:8]}",
-            mend="Check the model on these rows; a baseline of zeros may be outside its domain.",
-        )

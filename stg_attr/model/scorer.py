@@ -14,7 +14,7 @@ from stg_attr.gates import unusual
 
 from .examples import Arguments, Examples
 
-__all__ = ["Scorer", "picked"]
+__all__ = ["Scorer", "check_finite", "check_single", "class_kept", "picked"]
 
 
 class Scorer:
@@ -84,6 +84,13 @@ def picked(output: Tensor, examples: Examples) -> Tensor:
     return output.gather(2, examples.place.reshape(1, -1, 1).expand(len(output), -1, -1)).squeeze(2)
 
 
+def class_kept(output: Tensor, examples: Examples) -> Tensor:
+    """Whether the explained class has the highest output in rows [samples * examples, classes]; 1 or 0."""
+    assert examples.place is not None  # which is checked before a solve begins
+    highest = output.argmax(1).reshape(-1, len(examples.index))
+    return (highest == examples.place.to(highest.device)).to(torch.get_default_dtype())
+
+
 def _checked_output(output: Any, rows: int, scalar_allowed: bool) -> Tensor:
     mend = (
         "Return one row of outputs per input row; wrap the model in a function if it returns more. "
@@ -127,3 +134,34 @@ def _kind(output: Any) -> str:
     if isinstance(output, Tensor):
         return unusual(output) or str(output.dtype)
     return type(output).__name__
+
+
+def check_single(samples_per_call: int | None) -> None:
+    """Check that one sample goes into a call of a model that returns one number.
+
+    Raises:
+        ArgumentError: the user wants more.
+    """
+    if samples_per_call not in (None, 1):
+        raise ArgumentError(
+            "perturbations_per_eval",
+            expected="1, since forward_func returns one number per call",
+            found=str(samples_per_call),
+            mend="Leave it out, or return one score for every row.",
+        )
+
+
+def check_finite(scores: Tensor, where: str) -> None:
+    """Check scores [references, batch].
+
+    Raises:
+        ArgumentError: some are NaN or inf.
+    """
+    if not bool(scores.isfinite().all()):
+        rows: Sequence[int] = (~scores.isfinite()).any(0).nonzero().flatten().tolist()
+        raise ArgumentError(
+            "forward_func",
+            expected=f"finite scores on {where}",
+            found=f"NaN or inf for examples {rows[:8]}",
+            mend="Check the model on these rows; a baseline of zeros may be outside its domain.",
+        )

@@ -107,6 +107,29 @@ class Fidelity(ABC):
     def remaining(self, scores: Tensor, anchors: Anchors) -> Tensor:
         """How much of the output survives a removal; 0 when none does. Shapes as in `retained`."""
 
+    def margin(
+        self, scores: Tensor, baselines: Tensor, anchors: Anchors, retain: float, kept: bool
+    ) -> Tensor:
+        """How much more is achieved with each reference than a share `retain`, in shares, [references,
+        batch].
+
+        Its mean over references is at least 0 where the share is at least `retain`. Override it where the
+        scores of the same references can take the place of the baseline in `anchors`, which is an estimate.
+
+        Args:
+            scores: of a selection alone, or of all but it, with each reference, [references, batch].
+            baselines: of the references themselves, [references, batch].
+            anchors: the ends of each example's scale, from other references.
+            retain: share of the output to keep, or to take away.
+            kept: whether the scores are those of a selection alone.
+        """
+        share = self.retained(scores, anchors) if kept else 1 - self.remaining(scores, anchors)
+        return share - retain
+
+    def spans(self, baselines: Tensor, anchors: Anchors) -> Tensor | None:
+        """Numbers whose mean over references must be above 0, or shares have no meaning; None for any."""
+        return None
+
     def kept_loss(self, scores: Tensor, anchors: Anchors) -> Tensor:
         """What a solve minimises over what is kept, [samples, batch]."""
         return 1 - self.retained(scores, anchors)
@@ -129,6 +152,18 @@ class RetainedScore(Fidelity):
     def remaining(self, scores: Tensor, anchors: Anchors) -> Tensor:
         return anchors.retained(scores)
 
+    def margin(
+        self, scores: Tensor, baselines: Tensor, anchors: Anchors, retain: float, kept: bool
+    ) -> Tensor:
+        # mean(s) - s(b) >= retain (s(x) - s(b)), with s(b) of the same references
+        if kept:
+            return (scores - (1 - retain) * baselines - retain * anchors.full) / anchors.span
+        return ((1 - retain) * anchors.full + retain * baselines - scores) / anchors.span
+
+    def spans(self, baselines: Tensor, anchors: Anchors) -> Tensor:
+        # of the other sign where the input is on the other side of its references than was measured before
+        return (anchors.full - baselines) / anchors.span
+
 
 @dataclass(frozen=True)
 class OutputMatch(Fidelity):
@@ -147,6 +182,13 @@ class OutputMatch(Fidelity):
 
     def remaining(self, scores: Tensor, anchors: Anchors) -> Tensor:
         return (scores - anchors.baseline).abs() / anchors.scale
+
+    def margin(
+        self, scores: Tensor, baselines: Tensor, anchors: Anchors, retain: float, kept: bool
+    ) -> Tensor:
+        # the mean of |s(x) - s(b)| is at most its root mean square, so what is certified holds for that, too
+        error = (scores - (anchors.full if kept else anchors.baseline)).abs()
+        return ((1 - retain) * (anchors.full - baselines).abs() - error) / anchors.scale
 
     def kept_loss(self, scores: Tensor, anchors: Anchors) -> Tensor:
         return torch.log1p(1 - self.retained(scores, anchors))

@@ -1,10 +1,10 @@
-"""The numbers that decide how sets of features are searched."""
+"""The numbers that decide how sets of features are searched, and how they are certified."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["SearchSettings"]
+__all__ = ["CertificateSettings", "SearchSettings"]
 
 
 @dataclass(frozen=True)
@@ -43,3 +43,49 @@ class SearchSettings:
     evaluations_per_swap: int = 8
     largest_further_set: float = 2
     tries_per_set: int = 8
+
+
+@dataclass(frozen=True)
+class CertificateSettings:
+    """How a set is tested on references that neither the solve nor the search has seen.
+
+    Attributes:
+        held_out: share of the references that are kept for the test, at most,
+        most_rows: and their number, at most.
+        trial_rows: other references on which the set that is tested first is chosen,
+        trial_margin: by the share that it keeps beyond what is claimed.
+        growth: share of the size of a set by which it grows where a test fails,
+        steps: times these numbers, one after the other.
+        weights: of the probability of a wrong claim: what is spent on the test of each of these sets,
+        span_weight: and on the test that the input scores differently from the references at all.
+        span_floor: the smallest value that counts in that test, in differences between input and baseline.
+        batch: references between two looks at a test.
+        first_look: references before a set is given up.
+        tail: standard deviations below the mean, on the trial references, from which on margins count as the
+            same.
+        most_evaluations: evaluations of an example for all of this, at most.
+        prior_rows: made-up first rows of a test, which set its first bets,
+        prior_mean: the mean of their margins,
+        prior_sd: and its standard deviation.
+        largest_bet: share of the wealth that may be lost with a single reference.
+        grid_step: distance of the values among which a lower bound is looked for.
+    """
+
+    held_out: float = 0.8
+    most_rows: int = 200
+    trial_rows: int = 12
+    trial_margin: float = 0.05
+    growth: float = 0.08
+    steps: tuple[int, ...] = (1, 1, 2, 4)
+    weights: tuple[float, ...] = (0.4, 0.2, 0.1, 0.1, 0.1)
+    span_weight: float = 0.1
+    span_floor: float = -4.0
+    batch: int = 8
+    first_look: int = 12
+    tail: float = 4.0
+    most_evaluations: int = 500
+    prior_rows: int = 4
+    prior_mean: float = 0.05
+    prior_sd: float = 0.1
+    largest_bet: float = 0.95
+    grid_step: float = 0.01

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from stg_attr.errors import check_number, check_share
+from stg_attr.errors import ArgumentError, check_number, check_share
 
+from .claims import Claim, OnAverage
 from .search import SetSearch
 
 __all__ = ["Budget", "FixedWeight", "Sparsity", "Sweep"]
@@ -24,6 +25,10 @@ class Sparsity(ABC):
 
     #: Price of an open gate, in units of the retained score.
     reg_weight: float
+    #: What is certified of the selected features; None where their number does not depend on what they keep.
+    claim: Claim | None = None
+    #: Share of the output that they keep, where that is claimed.
+    retain: float = 0.9
 
     @abstractmethod
     def budgets(self, first: int, n: int, start: float) -> Tensor:
@@ -119,6 +124,7 @@ class Sweep(Sparsity):
             with them), in (0, 1].
         share: share of the samples at random budgets, in (0, 1].
         reg_weight: price of an open gate at the gates' own level, at least 0.
+        claim: what is certified of the selected features on fresh references; None for nothing.
 
     Raises:
         ArgumentError: a setting is outside its range.
@@ -131,10 +137,18 @@ class Sweep(Sparsity):
     retain: float = 0.9
     share: float = 0.5
     reg_weight: float = 0.001
+    claim: Claim | None = OnAverage()
 
     def __post_init__(self) -> None:
         check_share("retain", self.retain, mend=_SHARE)
         check_share("share", self.share, mend=_SHARE)
+        if self.claim is not None and not isinstance(self.claim, Claim):
+            raise ArgumentError(
+                "claim",
+                expected="an instance of a subclass of Claim, or None",
+                found=repr(self.claim),
+                mend="Pass an object such as OnAverage() or OnMost(0.95), not a class or a name.",
+            )
         check_number("reg_weight", self.reg_weight, least=0, mend=_WEIGHT)
 
     def budgets(self, first: int, n: int, start: float) -> Tensor:

@@ -1,0 +1,275 @@
+"""Certificates: sets of features tested on references that neither the solve nor the search has seen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+from stg_attr.explanation import Certificate
+from stg_attr.model import Allowance, GatedModel
+from stg_attr.objective import Anchors
+from stg_attr.select import CertificateSettings, Claim, OnMost, Ranking, Sparsity
+from stg_attr.select.testing import least_rows, log_wealth, lower_bound
+
+__all__ = ["Certifier", "check_claim", "held_out"]
+
+
+def held_out(n: int, sparsity: Sparsity, settings: CertificateSettings) -> int:
+    """How many of n references are kept for a certificate: none where they are too few for one.
+
+    Args:
+        n: number of references.
+        sparsity: what is claimed.
+        settings: how it is tested.
+    """
+    if sparsity.claim is None:
+        return 0
+    rows = min(int(settings.held_out * n), settings.most_rows)
+    delta = (1 - sparsity.claim.confidence) * settings.weights[0]
+    return rows if rows >= least_rows(sparsity.claim.target(sparsity.retain), delta, settings) else 0
+
+
+def check_claim(model: GatedModel, sparsity: Sparsity) -> None:
+    """Check that a model has the outputs that a claim is about.
+
+    Raises:
+        ArgumentError: the claim is that a class is kept, and there are no classes.
+    """
+    claim, target = sparsity.claim, model.target
+    if isinstance(claim, OnMost) and claim.same_class and (target is None or target.shape[1] != 1):
+        raise ArgumentError(
+            "claim",
+            expected="outputs [rows, classes], since it says that the class is kept",
+            found="no classes",
+            mend="Claim a share of the score, by OnAverage() or OnMost(), or return an output for a class.",
+        )
+
+
+@dataclass
+class Certifier:
+    """Tests the first features of a ranking, and more of them where they do not suffice.
+
+    Args:
+        model: the model, with references that are held out.
+        sparsity: what is claimed.
+        settings: how it is tested.
+        allowance: what may be measured.
+    """
+
+    model: GatedModel
+    sparsity: Sparsity
+    settings: CertificateSettings
+    allowance: Allowance
+
+    def __post_init__(self) -> None:
+        model, settings = self.model, self.settings
+        n_shown = model.rows_per_selection
+        self._start = model.evaluations
+        self._trial = model.reference_order[n_shown : n_shown + settings.trial_rows]
+        self._baselines: dict[int, Tensor] = {}  # scores of references, [batch], NaN where not measured
+        everyone = torch.arange(model.batch, device="cpu")
+        seen = torch.cat([model.reference_scores, self._baseline(everyone, self._trial)])
+        self._anchors = Anchors.measure(model.anchors.full, seen)
+
+    def certified(self, ranking: Ranking, count: Tensor) -> tuple[Tensor, Certificate]:
+        """How many of the first features are reported, long [batch], and what is certified of them.
+
+        The first set to be tested is chosen on references of its own. It is tested on fresh references until
+        it is clear that the claim holds, or unlikely to become clear. Then the next larger set is tested. All
+        sets are fixed before the first test, and the probability of a wrong claim is divided among them, so
+        the same fresh references serve for all.
+
+        Args:
+            ranking: the features in order.
+            count: how many of them the search has found to suffice, long [batch].
+        """
+        claim, settings = self._claim, self.settings
+        first, floor = self._chosen(ranking, count)
+        sizes = self._sizes(ranking, first)
+        delta = [(1 - claim.confidence) * weight for weight in settings.weights]
+        shape = (len(self.model.held_out), len(count))
+        margins = torch.full(shape, torch.nan, dtype=torch.float64, device=count.device)
+        holds, reported = torch.zeros_like(count, dtype=torch.bool), sizes[0].clone()
+        spent = torch.full_like(margins[0], delta[0])
+        for turn, (size, share) in enumerate(zip(sizes, delta, strict=True)):
+            larger = size > reported if turn else count > 0
+            index = (larger & ~holds & (count > 0)).nonzero().squeeze(1)
+            index = index[self._affords(index, self.settings.first_look).to(index.device)]
+            reported[index], spent[index], margins[:, index] = size[index], share, torch.nan
+            holds[index] = self._tested(ranking.top(size.unsqueeze(1))[0], index, share, floor, margins)
+        floor = floor.clamp_max(-claim.target(self.sparsity.retain))  # of examples without a set, too
+        return reported, self._certificate(holds, margins, floor, spent)
+
+    def _certificate(self, holds: Tensor, margins: Tensor, floor: Tensor, spent: Tensor) -> Certificate:
+        claim, retain, dtype = self._claim, self.sparsity.retain, self.model.dtype
+        target, measured = claim.target(retain), (~margins.isnan()).sum(0)
+        lower = lower_bound(margins, -target, floor, spent, self.settings)
+        return Certificate(
+            holds=holds,
+            lower=(target + lower).where(measured > 0, torch.nan).to(dtype),
+            mean=(target + margins.nanmean(0) / self._scale(measured)).to(dtype),
+            n_references=measured,
+            claim=claim,
+            retain=retain,
+        )
+
+    def _scale(self, measured: Tensor) -> Tensor:
+        """The difference between input and the tested references, in units of the margins, [batch].
+
+        A margin is in units of the difference that was measured before; a share is in those of the same rows.
+        """
+        scale = torch.ones(len(measured), dtype=torch.float64, device=measured.device)
+        if isinstance(self._claim, OnMost):
+            return scale
+        for n in set(measured.tolist()):
+            index = (measured == n).nonzero().squeeze(1)
+            known = self._baseline(index, self.model.held_out[:n])
+            spans = self.model.objective.fidelity.spans(known, self._anchors.rows(index)) if n else None
+            if spans is not None:
+                scale[index] = spans.double().mean(0)
+        return scale
+
+    @property
+    def _claim(self) -> Claim:
+        assert self.sparsity.claim is not None  # there are no references held out otherwise
+        return self.sparsity.claim
+
+    def _affords(self, index: Tensor, rows: int) -> Tensor:
+        """Whether so many references may be tried with each example, long [examples]; bool [examples]."""
+        # each costs a row for a selection, and one for itself
+        where, n = index.cpu(), torch.full_like(index, 2 * rows).cpu()
+        spent = self.model.evaluations[where]
+        own = spent - self._start[where] + n <= self.settings.most_evaluations
+        return own & self.allowance.covers(n, 1, spent)
+
+    def _chosen(self, ranking: Ranking, count: Tensor) -> tuple[Tensor, Tensor]:
+        """The size of the set that is tested first, and the smallest value that a margin counts as, each
+        [batch].
+
+        From the set that the search has found: smaller ones while they suffice on the trial references, or
+            larger
+        ones until one does.
+        """
+        step, size, times = self._step(count), count.clone(), torch.ones_like(count)
+        index = (count > 0).nonzero().squeeze(1)
+        down, floor = torch.zeros_like(count, dtype=torch.bool), torch.zeros_like(count, dtype=torch.float64)
+        down[index], floor[index] = self._trial_of(ranking, size, index)
+        while True:
+            new = torch.where(down, size - step, size + times * step)
+            new = new.clamp_min(1).minimum(ranking.n_visible)
+            index = index[(new != size)[index]]
+            index = index[self._affords(index, 3 * len(self._trial)).to(index.device)]
+            if not len(index):
+                return size, floor
+            enough, lowest = self._trial_of(ranking, new, index)
+            falls = down[index]
+            moves = enough | ~falls
+            size[index[moves]], floor[index[moves]] = new[index[moves]], lowest[moves]
+            times[index] = (2 * times[index]).clamp_max(4)
+            index = index[falls == enough]
+
+    def _trial_of(self, ranking: Ranking, size: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether the first features suffice on the trial references, and what a margin counts as at least.
+
+        A margin counts at least as that of a row with which nothing is kept, or, where margins vary much, as
+        one far
+        below them: a test that cut off what is common would certify too much.
+        """
+        settings, target = self.settings, self._claim.target(self.sparsity.retain)
+        seen = self._margins(ranking.top(size.unsqueeze(1))[0], index, self._trial).double()
+        mean, most = seen.mean(0), 1 - target  # more than `most` cannot be beyond the claim
+        lowest = torch.full_like(mean, -target)
+        if not isinstance(self._claim, OnMost) and len(seen) > 1:
+            lowest = lowest.minimum(mean - settings.tail * seen.std(0))
+        return mean >= min(settings.trial_margin, most / 2), lowest.nan_to_num(-target)
+
+    def _step(self, size: Tensor) -> Tensor:
+        return (self.settings.growth * size).round().long().clamp_min(1)
+
+    def _sizes(self, ranking: Ranking, first: Tensor) -> list[Tensor]:
+        """The sizes of the sets that are tested one after the other, each long [batch]."""
+        step, sizes = self._step(first), [first]
+        for times in self.settings.steps:
+            sizes.append((sizes[-1] + times * step).minimum(ranking.n_visible))
+        return sizes
+
+    def _tested(
+        self, selected: Tensor, index: Tensor, delta: float, floors: Tensor, margins: Tensor
+    ) -> Tensor:
+        """Test sets of some examples on fresh references; whether the claim holds, bool [examples].
+
+        Args:
+            selected: bool [batch, gates].
+            index: the examples, long [examples].
+            delta: probability of a wrong claim.
+            floors: smallest values that margins count as, [batch].
+            margins: [references, batch], filled in.
+        """
+        settings, held = self.settings, self.model.held_out
+        holds = torch.zeros_like(index, dtype=torch.bool)
+        going = torch.arange(len(index), device=index.device)
+        for first in range(0, len(held), settings.batch):
+            going = going[self._affords(index[going], settings.batch).to(going.device)]
+            if not len(going):
+                break
+            some = index[going]
+            rows = slice(first, min(first + settings.batch, len(held)))
+            margins[rows, some] = self._margins(selected, some, held[rows]).double()
+            seen = margins[: rows.stop, some]
+            wealth, needed = log_wealth(seen, floors[some], settings), -math.log(delta)
+            reached = (wealth >= needed).any(0) & (seen.mean(0) >= 0)
+            passed = reached & self._spans(some, held[: rows.stop])
+            holds[going[passed]] = True
+            # rows that it would take at the present rate
+            rate = (wealth[-1] / rows.stop).clamp_min(1e-9)
+            hopeless = (seen.mean(0) < 0) | ((needed - wealth[-1]) / rate > len(held) - rows.stop)
+            given_up = hopeless & ~reached & (rows.stop >= settings.first_look)
+            going = going[~passed & ~given_up]
+        return holds
+
+    def _spans(self, index: Tensor, references: Tensor) -> Tensor:
+        """Whether the input is known to score differently from the references, bool [examples]."""
+        baselines = self._baseline(index, references)
+        spans = self.model.objective.fidelity.spans(baselines, self._anchors.rows(index))
+        if spans is None or isinstance(self._claim, OnMost):
+            return torch.ones_like(index, dtype=torch.bool)
+        delta = (1 - self._claim.confidence) * self.settings.span_weight
+        wealth = log_wealth(spans, self.settings.span_floor, self.settings)
+        return (wealth >= -math.log(delta)).any(0)
+
+    def _margins(self, selected: Tensor, index: Tensor, references: Tensor) -> Tensor:
+        """By how much selections exceed the claim with each reference, [references, examples]."""
+        objective, claim, retain = self.model.objective, self._claim, self.sparsity.retain
+        same_class = isinstance(claim, OnMost) and claim.same_class
+        shown = selected[index] if objective.keeps else ~selected[index]
+        found = self.model.outcomes(shown, index.cpu(), references, same_class, self.allowance)
+        anchors = self._anchors.rows(index)
+        if same_class:
+            return found - claim.target(retain)
+        baselines = self._baseline(index, references)
+        margins = objective.fidelity.margin(found, baselines, anchors, retain, objective.keeps)
+        if isinstance(claim, OnMost):
+            return (margins >= 0).to(found.dtype) - claim.share
+        return margins
+
+    def _baseline(self, index: Tensor, references: Tensor) -> Tensor:
+        """Scores of references, [references, examples]; each is measured once for an example."""
+        model, keys = self.model, references.tolist()
+        for key in keys:
+            if key not in self._baselines:
+                self._baselines[key] = torch.full_like(model.anchors.full, torch.nan)
+        known = torch.stack([self._baselines[key][index] for key in keys])
+        missing = known.isnan().any(0).nonzero().squeeze(1)
+        new = known[:, missing].isnan().any(1).nonzero().squeeze(1) if len(missing) else missing
+        if len(new):
+            where = index[missing.to(index.device)]
+            closed = torch.zeros_like(model.groups.exists.expand(model.batch, -1)[where.to(model.device)])
+            found = model.outcomes(closed, where.cpu(), references[new.cpu()], False, self.allowance)
+            for row, key in enumerate([keys[i] for i in new.tolist()]):
+                self._baselines[key][where] = found[row]
+            known = torch.stack([self._baselines[key][index] for key in keys])
+        return known

@@ -1,0 +1,84 @@
+"""Sequential tests: how many fresh references it takes to be sure that a mean is above a value."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .settings import CertificateSettings
+
+__all__ = ["least_rows", "log_wealth", "lower_bound"]
+
+
+def log_wealth(
+    margins: Tensor, floor: Tensor | float, settings: CertificateSettings, shift: float = 0.0
+) -> Tensor:
+    r"""Logarithm of the wealth of a bettor against "the mean margin is at most `shift`", after each
+    reference.
+
+        W_n = prod_i (1 + l_i (x_i - m)),   l_i = (mu_i - m) / (var_i + (mu_i - m)^2)  cut to [0, c / (m -
+        floor)]
+
+    with mu_i and var_i the mean and variance of the margins before the i-th and of some made-up first ones.
+    If the mean is at most m, W is a nonnegative supermartingale that starts at 1, so it ever reaches 1 /
+    delta with a probability of at most delta (Ville): one may look after every reference, and stop whenever
+    one likes. Estimating means of bounded random variables by betting (Waudby-Smith, Ramdas, 2020),
+    https://arxiv.org/abs/2010.09686. No upper bound of the margins is needed for this side; smaller margins
+    than `floor` count as `floor`.
+
+    Args:
+        margins: of fresh references one after the other, [references, ...].
+        floor: the smallest value that a margin counts as, below `shift`; one, or one for each example.
+        settings: the prior, and c.
+        shift: m.
+
+    Returns:
+        [references, ...].
+    """
+    lowest = torch.as_tensor(floor, dtype=torch.float64, device=margins.device)
+    x = margins.double().maximum(lowest)
+    n = torch.arange(len(x), dtype=torch.float64, device=x.device).reshape(-1, *[1] * (x.dim() - 1))
+    weight = settings.prior_rows
+    first = weight * settings.prior_mean, weight * (settings.prior_mean**2 + settings.prior_sd**2)
+    mean = (first[0] + x.cumsum(0) - x) / (weight + n)
+    square = (first[1] + x.square().cumsum(0) - x.square()) / (weight + n)
+    variance = (square - mean.square()).clamp_min(1e-4)
+    above = mean - shift
+    bet = (above / (variance + above.square())).clamp_min(0).minimum(settings.largest_bet / (shift - lowest))
+    return torch.log1p(bet * (x - shift)).cumsum(0)
+
+
+def lower_bound(
+    margins: Tensor, lowest: float, floor: Tensor, delta: Tensor, settings: CertificateSettings
+) -> Tensor:
+    """A lower confidence bound of the mean margin, [examples]: the largest value that the bettor has ruled
+    out.
+
+    Args:
+        margins: [references, examples]; NaN after an example's last.
+        lowest: where values begin, at least all of `floor`.
+        floor: as for `log_wealth`, [examples].
+        delta: probability of being wrong, [examples].
+        settings: as for `log_wealth`; and how fine the grid of values is.
+    """
+    known = ~margins.isnan()
+    x, bound = margins.where(known, torch.zeros_like(margins)), torch.full_like(delta, lowest)
+    highest = max(settings.grid_step, float(x.max()) if x.numel() else 0.0)
+    for step in range(1, math.ceil((highest - lowest) / settings.grid_step)):
+        value = lowest + step * settings.grid_step
+        value = 0.0 if abs(value) < settings.grid_step / 2 else value  # what is claimed is among the values
+        reached = log_wealth(x, floor, settings, value) >= -delta.double().log()
+        ruled_out = (reached & known).any(0)
+        bound = torch.where(ruled_out, value, bound)
+        if not bool(ruled_out.any()):
+            break
+    return bound
+
+
+def least_rows(target: float, delta: float, settings: CertificateSettings) -> int:
+    """References that it takes to certify a set that keeps everything with each of them."""
+    margins = torch.full((settings.most_rows,), 1 - target, dtype=torch.float64, device="cpu")
+    reached = log_wealth(margins, -target, settings) >= -math.log(delta)
+    return int((~reached).sum()) + 1
