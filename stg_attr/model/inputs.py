@@ -63,6 +63,8 @@ class Gaps:
 
 
 class _Filled:
+    """The model as a function of the inputs that are there, with None in the other places."""
+
     def __init__(self, forward: Callable[..., Any], present: tuple[bool, ...]) -> None:
         self.__wrapped__ = forward  # inspect.unwrap finds the model by this name, as after functools.wraps
         self._present = present
