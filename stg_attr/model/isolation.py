@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 _LARGE = 2**20  # parameters; in smaller models, detaching them takes more time than it saves
+# functions that keep their inputs for the gradients of their weights
 _WEIGHTED = frozenset(
     {
         F.linear,
@@ -60,7 +61,7 @@ def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) ->
     devices = [device] if device.type == "cuda" else []
     with (
         _ONE_THREAD_AT_A_TIME,
-        torch.inference_mode(False),
+        torch.inference_mode(False),  # before gradients: inside it they cannot be turned on
         torch.enable_grad(),
         torch.random.fork_rng(devices),
         differentiable_recurrence(module_of(forward), device),
