@@ -155,7 +155,7 @@ class Solver:
         smooth = Smoothing(neighbours, self.smoothness, settings.sweeps)
         rule = DualAveraging(self.gates.start)
         parameter = rule.parameter(learned.total, learned.scale, smooth)
-        # all examples that have not settled have taken the same number of steps
+        # steps are counted on from the largest number that an example that has not settled has taken
         done = int(learned.n_steps.masked_fill(learned.settled, 0).max())
         block = batch // self.n_restarts
         state = SolverState(
