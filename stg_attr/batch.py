@@ -1,13 +1,13 @@
 """The batch axis: take rows of records, move them to a device, and join them, once for all records.
 
-A record is a dataclass whose fields say in their metadata where their batch axis is::
+A record is a dataclass. The metadata of each field says where its batch axis is::
 
     @dataclass(frozen=True)
     class Scores(Batch):
         kept: Tensor = field(metadata=per_example())             # [batch, ...]
         trace: Tensor = field(metadata=per_example(axis=1))      # [steps, batch]
         mask: Tensor = field(metadata=per_example(shared=True))  # [1 or batch, ...]
-        seed: int                                                # belongs to all examples
+        seed: int                                                # one value for all examples
 
 A field may hold a tensor, another record, a tuple of these, a tuple with one entry per example, or None.
 """
@@ -30,11 +30,11 @@ B = TypeVar("B", bound="Batch")
 
 @dataclass(frozen=True)
 class Holds:
-    """What the tensor of a field holds, so that a record from a file can be checked.
+    """What the tensor of a field must look like; a record that is read from a file is checked against it.
 
     Attributes:
-        shape: names of its dimensions, the same name for the same size, such as ("batch", "gates"); None
-            where it is not checked.
+        shape: names of its dimensions, such as ("batch", "gates"); dimensions of the same name have the same
+            size. None where it is not checked.
         kind: float, int or bool.
         low: its smallest value.
         high: its largest value.
@@ -50,11 +50,11 @@ class Holds:
 
 @dataclass(frozen=True)
 class AsText:
-    """How a field that is no tensor is written to a file.
+    """How a field that holds no tensors is written to a file.
 
     Attributes:
-        write: its value as something that JSON knows.
-        read: the opposite.
+        write: makes a value that JSON can hold of the field's value.
+        read: makes the field's value of that again.
     """
 
     write: Callable[[Any], Any]
@@ -78,14 +78,14 @@ def per_example(
     holds: Holds = Holds(),
     as_text: AsText | None = None,
 ) -> dict[str, Any]:
-    """The metadata of a field of a record that has one entry per example.
+    """The metadata of a field that has one entry per example.
 
     Args:
         axis: where a tensor of it has its batch axis, 0 or 1.
-        shared: its batch axis may have the length 1, which stands for all examples.
-        blank: what it holds for an example of which nothing is known.
-        holds: what its tensor holds.
-        as_text: how it is written to a file if it is no tensor.
+        shared: its batch axis may have the length 1: one row then stands for all examples.
+        blank: the value for an example of which nothing is known.
+        holds: what its tensor must look like.
+        as_text: how it is written to a file if it holds no tensors.
     """
     return {"axis": _Axis(axis, shared, blank), "holds": holds, "as_text": as_text}
 
@@ -105,7 +105,7 @@ class Batch:
             new = _rows(old, rows, axis)
             if new is not old:
                 changed[name] = new
-        # an unchanged record stays itself, with all that it has worked out and kept
+        # A record in which nothing changes is returned as the same object, since it may hold cached values.
         return cast(B, replace(cast(Any, self), **changed)) if changed else self
 
     def to(self: B, device: torch.device) -> B:
@@ -116,7 +116,7 @@ class Batch:
 
     @classmethod
     def joined(cls: type[B], parts: Sequence[B]) -> B:
-        """The record of several batches, one after the other; what belongs to all is that of the first."""
+        """Join records along the batch axis; fields without one are taken from the first record."""
         if len(parts) == 1:
             return parts[0]
         columns = {
@@ -126,7 +126,8 @@ class Batch:
         return cast(B, replace(cast(Any, parts[0]), **columns))
 
     def blank(self: B, n: int) -> B:
-        """A record like this one of `n` examples of which nothing is known."""
+        """A record of `n` examples of which nothing is known, with the shapes and types of this one."""
+        # n copies of the first example have the right shapes; their values are replaced afterwards
         return self.rows(torch.zeros(n, dtype=torch.long, device="cpu"))._emptied()
 
     def _emptied(self: B) -> B:
@@ -142,20 +143,21 @@ def _batched(kind: Any) -> tuple[tuple[str, _Axis], ...]:
 
 
 def _one_each(value: tuple[Any, ...]) -> bool:
-    """Whether a tuple has an entry for each example, and not one for each input."""
+    """Whether a tuple has an entry for each example, such as a status, and not one for each input."""
     return not value or not isinstance(value[0], (Tensor, Batch))
 
 
 def _rows(value: Any, rows: slice | Tensor, axis: _Axis) -> Any:
     if isinstance(value, Tensor):
         if axis.shared and value.shape[axis.axis] == 1:
-            return value
+            return value  # one row for all examples
+        # rows are often on the CPU, while this tensor is not
         here = rows if isinstance(rows, slice) else rows.to(value.device)
         return value[here] if axis.axis == 0 else value[:, here]
     if value is None or (isinstance(value, tuple) and not value):
         return value
     if not isinstance(value, tuple):
-        return value.rows(rows)  # a record, or what behaves like one
+        return value.rows(rows)  # a record, or an estimator, which has `rows` too
     if _one_each(value):
         return _entries(value, rows)
     parts = tuple([_rows(part, rows, axis) for part in value])
@@ -188,7 +190,7 @@ def _joined(values: list[Any], axis: _Axis) -> Any:
         return tuple(entry for value in values for entry in value)
     if isinstance(first, tuple):
         return tuple(_joined(list(column), axis) for column in zip(*values, strict=True))
-    if axis.axis == 1:  # what was cut short, such as the loss trace of an interrupted solve, is filled up
+    if axis.axis == 1:  # an interrupted solve has a shorter loss trace than the others; it is padded
         longest = max(len(value) for value in values)
         values = [_filled_up(value, longest, axis.blank) for value in values]
     return torch.cat(values, axis.axis)

@@ -30,7 +30,7 @@ class ArgumentError(ValueError, AssertionError):
         self._parts = {"what": what, "expected": expected, "found": found, "mend": mend}
 
     def __reduce__(self) -> tuple[functools.partial[ArgumentError], tuple[()]]:
-        """So that it can travel between processes, where an exception is made anew from its text alone."""
+        """Pickle the four parts: by default, only the message is passed to `__init__`, which would fail."""
         return functools.partial(type(self), **self._parts), ()
 
 
@@ -79,6 +79,8 @@ def check_share(what: str, value: Any, *, mend: str, zero: bool = False, one: bo
 
 def warn(message: str) -> None:
     """Warn the user, at the line of the user's code that called the package."""
+    # Walk up to the first frame outside these packages: the warning then shows the line of the user. Python
+    # shows a warning once for each line, so each place in the user's code gets its own.
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_internal(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back

@@ -1,7 +1,7 @@
 """Mutation tests: change one folder of the package in many small ways, and count what its tests notice.
 
     python run.py mutate solve
-    python run.py mutate solve family.py fit.py --sample 60 --seed 1
+    python run.py mutate solve solver.py shift.py --sample 60 --seed 1
 
 mutmut makes the changes in a copy of the package, in `.mutation/FOLDER`, and runs `tests/FOLDER` for each.
 Its results stay there until the folder is deleted, so an interrupted run goes on where it stopped.

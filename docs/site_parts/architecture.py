@@ -1,4 +1,8 @@
-"""Sphinx extension: the directive `import-diagram`, drawn from the code and from the layers that CI holds."""
+"""Sphinx extension: directives that read the code when the site is built.
+
+`import-diagram` draws the imports between the layers that CI holds; `files` lists the files and classes of a
+folder.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
+from outline import File, outline
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,9 +155,41 @@ class ImportDiagram(Directive):
         return [nodes.raw("", svg() + table(), format="html")]
 
 
+def files(folder: str) -> str:
+    """The files of a folder of the package and their classes, as a table."""
+    body = "".join(
+        _row(f"<code>{escape(folder)}/{escape(file.name)}</code>", file) for file in outline(folder)
+    )
+    return (
+        '<table class="table"><thead><tr><th>file</th><th>what it is, and its classes</th></tr></thead>'
+        f"{body}</table>"
+    )
+
+
+def _row(name: str, file: File) -> str:
+    classes = "".join(f"<li><code>{escape(each)}</code>: {_text(says)}</li>" for each, says in file.classes)
+    listed = f"<ul>{classes}</ul>" if classes else ""
+    return f"<tr><td>{name}</td><td>{_text(file.says)}{listed}</td></tr>"
+
+
+def _text(sentence: str) -> str:
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(sentence))
+
+
+class Files(Directive):
+    """The files and classes of one folder, which is the argument."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Put the table on the page."""
+        return [nodes.raw("", files(self.arguments[0]), format="html")]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directive."""
+    """Register the directives."""
     app.add_directive("import-diagram", ImportDiagram)
+    app.add_directive("files", Files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 

@@ -291,8 +291,8 @@ class Explanation(Batch):
     def to_frame(self) -> pd.DataFrame:
         """One row per example and feature: id, active probability, log_alpha, influence, effect, selected.
 
-        Where something is claimed, also whether the feature is of a certified set. After restarts, how often it
-        was selected, with the 95 % interval.
+        Where something is claimed, also whether the feature is of a certified set. After restarts, also how
+        often it was selected, with the 95 % interval.
 
         Needs pandas.
         """

@@ -1,4 +1,4 @@
-"""The model as a function of gates: what goes in, one number per row that comes out, and what it costs."""
+"""The model as a function of gates: its inputs, the score of each row, and the count of evaluations."""
 
 from .allowance import Allowance
 from .chunks import Chunks, ChunkSettings, is_out_of_memory

@@ -1,4 +1,4 @@
-"""Allowance: how many more evaluations the reading of a solve may take."""
+"""Allowance: the number of evaluations that may still be used to measure selections."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ __all__ = ["Allowance"]
 
 @dataclass
 class Allowance:
-    """What is left for measuring selections, and whether the model still answers.
+    """The evaluations that are left for measuring selections, and the failure that ended the measuring.
 
     Attributes:
-        max_evals: rows the model may be run on for each example, the solve included; None for any number.
-        reserved: rows of them that are kept for the evidence.
-        failure: what the model raised while selections were measured, or Ctrl-C; None while it answers. After
-            a failure measurements are NaN, and what was known before stands.
+        max_evals: rows on which the model may be run for each example, those of the solve included; None for
+            any number.
+        reserved: rows of these that are kept for the evidence.
+        failure: what the model raised while selections were measured, or Ctrl-C; None if nothing. After a
+            failure, measurements are NaN, and what was measured before is kept.
     """
 
     max_evals: int | None = None
@@ -30,7 +31,7 @@ class Allowance:
 
         Args:
             n: number of selections, long [examples].
-            rows_each: model rows that measuring one takes.
+            rows_each: model rows for measuring one of them.
             spent: model rows evaluated so far, long [examples].
         """
         if self.failure is not None or self.max_evals is None:

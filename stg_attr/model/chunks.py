@@ -12,18 +12,18 @@ from torch import Tensor
 
 __all__ = ["ChunkSettings", "Chunks", "is_out_of_memory"]
 
-_LARGEST_LEARNED = 2**25 - 2**16  # bytes, just below the largest block from which glibc learns
+_LARGEST_LEARNED = 2**25 - 2**16  # bytes; glibc adapts its threshold to freed blocks of less than 2**25 bytes
 
 
 @dataclass(frozen=True)
 class ChunkSettings:
-    """How much goes into one call of the model, unless the user says how many samples.
+    """The size of one call of the model, where the user does not set the number of samples.
 
     Attributes:
-        cpu_elements: input elements in one call on a CPU: a call whose activations leave the CPU's caches
-            takes up to three times as long for a row.
-        elements: the same on other devices, where many small calls are slow.
-        least_rows: rows in one call at least, however large they are.
+        cpu_elements: input elements in one call on a CPU. If the activations of a call do not fit into the
+            CPU's caches, a row takes up to three times as long.
+        elements: input elements in one call on other devices, where many small calls are slow.
+        least_rows: smallest number of rows in one call, however large a row is.
     """
 
     cpu_elements: int = 2**18
@@ -33,17 +33,16 @@ class ChunkSettings:
 
 @dataclass(eq=False)
 class Chunk:
-    """A part of the samples and examples, for one call of the model.
+    """Some samples of some examples, for one call of the model.
 
-    Used as a context manager: where memory runs out inside, the error is kept back, and the part comes again
-        in
-    smaller chunks.
+    It is a context manager. If memory runs out inside, the error is suppressed, and `Chunks.over` gives out
+    the same samples and examples again, in smaller chunks.
 
     Attributes:
         samples: which samples.
         examples: which examples.
         size: number of all samples and of all examples.
-        is_out: whether memory ran out.
+        is_out: whether memory ran out inside.
     """
 
     samples: slice
@@ -52,7 +51,7 @@ class Chunk:
     is_out: bool = False
 
     def put(self, whole: Tensor | None, part: Tensor) -> Tensor:
-        """The results of all chunks, [samples, examples, ...], with those of this chunk entered.
+        """Write the results of this chunk into those of all chunks, [samples, examples, ...].
 
         Args:
             whole: the results so far; None before the first chunk.
@@ -61,7 +60,7 @@ class Chunk:
         if part.shape[:2] == self.size:
             return part
         if whole is None:
-            # preallocated, so that results do not fragment the memory freed by each chunk's graph
+            # Preallocated, so that results do not fragment the memory freed by each chunk's graph.
             whole = part.new_empty(*self.size, *part.shape[2:])
         whole[self.samples, self.examples] = part
         return whole
@@ -74,16 +73,17 @@ class Chunk:
     ) -> bool:
         rows = (self.samples.stop - self.samples.start) * (self.examples.stop - self.examples.start)
         if error is None or not is_out_of_memory(error) or rows == 1:
-            return False
-        error.__traceback__ = None  # its frames hold the tensors that did not fit
-        torch.cuda.empty_cache()
+            return False  # a single row cannot be cut further
+        # The frames of the traceback refer to the tensors that did not fit, and would keep their memory.
+        error.__traceback__ = None
+        torch.cuda.empty_cache()  # smaller calls need blocks of other sizes than those that torch has kept
         self.is_out = True
         return True
 
 
 @dataclass
 class Chunks:
-    """How much goes into one call of the model; less from then on where memory runs out.
+    """The samples and examples in one call of the model; halved for all later calls if memory runs out.
 
     Attributes:
         samples: gate samples in a call.
@@ -102,14 +102,14 @@ class Chunks:
         device: torch.device,
         settings: ChunkSettings = ChunkSettings(),  # frozen
     ) -> Chunks:
-        """For examples of so many input elements.
+        """Choose the size of a call.
 
         Args:
-            elements: of one example.
+            elements: input elements of one example.
             batch: number of examples.
-            samples: in a call, with all examples, if the user says so.
+            samples: gate samples in a call, if the user sets them; a call then has all examples.
             device: where the model is run.
-            settings: the size of a call where the user does not say.
+            settings: the size of a call where the user does not set it.
         """
         if device.type == "cpu":
             _keep_freed_memory()
@@ -117,39 +117,41 @@ class Chunks:
             return cls(samples, batch)
         most = settings.cpu_elements if device.type == "cpu" else settings.elements
         rows = max(settings.least_rows, most // elements)
-        n_calls = -(-batch // rows)
-        examples = -(-batch // n_calls)
+        n_calls = -(-batch // rows)  # rounded up
+        examples = -(-batch // n_calls)  # calls of equal size: 10 examples in calls of at most 8 are 5 and 5
         return cls(max(1, rows // examples), examples)
 
     def over(self, samples: int, examples: int) -> Iterator[Chunk]:
-        """All samples of all examples in chunks; the loop's body enters each of them by `with chunk:`."""
+        """All samples of all examples in chunks; the body of the loop runs each one inside `with chunk:`."""
         done = 0
         while done < samples:
             step = min(self.samples, samples - done)
-            width = self.examples * (self.samples // step)  # with fewer samples, more examples
+            width = self.examples * (self.samples // step)  # the last samples may be fewer
             for i in range(0, examples, width):
                 some = slice(i, min(i + width, examples))
                 chunk = Chunk(slice(done, done + step), some, (samples, examples))
                 yield chunk
                 if chunk.is_out:
                     self._halve(step, min(width, examples))
-                    break
+                    break  # all examples come again with the same samples, in smaller chunks
             else:
                 done += step
 
     def _halve(self, samples: int, examples: int) -> None:
+        """Halve the samples of a call; where it has one sample, halve its examples."""
         self.samples, self.examples = max(1, samples // 2), examples if samples > 1 else max(1, examples // 2)
 
 
 @cache
 def _keep_freed_memory() -> None:
-    """Make the C allocator keep freed memory, so that the next call of the model finds it without page
-    faults.
+    """Make the C allocator keep freed memory, so that the next call of the model reuses it.
 
-    The allocator of glibc gives free memory back to the system where it is more than twice the largest block
-    that was ever freed, up to 32 MiB: mallopt(3), M_MMAP_THRESHOLD. Freeing one such block, whose pages are
-    never touched, makes it keep up to 64 MiB from then on, in the whole process. Other allocators ignore it.
-    Without this, each step of a solve of a small net took up to 8,000 page faults.
+    glibc gives free memory back to the system when there is more of it than a threshold. This threshold is
+    twice the size of the largest block that the process has freed so far; blocks of more than 32 MiB do not
+    count: mallopt(3), M_MMAP_THRESHOLD. Here one block of almost that size is allocated and freed. Its pages
+    are never written, so it costs no memory. From then on the process keeps up to 64 MiB of free memory.
+    Other allocators ignore it. Without it, each step of a solve of a small net caused up to 8,000 page
+    faults.
     """
     torch.empty(_LARGEST_LEARNED, dtype=torch.uint8, device="cpu")
 

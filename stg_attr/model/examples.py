@@ -1,4 +1,4 @@
-"""Examples: what the model needs to know about the examples that it is run on."""
+"""Examples: all that the model is given for some examples of a batch."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["Arguments", "Examples", "goes_along"]
 
 
 def goes_along(argument: Any, batch: int) -> bool:
-    """Whether an additional argument has a row for each example."""
+    """Whether an additional argument is a tensor with one row for each example."""
     return isinstance(argument, Tensor) and argument.dim() > 0 and argument.shape[0] == batch
 
 
 @dataclass(frozen=True, eq=False)
 class Arguments(Batch):
-    """Additional arguments of the model.
+    """Additional arguments of the model, in two groups: with one row per example, and the same for all.
 
     Attributes:
-        along: those with a row for each example, each [batch, ...].
+        along: those with one row per example, each [batch, ...].
         fixed: the others, the same for all examples.
-        order: for each argument, whether it is among `along`.
+        order: for each argument in the order of the call, whether it is in `along`.
     """
 
     along: tuple[Tensor, ...] = field(metadata=per_example())
@@ -37,7 +37,7 @@ class Arguments(Batch):
 
     @classmethod
     def of(cls, arguments: tuple[Any, ...], batch: int) -> Arguments:
-        """From all arguments in their order."""
+        """Split the arguments of a call."""
         values = [_differentiable(argument) for argument in arguments]
         order = tuple(goes_along(value, batch) for value in values)
         along = tuple(value for value, moves in zip(values, order, strict=True) if moves)
@@ -45,14 +45,14 @@ class Arguments(Batch):
         return cls(along, fixed, order)
 
     def repeated(self, times: int) -> list[Any]:
-        """All arguments in their order; those with a row for each example repeated so many times."""
+        """All arguments in the order of the call; rows of examples are repeated, once for each sample."""
         along = (part.repeat(times, *[1] * (part.dim() - 1)) for part in self.along)
         fixed = iter(self.fixed)
         return [next(along) if moves else next(fixed) for moves in self.order]
 
 
 def _differentiable(argument: Any) -> Any:
-    """A tensor made under `torch.inference_mode` cannot enter a graph; its copy can."""
+    """Copy a tensor that was made under `torch.inference_mode`: autograd accepts only the copy."""
     return argument.clone() if isinstance(argument, Tensor) and argument.is_inference() else argument
 
 
@@ -61,12 +61,12 @@ class Examples(Batch):
     """Some examples of a batch, with all that the model is given for them.
 
     Attributes:
-        index: which of the batch they are, long [examples] on the CPU.
+        index: their numbers in the batch, long [examples] on the CPU.
         blend: their inputs, references and groups.
         arguments: their additional arguments.
-        place: of the explained score in a flattened row of outputs, long [examples]; None where a row is one
-            number.
-        anchors: the ends of their scales; None before these are measured.
+        place: position of the explained score in a flattened row of outputs, long [examples]; None where a
+            row is one number.
+        anchors: the scores of their inputs and baselines; None before these are measured.
     """
 
     index: Tensor = field(metadata=per_example())
@@ -78,11 +78,11 @@ class Examples(Batch):
 
     @cached_property
     def ones(self) -> Tensor:
-        """A 1 for each example, long [examples]; to count evaluations with."""
+        """A 1 for each example, long [examples]; the scorer adds it to its counts of evaluations."""
         return torch.ones_like(self.index)
 
     def part(self, rows: slice) -> Examples:
-        """Consecutive examples. The same object for the same rows, since each step asks for them again."""
+        """Consecutive examples, as one object that is kept: every step asks for the same rows again."""
         if rows.start == 0 and rows.stop >= len(self.index):
             return self
         key = (rows.start, rows.stop)

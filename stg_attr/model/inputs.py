@@ -1,4 +1,4 @@
-"""Captum's arguments in one form, for attribution to inputs, to layers, and for metrics."""
+"""Captum's arguments in one form, which inputs, layers and metrics share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Baselines: TypeAlias = Baseline | tuple[Baseline | None, ...] | None
 
 
 def as_arguments(additional_forward_args: Any) -> tuple[Any, ...]:
-    """Captum's `additional_forward_args` as a tuple: None is no argument, any other single value is one."""
+    """Captum's `additional_forward_args` as a tuple: empty for None, of one entry for a single value."""
     if isinstance(additional_forward_args, tuple):
         return additional_forward_args
     return () if additional_forward_args is None else (additional_forward_args,)
@@ -30,10 +30,10 @@ def as_arguments(additional_forward_args: Any) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Gaps:
-    """Where a tuple of inputs holds None: these places get no gates, and the model is given the None.
+    """The places of None in a tuple of inputs: they get no gates, and the None is passed to the model.
 
     Attributes:
-        present: for each input, whether it is there.
+        present: for each input, whether it is not None.
     """
 
     present: tuple[bool, ...]
@@ -44,13 +44,13 @@ class Gaps:
         return cls(tuple(x is not None for x in inputs) if isinstance(inputs, tuple) else (True,))
 
     def without(self, values: Any) -> Any:
-        """A tuple with one entry per input, less those at gaps; other values are returned as they are."""
+        """Remove the entries at gaps from a tuple with one entry per input; return other values unchanged."""
         if not isinstance(values, tuple) or len(values) != len(self.present):
             return values
         return tuple(value for value, is_there in zip(values, self.present, strict=True) if is_there)
 
     def restored(self, attributions: Inputs) -> Inputs:
-        """The opposite of `without`: a tuple with None at the gaps again."""
+        """The opposite of `without`: put None back at the gaps."""
         if not isinstance(attributions, tuple):
             return attributions
         parts = iter(attributions)
@@ -58,11 +58,13 @@ class Gaps:
         return restored
 
     def filled(self, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """The model as a function of the inputs that are there."""
+        """The model as a function of the inputs that are not None."""
         return forward if all(self.present) else _Filled(forward, self.present)
 
 
 class _Filled:
+    """The model as a function of the inputs that are not None; it puts None in the other places."""
+
     def __init__(self, forward: Callable[..., Any], present: tuple[bool, ...]) -> None:
         self.__wrapped__ = forward  # inspect.unwrap finds the model by this name, as after functools.wraps
         self._present = present

@@ -1,4 +1,4 @@
-"""Isolation: a solve leaves the model, and the random state of the caller, as they were."""
+"""Isolation: a solve changes neither the model nor the random state of the caller."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ __all__ = [
     "undisturbed",
 ]
 
-_LARGE = 2**20  # parameters; in a smaller model the way around their gradients costs more than it saves
+_LARGE = 2**20  # parameters; in smaller models, detaching them takes more time than it saves
+# functions that keep their inputs for the gradients of their weights
 _WEIGHTED = frozenset(
     {
         F.linear,
@@ -38,7 +39,8 @@ _WEIGHTED = frozenset(
     }
 )
 
-# torch's random generator and a model's hooks exist once for all threads; a model may explain its own parts
+# All threads share torch's random generator and the hooks of a model, so solves take turns. The lock is
+# reentrant, since a model may itself explain another one.
 _ONE_THREAD_AT_A_TIME = threading.RLock()
 
 
@@ -51,7 +53,7 @@ def module_of(forward: Callable[..., Any]) -> nn.Module | None:
 
 @contextlib.contextmanager
 def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) -> Iterator[None]:
-    """Gradients on, whatever the caller's mode is, and the caller's random state put back afterwards.
+    """Turn gradients on, whatever the caller's mode is, and restore the caller's random state at the end.
 
     Solves in several threads of one process take turns.
     """
@@ -59,12 +61,14 @@ def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) ->
     devices = [device] if device.type == "cuda" else []
     with (
         _ONE_THREAD_AT_A_TIME,
-        torch.inference_mode(False),
+        torch.inference_mode(False),  # before gradients: inside it they cannot be turned on
         torch.enable_grad(),
         torch.random.fork_rng(devices),
         differentiable_recurrence(module_of(forward), device),
     ):
-        torch.default_generator.manual_seed(seed % 2**63)  # for models that draw noise of their own
+        # For models that draw noise of their own. torch.manual_seed would also seed all GPUs, of which only
+        # the one in `devices` is restored.
+        torch.default_generator.manual_seed(seed % 2**63)
         if devices:
             torch.cuda.manual_seed(seed % 2**63)
         yield
@@ -73,7 +77,7 @@ def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) ->
 def differentiable_recurrence(
     module: nn.Module | None, device: torch.device
 ) -> contextlib.AbstractContextManager[Any]:
-    """CuDNN refuses the backward pass of recurrent layers in eval mode; torch's own kernels do not."""
+    """A context in which recurrent layers in eval mode are differentiable: with cuDNN they are not."""
     layers = () if module is None or device.type != "cuda" else module.modules()
     if any(isinstance(layer, nn.RNNBase) and not layer.training for layer in layers):
         flags: contextlib.AbstractContextManager[Any] = torch.backends.cudnn.flags(enabled=False)
@@ -82,7 +86,7 @@ def differentiable_recurrence(
 
 
 def may_detach_weights(forward: Callable[..., Any]) -> bool:
-    """Whether `DetachedWeights` saves memory or time: small models, and compiled ones, run as they are."""
+    """Whether `DetachedWeights` saves memory or time; small and compiled models run without it."""
     module = module_of(forward)
     learned = 0 if module is None else sum(p.numel() for p in module.parameters() if p.requires_grad)
     compiled = module is not None and any(hasattr(part, "_orig_mod") for part in module.modules())
@@ -90,10 +94,11 @@ def may_detach_weights(forward: Callable[..., Any]) -> bool:
 
 
 class DetachedWeights(TorchFunctionMode):
-    """A context in which layers keep nothing for gradients of their weights, which no solve asks for.
+    """A context in which layers keep no tensors for gradients of their weights, which no solve needs.
 
-    It hands detached parameters to the functions that differentiate with respect to weights. Flags of the
-    parameters are left alone, and other threads do not notice.
+    A linear layer, for example, keeps its input for the gradient of its weight. In this context, functions
+    with weights get detached parameters. `requires_grad` of the parameters does not change, and other threads
+    are not affected.
     """
 
     def __torch_function__(

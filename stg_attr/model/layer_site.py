@@ -17,27 +17,27 @@ __all__ = ["LayerForward", "LayerSite"]
 
 
 class LayerSite:
-    """What a layer returns, or what it is given.
+    """The output of a layer, or its input, where gates act.
 
-    A hook is there only while the model runs, and is removed also when the model fails or is interrupted.
-    Compiled models run uncompiled here, since a compiled graph does not call hooks; of a `DataParallel`
-    model, the replica on its own device runs.
+    The hook exists only while the model runs. It is also removed when the model fails or is interrupted.
+    Compiled models run uncompiled here, since a compiled graph does not call hooks. Of a `DataParallel`
+    model, only the module inside runs, on its own device.
 
     Args:
         layer: a module that the model runs once.
-        at_input: gate what it is given, not what it returns.
+        at_input: gate the input of the layer instead of its output.
     """
 
     def __init__(self, layer: nn.Module, at_input: bool) -> None:
         self.layer = layer
         self.at_input = at_input
-        self._which: list[int] = []  # the gated ones among all tensors
+        self._which: list[int] = []  # numbers of the gated tensors among all tensors of the output
 
     def read(self, forward: Callable[..., Any], values: Sequence[Any], batch: int) -> tuple[Tensor, ...]:
         """The activations that gates act on, each [batch, ...], detached.
 
-        These are the floating-point tensors with a row per example that have as many dimensions as the
-        first of them; the rest of what the layer returns stays as the layer computes it.
+        These are the floating-point tensors with one row per example and as many dimensions as the first of
+        them. All other outputs of the layer stay as the layer computes them.
 
         Args:
             forward: the model.
@@ -63,7 +63,7 @@ class LayerSite:
         return tuple(found[i] for i in self._which)
 
     def show(self, forward: Callable[..., Any], activations: Sequence[Tensor], values: Sequence[Any]) -> Any:
-        """The output of the model with other activations in the places that `read` found."""
+        """The output of the model with other activations in the place of those that `read` found."""
 
         def put(value: Any) -> Any:
             return _with_tensors(value, dict(zip(self._which, activations, strict=True)))
@@ -71,6 +71,8 @@ class LayerSite:
         return self._run(forward, values, put)
 
     def _run(self, forward: Callable[..., Any], values: Sequence[Any], change: Callable[[Any], Any]) -> Any:
+        # A layer that runs several times would get the same activations each time, which the model never
+        # computes; one that does not run has no effect. Both are errors.
         calls = 0
 
         def once(value: Any) -> Any:
@@ -104,7 +106,7 @@ class LayerForward:
     """
 
     def __init__(self, forward: Callable[..., Any], site: LayerSite, n_activations: int) -> None:
-        self.__wrapped__ = forward  # where functools.wraps would say it
+        self.__wrapped__ = forward  # inspect.unwrap finds the model by this name, as after functools.wraps
         self._site = site
         self._n = n_activations
 

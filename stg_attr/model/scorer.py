@@ -24,12 +24,12 @@ class Scorer:
         forward: takes the inputs and the additional arguments, returns [rows, ...].
         arguments: additional arguments; tensors with `batch` rows are cut and repeated with the examples.
         batch: number of examples.
-        rows: those of the examples that are scored, long if not a slice; None for all.
+        rows: the examples that are scored, a slice or long [rows]; None for all.
 
     Attributes:
         forward: the model.
         arguments: the additional arguments of the scored examples.
-        one_row_per_call: the model returns one number and so takes one row in a call.
+        one_row_per_call: the model returns a single number, so that a call can have only one row.
         raised: the exception that the model raised last.
     """
 
@@ -54,25 +54,26 @@ class Scorer:
         return self._asked.clone()
 
     def output(self, inputs: Sequence[Tensor], examples: Examples) -> Tensor:
-        """The model's raw output on rows sample by sample, [samples * examples, ...].
+        """Call the model and count its rows; its output, [samples * examples, ...].
 
         Args:
-            inputs: blended inputs, each [samples * examples, ...].
+            inputs: blended inputs, each [samples * examples, ...]; examples of the first sample come first.
             examples: the examples they belong to.
         """
         n = inputs[0].shape[0]
         repeats = n // len(examples.index)
+        # index_add_ counts an example that is listed several times as often as it is listed; += would not
         self._asked.index_add_(0, examples.index, examples.ones, alpha=repeats)
         arguments = examples.arguments.repeated(repeats)
         try:
             output = self.forward(*inputs, *arguments)
         except Exception as error:
-            self.raised = error
+            self.raised = error  # an error of the model, which `may_stop` tells from all others
             raise
         return _checked_output(output, n, self.one_row_per_call)
 
     def may_stop(self, failure: BaseException) -> bool:
-        """Whether an exception is Ctrl-C or the model's own, so that what was learned before it counts."""
+        """Whether an exception is Ctrl-C or came from the model: what was learned before it is then kept."""
         return isinstance(failure, KeyboardInterrupt) or failure is self.raised
 
 
@@ -80,6 +81,7 @@ def picked(output: Tensor, examples: Examples) -> Tensor:
     """The explained score of each row of outputs [samples * examples, ...]; [samples, examples]."""
     if examples.place is None:
         return output.reshape(-1, len(examples.index))
+    # one flat index per example fits outputs with any number of dimensions
     output = output.reshape(-1, len(examples.index), output.shape[1:].numel())
     return output.gather(2, examples.place.reshape(1, -1, 1).expand(len(output), -1, -1)).squeeze(2)
 

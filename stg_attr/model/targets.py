@@ -17,7 +17,7 @@ __all__ = ["Target", "as_index", "flat_place", "resolve_target"]
 #: these per example; None for the predicted class.
 Target: TypeAlias = int | tuple[int, ...] | Tensor | list[int] | list[tuple[int, ...]] | None
 
-_LARGEST = 2**63  # beyond it, no tensor holds an index
+_LARGEST = 2**63  # long tensors hold integers from -2**63 to 2**63 - 1
 
 
 def as_index(target: Target, batch: int) -> Tensor | None:
@@ -78,6 +78,7 @@ def resolve_target(index: Tensor | None, output: Tensor) -> Tensor | None:
             found=f"{index[wrong][0].item()}",
             mend="Classes count from 0.",
         )
+    # remainder makes negative indices, which count from the end, positive
     return index.remainder(sizes).expand(batch, depth).to(output.device)
 
 
@@ -121,7 +122,7 @@ def _entries_as_index(target: Any) -> Tensor:
 
 def _as_tuple(entry: Any) -> tuple[int, ...]:
     flag = isinstance(entry, Tensor) and entry.dtype == torch.bool
-    if isinstance(entry, bool) or flag:  # an int for Python, never a class
+    if isinstance(entry, bool) or flag:  # Python takes True for 1, but as a class it is a mistake
         raise _wrong_type("bool")
     if isinstance(entry, tuple):
         return tuple(index for part in entry for index in _as_tuple(part))
@@ -144,11 +145,11 @@ def _wrong_type(found: str, mend: str = "Convert it with int(...) or .long().") 
 
 
 def flat_place(target: Tensor, sizes: torch.Size) -> Tensor:
-    """Places in flattened rows of outputs, long [batch].
+    """Positions in flattened rows of outputs, long [batch]: (i_0 n_1 + i_1) n_2 + i_2 and so on.
 
     Args:
-        target: indices, long [batch, dims].
-        sizes: of a row of outputs, one for each of `dims`.
+        target: indices i, long [batch, dims].
+        sizes: the shape n of a row of outputs, one number for each of `dims`.
     """
     place = target[:, 0]
     for i, size in enumerate(sizes[1:], 1):

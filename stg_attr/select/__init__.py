@@ -1,4 +1,4 @@
-"""From an order of features to a set: rankings, the search for sufficient sets, and where it stops."""
+"""Selecting features: rankings, the search for a small set that suffices, and sparsities."""
 
 from .claims import Claim, OnAverage, OnMost
 from .ranking import Ranking

@@ -14,12 +14,13 @@ __all__ = ["Ranking", "places"]
 
 @dataclass(frozen=True)
 class Ranking(Batch):
-    """The gates of every example in order of their parameters.
+    """The features of every example in order of their gate parameters, the largest first.
 
     Attributes:
         parameter: gate parameters, [batch, gates].
-        visible: gates that exist and that the model reacts to, bool [batch, gates]; only these are selected.
-        rank: place of each visible gate, best 0, long [batch, gates].
+        visible: features that exist and that the model reacts to, bool [batch, gates]; only these can be
+            selected.
+        rank: place of each visible feature, 0 for the first, long [batch, gates].
     """
 
     parameter: Tensor = field(metadata=per_example())
@@ -28,45 +29,52 @@ class Ranking(Batch):
 
     @classmethod
     def of(cls, parameter: Tensor, visible: Tensor) -> Ranking:
-        """Rank gates by their parameters."""
+        """Rank features by their parameters; of equal ones, the first column comes first."""
         order = parameter.masked_fill(~visible, -torch.inf).argsort(dim=1, descending=True, stable=True)
-        return cls(parameter, visible, order.argsort(1))
+        return cls(parameter, visible, order.argsort(1))  # argsort of an order gives the place of each column
 
     @property
     def n_visible(self) -> Tensor:
-        """Number of gates that can be selected, long [batch]."""
+        """Number of features that can be selected, long [batch]."""
         return self.visible.sum(1)
 
     def top(self, counts: Tensor) -> Tensor:
-        """The hard selections of the first gates: counts [batch, k] -> bool [k, batch, gates]."""
+        """The selections of the first n features, for n in counts [batch, k]; bool [k, batch, gates]."""
         return (self.rank < counts.T.unsqueeze(2)) & self.visible
 
     def promoted(self, selected: Tensor, place: Tensor | None = None, worth: Tensor | None = None) -> Ranking:
         """Reassign the parameter values so that the selected features rank first.
 
-        Within the selected features, and within the others, the order stays as it is, unless it is given.
+        The order within the selected features, and within the others, does not change, unless it is given.
 
         Args:
-            selected: visible gates, bool [batch, gates].
-            place: orders the selected gates by this instead, smallest first, from minus to plus the number of
-                gates, long [batch, gates].
-            worth: orders the other gates by this instead, largest first, [batch, gates].
+            selected: visible features, bool [batch, gates].
+            place: a new order of the selected features, smallest first, long [batch, gates], with values from
+                minus to plus the number of gates.
+            worth: a new order of the other features, largest first, [batch, gates].
         """
         chosen = self.rank if place is None else place
         rest = self.rank if worth is None else places(worth)
         last = self.rank.shape[1]
+        # `chosen` is between -last and last, and `rest` between 0 and last. So `chosen - 2 * last` puts all
+        # selected features first, and `+ last` puts those that are not visible after all others.
         place = torch.where(selected, chosen - 2 * last, rest) + last * ~self.visible
         rank = place.argsort(1).argsort(1)
+        # the same parameter values in descending order, given to the features in their new order
         ordered = self.parameter.gather(1, self.rank.argsort(1))
         return Ranking(ordered.gather(1, rank), self.visible, rank)
 
     def boundary(self, selected: Tensor) -> Tensor:
-        """The parameter halfway between the last selected gate and the next one below it, [batch, 1].
+        """The parameter halfway between the last selected feature and the next one below it, [batch, 1].
+
+        If all features are selected, it is one unit below the last one; if none, one unit above the first.
 
         Args:
-            selected: bool [batch, gates]. One unit beyond the end when all gates or none are selected.
+            selected: bool [batch, gates].
         """
         inside = self.parameter.masked_fill(~selected, torch.inf).amin(1, keepdim=True)
+        # a feature that the model does not react to may have a larger parameter than selected ones; it is
+        # not the next one below
         below = ~selected & (self.parameter < inside) & self.parameter.isfinite()
         outside = self.parameter.masked_fill(~below, -torch.inf).amax(1, keepdim=True)
         inside = torch.where(inside.isinf(), outside + 2, inside)
@@ -80,6 +88,7 @@ class Ranking(Batch):
             selected: bool [batch, gates].
             half: the parameter at which a gate is active as often as not.
         """
+        # a feature that the model does not react to is never selected, so it must not be above `half`
         shifted = self.parameter - self.boundary(selected) + half
         return torch.where(self.visible, shifted, shifted.clamp_max(half))
 

@@ -1,4 +1,4 @@
-"""Selections and their sizes, as a search tries them."""
+"""Selections, and set sizes, that a search tries next."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ __all__ = ["between", "without"]
 
 
 def without(selected: Tensor, columns: Tensor) -> Tensor:
-    """Selections [examples, gates] without columns, long [k, examples, n] -> bool [k, examples, gates]."""
+    """Selections [examples, gates] without columns, long [k, examples, n]; bool [k, examples, gates]."""
     return selected.expand(len(columns), -1, -1).scatter(2, columns, False)
 
 
 def between(low: Tensor, high: Tensor, points: int) -> Tensor:
-    """Whole numbers between low and high in geometric steps, long [batch, points]; repeated where few."""
+    """Whole numbers between low and high, both excluded, in geometric steps, long [batch, points].
+
+    Some are repeated where there are fewer than `points` numbers between the two.
+    """
     share = torch.arange(1, points + 1, device=low.device) / (points + 1)
     ratio = (high + 1) / (low + 1)
     spread = ((low + 1).unsqueeze(1) * ratio.unsqueeze(1) ** share - 1).round().long()
+    # Rounding would make small steps equal; low + 1, low + 2, ... keep the points apart.
     ladder = low.unsqueeze(1) + torch.arange(1, points + 1, device=low.device)
     return spread.maximum(ladder).minimum((high - 1).unsqueeze(1)).maximum((low + 1).unsqueeze(1))

@@ -1,4 +1,4 @@
-"""Sparsity: at which budgets the gates are learned, and at which budget they are read."""
+"""Sparsity: the budgets at which gates are learned, and the number of features that are selected."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from .search import SetSearch
 
 __all__ = ["Budget", "FixedWeight", "Sparsity", "Sweep"]
 
-_GOLDEN = 0.6180339887498949  # the fractional part of the golden ratio
+# The fractional part of the golden ratio: its multiples, modulo 1, are spread evenly however many there are.
+_GOLDEN = 0.6180339887498949
 _WEIGHT = "0.01 asks every open gate for one percent of the score."
 _SHARE = "Give a share, not a count."
 
 
 class Sparsity(ABC):
-    """Where on the scale from all gates closed to all gates open a solve looks."""
+    """The budgets (expected shares of open gates) at which gates are learned, and the size of the result."""
 
     #: Price of an open gate, in units of the retained score.
     reg_weight: float
@@ -40,18 +41,18 @@ class Sparsity(ABC):
             start: where a sequence of budgets begins, in [0, 1), from the seed.
 
         Returns:
-            Expected fraction of open gates of each sample, float64 [n]; NaN where the gates stay at
-            their own level, which must not depend on `start`.
+            Expected fraction of open gates of each sample, float64 [n]; NaN for a sample whose parameters
+            are not shifted. Which samples these are must not depend on `start`.
         """
 
     @abstractmethod
     def n_open(self, search: SetSearch) -> Tensor:
-        """How many gates are reported as open, long [batch]."""
+        """Number of features to select, long [batch]."""
 
 
 @dataclass(frozen=True)
 class FixedWeight(Sparsity):
-    """A gate stays open when it is worth more than `reg_weight` of the score.
+    """Each open gate has a price; the top features that are worth most after their prices are selected.
 
         loss + reg_weight * sum_g P(z_g > 0)
 
@@ -80,13 +81,13 @@ class FixedWeight(Sparsity):
 
 @dataclass(frozen=True)
 class Budget(Sparsity):
-    """A fixed expected fraction of open gates.
+    """A fixed share of the features is selected.
 
-    Every other sample is taken at another budget, spread over (0, 1), so that the gates that are mostly
-    closed are ranked too.
+    Half of the samples are drawn at this budget, the other half at budgets spread over (0, 1). At a small
+    budget alone, most gates would hardly ever open, and their order would stay unknown.
 
     Args:
-        fraction: in (0, 1]; at least one gate is reported.
+        fraction: in (0, 1]; at least one feature is selected.
 
     Raises:
         ArgumentError: `fraction` is outside (0, 1].
@@ -112,18 +113,18 @@ class Budget(Sparsity):
 
 @dataclass(frozen=True)
 class Sweep(Sparsity):
-    """All budgets in one solve; read at the smallest budget that suffices.
+    """All budgets in one solve; the smallest set of features that suffices is selected.
 
-    A share of the samples is taken at budgets spread over (0, 1), by a golden-ratio sequence. For
-    those, all parameters of an example are shifted together until the mean active probability is the
-    budget, and their gradient is centred over the gates. The other samples are taken at the gates' own
-    level, where every open gate costs `reg_weight`.
+    A share of the samples is drawn at budgets spread over (0, 1), by a golden-ratio sequence. For these, all
+    parameters of an example are shifted by one number, so that the mean active probability is the budget, and
+    the mean of their gradient over the gates is subtracted. For the other samples, parameters are not
+    shifted, and each open gate costs `reg_weight`.
 
     Args:
-        retain: share of the output that the reported features keep on their own (or, with `Delete`, take away
-            with them), in (0, 1].
-        share: share of the samples at random budgets, in (0, 1].
-        reg_weight: price of an open gate at the gates' own level, at least 0.
+        retain: share of the output that the selected features keep alone (or, with `Delete`, take away when
+            they are removed), in (0, 1].
+        share: share of the samples at such budgets, in (0, 1].
+        reg_weight: price of an open gate where parameters are not shifted, at least 0.
         claim: what is certified of the selected features on fresh references; None for nothing.
 
     Raises:
@@ -153,6 +154,7 @@ class Sweep(Sparsity):
 
     def budgets(self, first: int, n: int, start: float) -> Tensor:
         sample = torch.arange(first, first + n, dtype=torch.float64, device="cpu")
+        # of the first n samples, floor(n * share) are drawn at a budget: those at which this number grows
         turn = torch.floor((sample + 1) * self.share)
         budget = (start + turn * _GOLDEN) % 1
         return torch.where(turn > torch.floor(sample * self.share), budget, torch.nan)

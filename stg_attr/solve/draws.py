@@ -14,8 +14,8 @@ from .noise import Noise
 
 __all__ = ["Draws", "draw"]
 
-_MOST_STEPS = 16  # drawn at once, as far as they hold no more than so many numbers
-_MOST_NUMBERS = 2**20
+_MOST_STEPS = 16  # steps whose numbers are drawn and copied to the device together,
+_MOST_NUMBERS = 2**20  # unless these are more numbers than this
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ class Draws:
     Attributes:
         uniform: noise in (0, 1), [samples, restarts, gates].
         references: the reference that each sample is shown, long [samples].
-        budgets: expected fraction of open gates, [samples, restarts]; where a sample is not swept, any.
-        swept: 1 for samples at a budget, 0 for those at the gates' own level, [samples].
+        budgets: expected fraction of open gates, [samples, restarts]; any number for samples that are not
+            swept.
+        swept: 1 for samples at a budget, 0 for those whose parameters are not shifted, [samples].
         share: share of the samples that are swept.
     """
 
@@ -37,7 +38,7 @@ class Draws:
     share: float
 
     def of(self, restart: Tensor | None) -> Draws:
-        """The draws of rows, whose restarts are long [rows]; None where there is one restart."""
+        """The draws of the restart of each row, long [rows]; None where there is only one restart."""
         if restart is None:
             return self
         return replace(self, uniform=self.uniform[:, restart], budgets=self.budgets[:, restart])
@@ -69,8 +70,10 @@ def draw(
         samples: gate samples in a step.
         gates: number of columns.
         reference_order: the order in which references are shown, long [references].
-        like: a tensor of the dtype and on the device that the draws shall have.
+        like: a tensor of the dtype and on the device that the draws get.
     """
+    # Drawn on the CPU, so that every device gets the same numbers; one copy to a GPU for several steps takes
+    # less time than one for each step.
     noises, dtype = [Noise(seed) for seed in seeds], like.dtype
     size = max(1, min(_MOST_STEPS, _MOST_NUMBERS // (samples * gates * len(noises))))
     for first in range(steps.start, steps.stop, size):
@@ -84,6 +87,7 @@ def draw(
             Draws,
             _sent(torch.stack(uniform).to(dtype), like),
             _sent(references.reshape(len(some), samples), like),
+            # any budget will do where `swept` is 0, but 0 times NaN would be NaN
             _sent(budgets.nan_to_num(0.5).to(dtype).reshape(len(some), samples, -1), like),
             _sent(swept, like),
             swept.mean(1).tolist(),
@@ -91,6 +95,6 @@ def draw(
 
 
 def _sent(drawn: Tensor, like: Tensor) -> Tensor:
-    """On the device of `like`; page-locked memory is what a GPU can copy from while the CPU goes on."""
+    """Copy to the device of `like`; from page-locked memory a GPU copies while the CPU goes on."""
     drawn = drawn.pin_memory() if like.is_cuda else drawn
     return drawn.to(like.device, non_blocking=True)

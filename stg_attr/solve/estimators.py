@@ -15,27 +15,27 @@ __all__ = ["Estimate", "Estimator", "EstimatorState", "LossFunction", "Reparamet
 
 
 class LossFunction(Protocol):
-    """The loss of gate values, called for losses alone, or for their slopes too.
-
-    Only losses whose slopes are asked for are differentiated.
-    """
+    """The loss as a function of gate values; the model is differentiated only where slopes are asked for."""
 
     def __call__(self, gates: Tensor) -> Tensor:
         """Losses [samples, batch] of gate values [samples, batch, gates], without a gradient."""
 
     def with_slope(self, gates: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The losses, and the slope of each in its gates, [samples, batch, gates]; None if there is none."""
+        """The losses, and their derivatives with respect to gate values, [samples, batch, gates].
+
+        The second is None if the model's output has no gradient.
+        """
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The gradient that the samples of one step give; all tensors are detached.
+    """The gradient estimated from each sample of one step; all tensors are detached.
 
     Attributes:
-        gradient: of the loss in the parameter of each gate, [samples, batch, gates]; its mean over the
-            samples is the estimate.
-        slope: of the loss in the value of each gate, [samples, batch, gates]; 0 where the model does not
-            react to a gate.
+        gradient: of the loss with respect to the parameter of each gate, [samples, batch, gates]; its mean
+            over the samples is the estimate.
+        slope: of the loss with respect to the value of each gate, [samples, batch, gates]; 0 where the model
+            does not react to a gate.
         loss: [samples, batch].
     """
 
@@ -45,10 +45,10 @@ class Estimate:
 
 
 class EstimatorState(Protocol):
-    """An estimator during one solve, with what it has learned of the examples."""
+    """An estimator during one solve, with what it has learned from earlier steps."""
 
     def rows(self, rows: slice | Tensor) -> EstimatorState:
-        """The same for some examples."""
+        """The state for some of the examples."""
 
     def estimate(
         self, gates: GateDistribution, parameter: Tensor, uniform: Tensor, loss_of: LossFunction
@@ -59,26 +59,26 @@ class EstimatorState(Protocol):
 class Estimator(ABC):
     """How the gradient of an expected loss is estimated from samples of the gates.
 
-    An estimator holds settings only. One that learns from step to step makes a state for each solve in
-    `begin`; the others are their own state.
+    An estimator holds settings only. If it learns from step to step, `begin` makes a separate state for each
+    solve; otherwise the estimator itself serves as the state.
     """
 
-    #: A slope of 0 proves that the model did not react to a gate.
+    #: Whether a slope of 0 proves that the model did not react to a gate.
     proves_slopes: ClassVar[bool] = True
-    #: The estimate from a sample does not depend on the others, so that they may come in parts.
+    #: Whether the estimate from a sample does not depend on the other samples, so that a step may be cut up.
     samples_alone: ClassVar[bool] = False
 
     @property
     @abstractmethod
     def gates(self) -> GateDistribution:
-        """The gates that go with it by default."""
+        """The distribution of gates that is used with it by default."""
 
     @abstractmethod
     def fits(self, gates: GateDistribution) -> bool:
-        """Whether it can learn these gates."""
+        """Whether it can learn gates of this distribution."""
 
     def begin(self, exists: Tensor) -> EstimatorState:
-        """The state of one solve; the estimator itself where it learns nothing from step to step.
+        """The state of one solve; the estimator itself if it learns nothing from step to step.
 
         Args:
             exists: which gates there are, bool [1 or batch, gates].
@@ -86,7 +86,7 @@ class Estimator(ABC):
         return self
 
     def rows(self, rows: slice | Tensor) -> EstimatorState:
-        """The same estimator: it has learned nothing of single examples."""
+        """The estimator itself, since it has learned nothing about single examples."""
         return self
 
     @abstractmethod
@@ -137,8 +137,8 @@ class Reparameterized(Estimator):
         loss, slope = loss_of.with_slope(z)
         if slope is None:
             raise _no_gradient()
-        # A sample whose loss is not finite must not count: loss - loss is NaN there, and makes all its slopes
-        # NaN, which become 0. This costs no branch that a GPU would have to wait for.
+        # A sample whose loss is not finite must not count. There, loss - loss is NaN and makes all slopes of
+        # the sample NaN, which become 0. An `if` would make the CPU wait for the GPU at every step.
         slope = (slope + (loss - loss).unsqueeze(2)).nan_to_num_(0.0, 0.0, 0.0)
         return Estimate(slope * dz, slope, loss)
 

@@ -1,4 +1,4 @@
-"""Noise and draws of a solve: a function of seed, step, sample and gate, and of nothing else."""
+"""Noise of a solve: a function of seed, step, sample and gate, and of nothing else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 __all__ = ["Noise", "partners"]
 
-_STRIDE = 1_000_003  # steps of one seed and steps of the next do not meet
+_STRIDE = 1_000_003  # two seeds share no noise, as long as a solve has fewer steps than this
 _EDGE = 2.0**-24  # uniform numbers stay this far from 0 and 1, so that their logits are finite
 
 
@@ -17,8 +17,8 @@ _EDGE = 2.0**-24  # uniform numbers stay this far from 0 and 1, so that their lo
 class Noise:
     """Uniform numbers shared by all examples, in antithetic pairs (u, 1 - u).
 
-    An example then gets the same numbers alone, in any batch and on any shard; more gates or examples
-    change nothing for those that were there. The global random state is not touched.
+    So an example gets the same numbers alone, in any batch and on any shard. If gates or examples are added,
+    the numbers of the others stay the same. The global random state is not used.
 
     Args:
         seed: any integer.
@@ -32,7 +32,8 @@ class Noise:
     def uniform(self, step: int, samples: int, gates: int) -> Tensor:
         """Noise of one step, in (0, 1), [samples, 1, gates]."""
         half, drawn_by = (samples + 1) // 2, self._generator(step)
-        u = torch.rand(gates, half, generator=drawn_by, device="cpu").T  # gates first: prefixes agree
+        # drawn gate by gate, so that the first gates get the same numbers however many gates follow
+        u = torch.rand(gates, half, generator=drawn_by, device="cpu").T
         return torch.cat([u, 1 - u])[:samples].unsqueeze(1).clamp(_EDGE, 1 - _EDGE)
 
     def references(self, step: int, samples: int, order: Tensor, steps: int = 1) -> Tensor:
@@ -41,22 +42,24 @@ class Noise:
         Args:
             step: number of the first step.
             samples: number of samples in a step.
-            order: a permutation of the references, [references], walked through again and again.
+            order: a permutation of the references, [references]; after its end it starts again.
             steps: number of steps.
         """
         return order[torch.arange(step * samples, (step + steps) * samples, device="cpu") % len(order)]
 
     def start(self) -> float:
         """Where the sequence of budgets begins, in [0, 1)."""
+        # -2 is the number of no step, so this does not depend on the noise of any step
         return float(torch.rand((), generator=self._generator(-2), device="cpu"))
 
 
 def partners(values: Tensor) -> Tensor:
-    """Sums over antithetic pairs: to the value of each sample that of its partner is added.
+    """Sums over antithetic pairs: the value of each sample plus that of its partner, in the same shape.
 
     Args:
         values: [samples, ...], of samples with the noise of `Noise.uniform`.
     """
+    # of an odd number of samples, the last of the first half has no partner, and 0 is added to it
     half = (len(values) + 1) // 2
     first, second = values[:half], values[half:]
     padded = torch.cat([second, torch.zeros_like(first[len(second) :])])

@@ -18,22 +18,32 @@ __all__ = ["ScoreFunction"]
 
 @dataclass(frozen=True)
 class ScoreFunction(Estimator):
-    r"""The score-function gradient, for models that have none: it needs values of the loss only.
+    r"""The score-function gradient, for models without gradients: it needs only values of the loss.
 
         dE[L]/da = E[ (L(z) - c(z)) (z - p) ] + p (1 - p) b,   c(z) = sum_j w_j m^j + b.(z - p)
 
     Simple Statistical Gradient-Following Algorithms for Connectionist Reinforcement Learning (Williams,
-    1992), https://doi.org/10.1007/BF00992696. The control variate c follows the loss of a sample: by a cubic
-    in its mean active probability m, and by a slope b for each gate. Its coefficients are fitted by least
-    squares to the samples of earlier steps. What it leaves is reduced by the mean of the same over the other
-    samples of a step, but for the one that shares its noise (Buy 4 REINFORCE Samples, Get a Baseline for
-    Free!, Kool, van Hoof, Welling, 2019, https://openreview.net/forum?id=r1lgTGL5DE). So no sample meets
-    anything that depends on itself, and the estimate is unbiased.
+    1992), https://doi.org/10.1007/BF00992696. The control variate c predicts the loss of a sample from its
+    mean active probability m, by a cubic polynomial, and from its gate values, by a slope b for each gate.
+    Its coefficients are fitted by least squares to the samples of earlier steps. From the residual of a
+    sample, the mean residual of the other samples of the step is subtracted (Buy 4 REINFORCE Samples, Get a
+    Baseline for Free!, Kool, van Hoof, Welling, 2019, https://openreview.net/forum?id=r1lgTGL5DE). Its
+    antithetic partner, which has the same noise, is left out of this mean. So nothing that is subtracted from
+    the loss of a sample depends on this sample, and the estimate is unbiased.
 
     With more than `most_slopes` gates, b is the mean of the slopes that earlier steps found, times a fitted
     factor.
 
-    The gates are coins: the model sees each feature either as it is or as the baseline.
+    Gate values are 0 or 1: the model sees each feature either as it is or as the baseline.
+
+    Args:
+        n_powers: number of powers of the mean active probability in the control variate; 4 for a cubic.
+        most_slopes: up to this number of gates, a slope is fitted for each. The cost grows with the square of
+            their number.
+        ridge: added to the diagonal of the normal equations for each power.
+        least_ridge: smallest number on this diagonal for slopes, so that the equations can be solved where
+            gates are always open or always closed.
+        least_variance: the slope of a gate is divided by its variance, or by this number if that is smaller.
 
     Example:
         >>> from stg_attr import StochasticGates
@@ -41,13 +51,6 @@ class ScoreFunction(Estimator):
         >>> stg = StochasticGates(black_box, estimator=ScoreFunction())
         >>> (stg.attribute(torch.tensor([[1.0, 1.0, 1.0]])) > 0.5).tolist()
         [[True, True, False]]
-
-    Args:
-        n_powers: powers of the mean active probability in the control variate: 4 for constant to cubic.
-        most_slopes: gates up to which each has a slope of its own, which costs the square of their number.
-        ridge: squared size of a power, summed over samples, that counts as no evidence.
-        least_ridge: keeps the fit defined where gates have come to be always open or always closed.
-        least_variance: of a gate whose slope is found by dividing by its variance.
     """
 
     n_powers: int = 4
@@ -81,12 +84,12 @@ class ScoreFunction(Estimator):
 
 @dataclass
 class _ControlVariate(Batch):
-    """The estimator during one solve: what its control variate has learned.
+    """The state of the estimator during one solve: what its control variate is fitted from.
 
     Attributes:
         settings: the estimator.
         exists: which gates there are, bool [1 or batch, gates].
-        slopes: mean of the slopes that each step found, [1 or batch, gates].
+        slopes: mean of the slopes that the steps found, [1 or batch, gates].
         gram: sum of the outer products of the terms of c over samples, [1 or batch, terms, terms].
         moment: sum of the terms of c times the loss over samples, [1 or batch, terms].
         n_steps: steps so far.
@@ -111,7 +114,9 @@ class _ControlVariate(Batch):
         score = (z - probability) * self.exists * valid.unsqueeze(2)
         variance = probability * (1 - probability) * self.exists
         left, slopes = self._fitted(self._powers(probability, valid), score, variance, loss.where(valid, 0.0))
+        # slopes * variance is the expectation of what the slopes of the control variate took away
         gradient = (left.unsqueeze(2) * score + slopes * variance) * valid.unsqueeze(2)
+        # dp/da is the variance p (1 - p), so this is the slope in the gate's value
         found = gradient.mean(0) / variance.mean(0).clamp_min(self.settings.least_variance)
         self.n_steps += 1
         self.slopes = self.slopes + (found - self.slopes) / self.n_steps
@@ -128,20 +133,25 @@ class _ControlVariate(Batch):
         Rows of samples with a non-finite loss must be 0.
 
         Returns:
-            What is left of the losses, [samples, batch], and the slopes b, [batch, gates].
+            Residuals of the losses, [samples, batch], and the slopes b, [batch, gates].
         """
+        # With more gates than `most_slopes`, all slopes together are one term: known slopes times a factor.
         dtype, n_powers, settings = score.dtype, self.settings.n_powers, self.settings
-        own = self.moment.shape[1] > n_powers + 1 or score.shape[2] == 1  # each gate has a slope of its own
+        own = self.moment.shape[1] > n_powers + 1 or score.shape[2] == 1  # a slope is fitted for each gate
         steps = score if own else (score * self.slopes).sum(2, keepdim=True)
         spread = variance if own else (variance * self.slopes.square()).sum(2, keepdim=True)
-        prior = self.exists.sum(1, keepdim=True) if own else 1  # samples that speak for a coefficient of 0
+        # The ridge acts like samples that show no effect: as many as there are gates, or one for the factor.
+        prior = self.exists.sum(1, keepdim=True) if own else 1
+        # double precision, since the normal equations square the condition number
         terms, loss = torch.cat([powers, steps], 2).double(), loss.double()
         ridge = torch.cat([torch.full_like(powers[0], settings.ridge), prior * spread.mean(0)], 1).double()
         gram = self.gram + torch.diag_embed(ridge.clamp_min(settings.least_ridge))
+        # Solved before the samples of this step are added: they must not influence their own control variate.
         weights = torch.linalg.solve(gram, self.moment.expand_as(ridge))
         self.gram = self.gram + torch.einsum("sbi,sbj->bij", terms, terms)
         self.moment = self.moment + torch.einsum("sbi,sb->bi", terms, loss)
         left = loss - (terms * weights).sum(2)
+        # minus the mean residual of the other samples, without the partner
         left = left - (left.sum(0) - partners(left)) / max(1, len(left) - 2)
         followed = weights[:, n_powers:] * (1.0 if own else self.slopes)
         return left.to(dtype), followed.to(dtype)

@@ -9,19 +9,20 @@ __all__ = ["SolverSettings"]
 
 @dataclass(frozen=True)
 class SolverSettings:
-    """How gates are learned, apart from the effort.
+    """How gates are learned; the number of steps and samples is set elsewhere.
 
     Attributes:
-        grid: gates are sampled at parameters rounded to multiples of this, while the parameters themselves
-            move freely. Where a loss has kinks, a rounding error of the model would otherwise grow from step
-            to step, and an example would not get the same answer alone and in a batch.
-        first_stop: updates before an example may stop.
-        settled: an example stops when the standard error of the direction of its parameters is below this,
-            twice in a row.
-        n_shifts: shifts at which the mean active probability of an example is computed, to find the one that
-            meets a budget; between them it is interpolated.
-        edge: budgets are cut to [edge, 1 - edge].
-        sweeps: iterations that draw the parameters of neighbouring regions together.
+        grid: gates are sampled with parameters rounded to multiples of this number; the parameters themselves
+            are not rounded. Models round differently in batches of different sizes. Where a loss has kinks,
+            this difference would grow from step to step, and an example would get another result in a batch
+            than alone.
+        first_stop: number of updates before an example may stop.
+        settled: an example stops when the standard error of the direction of its parameters is below this
+            number, twice in a row.
+        n_shifts: number of shifts at which the mean active probability of an example is computed, to find
+            the shift that meets a budget; between them it is interpolated.
+        edge: budgets are clamped to [edge, 1 - edge].
+        sweeps: iterations of the smoothing over neighbouring regions.
     """
 
     grid: float = 0.5

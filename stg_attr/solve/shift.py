@@ -1,4 +1,4 @@
-"""Shifts: how far all parameters of an example go up or down together to meet a budget."""
+"""Shifts: the number that is added to all parameters of an example to meet a budget."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from .settings import SolverSettings
 
 __all__ = ["BudgetShift"]
 
-_MOST_ELEMENTS = 2**20  # of one operation, so that memory does not grow with the number of shifts
+_MOST_ELEMENTS = 2**20  # of one tensor; without a limit, memory would grow with the number of shifts
 
 
 @dataclass(frozen=True)
 class BudgetShift(Batch):
-    """The shift of all parameters of an example at which their mean active probability is the budget.
+    """Finds the shift of all parameters of an example at which their mean active probability is a budget.
 
-    The mean rises with the shift. It is computed at shifts from where even the largest parameter is below
-    the lowest budget to where even the smallest is above the highest. Between them the parameter of a gate
-    that has the mean probability is interpolated, which is a straight line where all gates are equal.
+    The mean rises with the shift, but its inverse has no formula. So the mean is computed at equally spaced
+    shifts. At the first, even the largest parameter is below the lowest budget; at the last, even the
+    smallest is above the highest. In between, the inverse is interpolated. This is done on the scale of
+    parameters, where it is a straight line if all gates are equal: a probability p is replaced by the
+    parameter whose active probability is p.
 
     Attributes:
         gates: distribution of the gates.
-        missing: which gates there are not, bool [batch, gates]; None where all are there.
-        weight: of each gate in the mean, [batch or 1, gates].
+        missing: columns that are no gate of an example, bool [batch, gates]; None if there are none.
+        weight: weight of each gate in the mean, [batch or 1, gates].
         ends: parameters at the lowest and the highest budget, two numbers.
-        share: where the known shifts lie between the ends, [shifts].
-        edge: budgets are cut to [edge, 1 - edge].
+        share: where the known shifts are between the first, 0, and the last, 1, [shifts].
+        edge: budgets are clamped to [edge, 1 - edge].
     """
 
     gates: GateDistribution
@@ -49,7 +51,7 @@ class BudgetShift(Batch):
         dtype: torch.dtype,
         settings: SolverSettings = SolverSettings(),  # frozen
     ) -> BudgetShift:
-        """For gates that exist, bool [batch or 1, gates]."""
+        """Prepare it for the gates that exist, bool [batch or 1, gates]."""
         low, share = (
             torch.linspace(*span, dtype=dtype, device=exists.device)
             for span in ((settings.edge, 1 - settings.edge, 2), (0, 1, settings.n_shifts))
@@ -64,10 +66,13 @@ class BudgetShift(Batch):
         smallest, largest = self._extremes(parameter)
         low, high = self.ends[0] - largest, self.ends[1] - smallest  # [batch, 1]
         shifts = torch.lerp(low, high, self.share)
+        # Clamped, since the parameter at a probability of 0 or 1 is infinite.
         typical = self.gates.parameter_at(self._means(parameter, shifts).clamp(1e-6, 1 - 1e-6))
         wanted = self.gates.parameter_at(budget.clamp(self.edge, 1 - self.edge))
         start, length = typical[:, :-1], typical.diff(dim=1).clamp_min(torch.finfo(typical.dtype).tiny)
-        # how much of the way between two known shifts is below what is wanted, [samples, batch, shifts - 1]
+        # How much of each interval between two known shifts is below what is wanted: 1 for those that end
+        # below it, 0 for those that begin above it, [samples, batch, shifts - 1]. Intervals have equal
+        # lengths, so the mean says how far the wanted shift is from `low` to `high`, without a search.
         passed = ((wanted.unsqueeze(2) - start) / length).clamp(0, 1)
         return torch.lerp(low, high, passed.mean(2, keepdim=True))
 
@@ -81,7 +86,7 @@ class BudgetShift(Batch):
         )
 
     def _means(self, parameter: Tensor, shifts: Tensor) -> Tensor:
-        """Mean active probability of parameters [batch, gates] at shifts [batch, shifts]; the same shape."""
+        """Mean active probability of parameters [batch, gates] at shifts, both [batch, shifts]."""
         size = max(1, _MOST_ELEMENTS // parameter.numel())
         if shifts.shape[1] > size:
             return torch.cat([self._means(parameter, part) for part in torch.split(shifts, size, 1)], 1)

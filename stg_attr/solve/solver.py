@@ -23,13 +23,13 @@ from .state import Learned, Results, Solution, SolverState
 
 __all__ = ["Problem", "Solver"]
 
-_MOST_NUMBERS = 2**20  # samples x examples x gates for which gate values are held at once
+_MOST_NUMBERS = 2**20  # samples x examples x gates whose gate values are in memory at once
 
 _NO_NEIGHBOURS = torch.empty(1, 1, 0, dtype=torch.long, device="cpu")
 
 
 class Problem(Protocol):
-    """What a solver needs to know; `GatedModel` is one."""
+    """What a solver must be told: the gates of some examples, and their loss; `GatedModel` is one."""
 
     @property
     def groups(self) -> FeatureGroups:
@@ -37,7 +37,7 @@ class Problem(Protocol):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the gate parameters."""
+        """Precision of the gate parameters."""
 
     @property
     def batch(self) -> int:
@@ -49,7 +49,7 @@ class Problem(Protocol):
 
     @property
     def everyone(self) -> Any:
-        """A name for all examples; its `rows(index)` names some of them."""
+        """An object that stands for all examples; `rows(index)` of it stands for some of them."""
 
     def loss(self, examples: Any, references: Tensor) -> LossFunction:
         """The loss of gate values [samples, examples, gates], with a reference for each sample, long
@@ -65,18 +65,18 @@ def _ignore(step: int, so_far: Callable[[], Solution]) -> None:
 
 @dataclass(frozen=True)
 class Solver:
-    """How gates are learned: the distribution, the estimator, the sparsity, and the effort.
+    """How gates are learned: the distribution, the estimator, the sparsity, and the number of steps.
 
     Args:
         gates: distribution of the gates.
         sparsity: budgets of the samples and price of open gates.
         estimator: of the gradient.
-        smoothness: how strongly neighbouring gates of an image are drawn together.
+        smoothness: how strongly the parameters of neighbouring regions of an image are made alike.
         n_steps: updates of the parameters, at most.
         n_samples: gate samples per update.
         seed: of all noise.
-        n_restarts: equal blocks of rows, one after the other, that are solved with noise of their own: that
-            of the seed, of the next seed, and so on.
+        n_restarts: the batch has this number of equal blocks of rows, one after the other. Each is solved
+            with its own noise: the first with that of `seed`, the second with that of `seed + 1`, and so on.
         settings: the other numbers that decide the result.
     """
 
@@ -98,8 +98,8 @@ class Solver:
     ) -> Solution:
         """Learn the gates of a batch.
 
-        An example whose parameters have settled leaves the batch, so that it costs nothing more. This is
-        decided for each example alone, from nothing but its own updates.
+        An example leaves the batch when its parameters have settled; from then on it costs nothing. This is
+        decided for each example alone, from its own updates only.
 
         Args:
             problem: the examples and their loss.
@@ -108,7 +108,8 @@ class Solver:
             past: what was learned in earlier steps, and the loss trace of these, [steps, batch].
 
         Returns:
-            The solution; after Ctrl-C, or where the model raises, of the steps that were done, if any.
+            The solution. After Ctrl-C, or if the model raises, it is that of the steps done until then; if
+            there are none, the exception is raised.
         """
         state, results = self._begin(problem, past)
         exists, first = problem.groups.exists, state.n_updates
@@ -127,9 +128,11 @@ class Solver:
             for step in steps:
                 if len(state.index):
                     self._step(next(draws).of(state.restart), state, problem)
+                    # until two thirds of all steps are done; `Solution.earlier` is what was known then
                     if 3 * (step + 1) <= 2 * steps.stop:
                         state.latest = state.parameter
                     state = _without_settled(state, results)
+                # a function, since to put a solution together takes time that is wasted if nobody asks for it
                 on_step(step + 1 - first, partial(results.solution, state, exists, None))
         except (Exception, KeyboardInterrupt) as stopped:
             if not state.trace:
@@ -138,7 +141,7 @@ class Solver:
         return results.solution(state, exists, failure)
 
     def draws_together(self, groups: FeatureGroups) -> bool:
-        """Whether the parameters of neighbouring gates are drawn together."""
+        """Whether parameters are smoothed over neighbouring regions."""
         return self.smoothness > 0 and groups.neighbours.shape[2] > 0
 
     def _begin(self, problem: Problem, past: tuple[Learned, Tensor] | None) -> tuple[SolverState, Results]:
@@ -152,6 +155,7 @@ class Solver:
         smooth = Smoothing(neighbours, self.smoothness, settings.sweeps)
         rule = DualAveraging(self.gates.start)
         parameter = rule.parameter(learned.total, learned.scale, smooth)
+        # steps are counted on from the largest number that an example that has not settled has taken
         done = int(learned.n_steps.masked_fill(learned.settled, 0).max())
         block = batch // self.n_restarts
         state = SolverState(
@@ -186,7 +190,7 @@ class Solver:
     def _step(self, drawn: Draws, state: SolverState, problem: Problem) -> None:
         """One update of the examples that have not settled."""
         size = self.n_samples
-        if self.estimator.samples_alone:  # then as many at once as fit into memory beside a model
+        if self.estimator.samples_alone:  # some samples at a time, so that gate values take little memory
             size = min(size, max(1, _MOST_NUMBERS // state.parameter.numel()))
         sums: list[Tensor] = []
         for i in range(0, self.n_samples, size):
@@ -200,6 +204,7 @@ class Solver:
             part = _sums(estimate, some, state.n_gates)
             sums = [total.add_(more) for total, more in zip(sums, part, strict=True)] if sums else part
         gradient, slopes, squares, loss = sums
+        # samples at a budget do not pay for open gates: the budget says how many are open
         gradient, price = gradient / self.n_samples, self.sparsity.reg_weight * (1 - drawn.share)
         if price > 0:
             gradient = torch.add(gradient, self.gates.openness(state.parameter), alpha=price)
@@ -210,14 +215,15 @@ class Solver:
         state.trace.append((state.index, loss / self.n_samples))
 
     def _levels(self, state: SolverState, drawn: Draws) -> Tensor:
-        """Parameters of each sample, at their own level or at its budget, [samples, examples, gates].
+        """Parameters of each sample, shifted to its budget if it has one, [samples, examples, gates].
 
-        They are rounded first: see `SolverSettings.grid`.
+        They are rounded first, for the reason given at `SolverSettings.grid`.
         """
         grid = self.settings.grid
         parameter = (state.parameter / grid).round() * grid
         if drawn.share == 0:
             return parameter.expand(len(drawn.swept), -1, -1)
+        # `swept` is 0 for samples that are not shifted; computing their shift too avoids an index
         return torch.addcmul(parameter, state.shift(parameter, drawn.budgets), drawn.swept.reshape(-1, 1, 1))
 
 

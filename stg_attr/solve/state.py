@@ -24,12 +24,12 @@ _GATES = Holds(("batch", "gates"))
 _EACH = Holds(("batch",))
 _COUNT = Holds(("batch",), int, low=0)
 
-_NO_DIRECTION = 1e-24  # variance of parameters that are all equal, up to rounding
+_NO_DIRECTION = 1e-24  # a smaller variance is rounding: the parameters are equal and have no direction
 
 
 @dataclass(frozen=True)
 class Learned(Batch):
-    """All that a solve has to know of each example to go on as if it had never stopped.
+    """What a solve needs to know of each example to continue as if it had never stopped.
 
     Attributes:
         total: weighted sum of its gradients, [batch, gates].
@@ -80,7 +80,7 @@ class Solution:
         parameter: gate parameters, [batch, gates]; -inf where no gate exists.
         earlier: the same when two thirds of the steps were done, to judge convergence.
         loss_trace: mean loss of each step, [steps, batch]; NaN after an example's last step.
-        learned: what it takes to go on.
+        learned: what is needed to continue the solve.
         failure: what stopped the solve before its last step: Ctrl-C, or what the model raised; else None.
     """
 
@@ -102,7 +102,7 @@ class Solution:
 
     @cached_property
     def effect(self) -> Tensor:
-        """Mean of how much the loss falls per unit that a gate opens, [batch, gates]."""
+        """Mean fall of the loss per unit that a gate opens, [batch, gates]."""
         return -self.learned.slopes / self.learned.n_samples.unsqueeze(1)
 
 
@@ -111,13 +111,13 @@ class SolverState(Batch):
     """What is known of the examples that are still learned; those that have settled leave it.
 
     Attributes:
-        examples: what the problem asks for to name them.
-        index: which of the batch they are, long [examples].
-        restart: the restart that each belongs to, long [examples]; None where there is one.
+        examples: the object that stands for them in `Problem.loss`.
+        index: their numbers in the batch, long [examples].
+        restart: the restart that each belongs to, long [examples]; None if there is only one.
         groups: their gates.
-        shift: shifts of their parameters to budgets.
-        smooth: draws the parameters of neighbouring gates together.
-        estimator: what the estimator has learned of them.
+        shift: finds the shifts of their parameters to budgets.
+        smooth: makes the parameters of neighbouring regions alike.
+        estimator: the estimator, with what it has learned from earlier steps.
         total: weighted sum of gradients, [examples, gates].
         scale: weighted sum of mean squares of gradients, [examples].
         slopes: sum of slopes, [examples, gates].
@@ -126,6 +126,7 @@ class SolverState(Batch):
         latest: the parameters when two thirds of the steps were done, or now if that is earlier.
         direction: unit vectors of the centred parameters one step ago; None before there was one.
         error: standard error of that direction, [examples]; None before there was one.
+        n_gates: number of gates of each, [examples or 1, 1].
         rule: the update rule.
         settings: the numbers that decide when an example has settled.
         n_updates: steps done, those of an earlier solve that this one continues included.
@@ -162,13 +163,14 @@ class SolverState(Batch):
         self.parameter = self.rule.parameter(self.total, self.scale, self.smooth)
 
     def unsettled(self) -> Tensor | None:
-        """Measure how far the directions have moved; the rows that have not settled, if some others have.
+        """Measure how far the directions have moved, and find the rows that have not settled.
 
-        An example has settled when its direction has moved by less than its standard error allows, twice in a
-        row.
+        The parameters are like a mean over t updates, so one update moves them by about their standard error
+        divided by sqrt(t). The standard error is estimated from this movement. An example has settled when
+        the estimate is below `SolverSettings.settled`, twice in a row.
 
         Returns:
-            Long [rows], or None where all go on.
+            Long [rows], or None if no row has settled.
         """
         if self.n_updates < self.settings.first_stop:
             return None
@@ -178,7 +180,7 @@ class SolverState(Batch):
         self.error = (self.direction - before).norm(dim=1) * self.n_updates**0.5
         if error is None:
             return None
-        # copied to the CPU once, since each answer that Python waits for holds up a GPU
+        # copied to the CPU once: each value that Python needs makes the CPU wait for the GPU
         unsettled = (torch.maximum(self.error, error) >= self.settings.settled).cpu()
         return None if bool(unsettled.all()) else unsettled.nonzero().squeeze(1)
 
@@ -186,7 +188,8 @@ class SolverState(Batch):
         """Unit vectors of the centred parameters, [examples, gates]; 0 where all are equal."""
         parameter, missing, n = self.parameter, self.shift.missing, self.parameter.shape[1]
         if missing is None:
-            # layer_norm centres and divides by the standard deviation in one operation instead of six
+            # layer_norm subtracts the mean and divides by the standard deviation, in one operation instead of
+            # six; its eps makes the result 0 where all parameters are equal
             direction: Tensor = torch.layer_norm(parameter, (n,), eps=_NO_DIRECTION) / n**0.5
             return direction
         parameter = parameter.masked_fill(missing, 0.0)
@@ -196,15 +199,15 @@ class SolverState(Batch):
 
 @dataclass
 class Results:
-    """What is known of all examples; examples that have settled are entered once and for all.
+    """What is known of all examples; the rows of an example do not change after it has settled.
 
     Attributes:
-        learned: what it takes to go on.
+        learned: what is needed to continue the solve.
         parameter: gate parameters, [batch, gates].
         earlier: those when two thirds of the steps were done, [batch, gates].
-        past: losses of an earlier solve that this one continues, [steps, batch].
+        past: losses of the earlier solve that this one continues, [steps, batch].
         n_samples: gate samples of a step.
-        written: steps that `learned` counts.
+        written: number of steps that `learned` counts already.
     """
 
     learned: Learned
@@ -215,7 +218,7 @@ class Results:
     written: int = 0
 
     def enter(self, state: SolverState, earlier: Tensor) -> None:
-        """Write down what the examples of a state have learned."""
+        """Copy what is known of the examples of a state."""
         where, known, done = state.index, self.learned, len(state.trace)
         self.parameter[where], self.earlier[where] = state.parameter, earlier
         for name in ("total", "scale", "slopes", "squares", "error"):
@@ -229,6 +232,7 @@ class Results:
     def solution(self, state: SolverState, exists: Tensor, failure: BaseException | None) -> Solution:
         """What was learned of all examples so far."""
         self.enter(state, state.latest)
+        # an example has no loss, NaN, in the steps after it has settled
         unknown = self.parameter.new_full(self.learned.n_steps.shape, torch.nan)
         losses = (unknown.index_copy(0, *step).unsqueeze(0) for step in state.trace)
         return Solution(
