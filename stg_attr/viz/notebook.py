@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
 
+from .markup import render
 from .panels import panel
 from .picture import Picture
 from .source import explained, position
@@ -37,8 +36,13 @@ def html(explanation: Explanation, example: int = 0) -> str:
     if len(explanation) == 0:
         return "<p>Explanation of no examples</p>"
     example = position("example", example, len(explanation))
-    picture = _fitting(explanation, example)._image()
-    return f"<div>{picture}{_evidence(explanation, example)}</div>"
+    chosen = [example, *(i for i in range(len(explanation)) if i != example)][:_LISTED]
+    return render(
+        "viz/templates/explanation.html",
+        picture=_fitting(explanation, example).markup(),
+        evidence=[(i, explanation.describe(i)) for i in chosen],
+        more=len(explanation) - len(chosen),
+    )
 
 
 def _fitting(explanation: Explanation, example: int) -> Picture:
@@ -62,10 +66,3 @@ def is_image(shape: tuple[int, ...]) -> bool:
         return False
     sides = shape[1:] if shape[0] in _CHANNELS else shape[:2] if shape[2] in _CHANNELS else (0,)
     return min(sides) >= _SMALLEST
-
-
-def _evidence(explanation: Explanation, example: int) -> str:
-    chosen = [example, *(i for i in range(len(explanation)) if i != example)][:_LISTED]
-    lines = "".join(f"<li>example {i}: {escape(explanation.describe(i))}</li>" for i in chosen)
-    more = len(explanation) - len(chosen)
-    return f"<ul>{lines}{f'<li>and {more} more</li>' if more else ''}</ul>"

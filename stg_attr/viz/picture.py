@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import textwrap
 from os import PathLike
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from stg_attr.errors import ArgumentError
 
 from .colours import SCALE
+from .markup import render
 
 __all__ = ["Picture", "claim_title", "colour_bar", "page", "sheet", "sheets", "signed"]
 
@@ -72,18 +72,18 @@ class Picture(NamedTuple):
 
     def to_html(self, path: str | PathLike[str]) -> None:
         """Write a page that stands alone: the image and the words are inside, and nothing is fetched."""
-        Path(path).write_text(page(self._image(), title=self.alt), encoding="utf-8")
+        Path(path).write_text(page(self.markup(), title=self.alt), encoding="utf-8")
 
-    def _image(self) -> str:
+    def markup(self) -> str:
+        """The picture as HTML: an image that holds its own data, with its description."""
         buffer = io.BytesIO()
         self.fig.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
         data = base64.b64encode(buffer.getvalue()).decode("ascii")
-        words = html.escape(self.alt)
-        return f'<img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+        return render("viz/templates/image.html", alt=self.alt, data=data)
 
     def _repr_html_(self) -> str | None:
         """The image with its words; None where `pyplot` manages the figure and shows it itself."""
-        return None if self.fig.canvas.manager is not None else self._image()
+        return None if self.fig.canvas.manager is not None else self.markup()
 
 
 def sheet(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
@@ -157,11 +157,10 @@ def signed(fig: Figure, ax: Axes | NDArray[np.object_], alt: str) -> Picture:
 
 
 def page(body: str, *, title: str) -> str:
-    """A whole HTML page around some markup; it follows the reader's light or dark setting."""
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width">\n'
-        f"<title>{html.escape(title)}</title>\n"
-        "<style>:root { color-scheme: light dark; } body { font-family: sans-serif; margin: 2em; "
-        f"max-width: 60em; }}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    """A whole HTML page around some markup; it follows the reader's light or dark setting.
+
+    Args:
+        body: HTML, written as it is.
+        title: of the page, escaped.
+    """
+    return render("viz/templates/page.html", body=body, title=title)

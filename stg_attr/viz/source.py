@@ -14,7 +14,6 @@ from stg_attr.attribution import Explanation, Status
 from stg_attr.errors import ArgumentError
 
 __all__ = [
-    "NO_FORMULAS",
     "Array",
     "Example",
     "Source",
@@ -30,7 +29,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-NO_FORMULAS = "mathjax_ignore tex2jax_ignore"  # classes that keep MathJax, in notebooks, off dollar signs
 _CONTROLS = [n for n in (*range(0x20), *range(0x7F, 0xA0)) if not chr(n).isspace()]
 _UNSEEN = dict.fromkeys((*_CONTROLS, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd")
 Source = Explanation | Tensor | NDArray[np.generic]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import traitlets
 from stg_attr.attribution import Explanation
 from stg_attr.attribution.arguments import Baselines, Inputs
 from stg_attr.errors import ArgumentError
-from stg_attr.viz.source import NO_FORMULAS, explained, position, upright
+from stg_attr.viz.markup import render
+from stg_attr.viz.source import explained, position, upright
 
 from .methods import Method, Solved, at_count, checked_methods, compared_picture
 from .packing import Json, checked_curve, target_name
@@ -98,8 +98,11 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships n
         reading = self.reading
         chosen = [place, *(i for i in self._places if i != place)][:_LISTED]
         labels = {i: entry["label"] for i, entry in zip(self._places, self.payload["examples"], strict=True)}
-        sentences = "".join(f"<li>{escape(f'{labels[i]}: {reading.describe(i)}')}</li>" for i in chosen)
-        return f'<div class="{NO_FORMULAS}">{self._view.picture(reading, place)}<ul>{sentences}</ul></div>'
+        return render(
+            "widgets/templates/explanation.html",
+            picture=self._view.picture(reading, place),
+            evidence=[(labels[i], reading.describe(i)) for i in chosen],
+        )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """Markup, which needs no kernel and finds this widget where there is one.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import torch
@@ -17,7 +16,8 @@ from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups
 from stg_attr.metrics import BudgetCurves, budget_curves
 from stg_attr.metrics.curves import rank_features
-from stg_attr.viz.source import NO_FORMULAS, explained, percent, upright
+from stg_attr.viz.markup import render
+from stg_attr.viz.source import explained, percent, upright
 
 from .packing import Json, checked_curve, pack_gates, pack_reading, pack_rival
 from .views import TextView, View
@@ -178,36 +178,30 @@ def _means(explanation: Explanation) -> tuple[Tensor, ...]:
 
 
 def compared_picture(methods: Mapping[str, Method], view: View, place: int, budget: int) -> str:
-    """Several methods as static markup: their picture, where there is one, and the evidence as a table."""
+    """Several methods as static HTML: their pictures, where these can be drawn, and a table of evidence."""
     drawn = {name: method.attributions(place, budget) for name, method in methods.items()}
-    shown = f"{_side_by_side(drawn, view, place)}{_evidence(methods, place, budget)}"
-    return f'<div class="{NO_FORMULAS}">{shown}</div>'
+    return render(
+        "widgets/templates/compared.html",
+        pictures=_side_by_side(drawn, view, place),
+        heads=("method", "features", "kept", "removed", "sufficiency", "comprehensiveness"),
+        rows=[(name, _evidence(method, place, budget)) for name, method in methods.items()],
+    )
 
 
-def _side_by_side(drawn: Mapping[str, Explanation | Inputs], view: View, place: int) -> str:
+def _side_by_side(drawn: Mapping[str, Explanation | Inputs], view: View, place: int) -> list[tuple[str, str]]:
+    """Titles and pictures: one of each text, or one without a title for all methods."""
     if isinstance(view, TextView):
         explanations = {name: method for name, method in drawn.items() if isinstance(method, Explanation)}
-        return "".join(
-            f"<p>{escape(name)}</p>{view.picture(method, place)}" for name, method in explanations.items()
-        )
+        return [(name, view.picture(method, place)) for name, method in explanations.items()]
     try:
-        return viz.comparison(drawn, place)._repr_html_() or ""
+        return [("", viz.comparison(drawn, place).markup())]
     except ArgumentError:  # inputs that are neither images nor rows
-        return ""
+        return []
 
 
-def _evidence(methods: Mapping[str, Method], place: int, budget: int) -> str:
-    heads = ("method", "features", "kept", "removed", "sufficiency", "comprehensiveness")
-    rows = ""
-    for name, method in methods.items():
-        count, full, baseline, kept, removed = method.scores(place, budget)
-        span = full - baseline
-        share = f" ({percent((kept - baseline) / span)})" if span else ""
-        cells = (
-            str(count),
-            f"{kept:.4g}{share}",
-            *(f"{x:.4g}" for x in (removed, full - kept, full - removed)),
-        )
-        rows += f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
-    head = "".join(f'<th scope="col">{text}</th>' for text in heads)
-    return f"<table><tr>{head}</tr>{rows}</table>"
+def _evidence(method: Method, place: int, budget: int) -> list[str]:
+    """The cells of one method's row in the table."""
+    count, full, baseline, kept, removed = method.scores(place, budget)
+    span = full - baseline
+    share = f" ({percent((kept - baseline) / span)})" if span else ""
+    return [str(count), f"{kept:.4g}{share}", *(f"{x:.4g}" for x in (removed, full - kept, full - removed))]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from functools import cache
 from importlib.resources import files
+
+from stg_attr.viz.markup import as_json, render
 
 from .packing import Json
 
@@ -18,33 +19,6 @@ _PARTS = (
     "export.js",
     "explorer.js",
 )  # of one ES module, which anywidget takes as one text
-_BODY = """<div id="{id}">%%picture%%</div>
-<script type="application/json" id="{id}-data">%%payload%%</script>
-<script type="application/json" id="{id}-page">%%page%%</script>
-<style id="{id}-style">%%style%%</style>
-<script type="module" id="{id}-code">%%script%%
-// start
-mount("{id}");
-</script>"""
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Explanation</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ background: Canvas; color: CanvasText; font-family: sans-serif; margin: 2em; }}
-</style>
-</head>
-<body>
-<main>
-<h1>Explanation</h1>
-{body}
-</main>
-</body>
-</html>
-"""
 
 
 @cache
@@ -60,8 +34,12 @@ def style() -> str:
 
 
 def template() -> str:
-    """A page that stands alone, with places for its parts."""
-    return _PAGE.format(body=_BODY.format(id="stg"))
+    """A page that stands alone, with `%%name%%` where its parts go; the browser fills these in.
+
+    The browser needs it because it writes pages too ("Download HTML"), without a kernel.
+    """
+    places = {name: f"%%{name}%%" for name in ("picture", "payload", "page", "style", "script")}
+    return render("widgets/templates/page.html", title="Explanation", id="stg", **places)
 
 
 def stand_alone(state: Json, picture: str) -> str:
@@ -69,22 +47,20 @@ def stand_alone(state: Json, picture: str) -> str:
 
     Args:
         state: payload, example, budget and show, as the front end has them.
-        picture: markup that stands there until the script has run, or where none does.
+        picture: HTML that is shown until the script has run, or where scripts do not run.
     """
-    return _filled(template(), state, picture)
+    return render("widgets/templates/page.html", title="Explanation", id="stg", **_parts(state, picture))
 
 
 def fragment(state: Json, picture: str) -> str:
     """The same as an output of a notebook cell."""
-    return _filled(_BODY.format(id=new_id()), state, picture)
+    return render("widgets/templates/explorer.html", id=new_id(), **_parts(state, picture))
 
 
 def portal(key: str, picture: str) -> str:
-    """A place in an output of a cell to which the widgets of a live kernel come; a picture until then."""
-    place = new_id()
-    return (
-        f'<div id="{place}" data-key="{key}">{picture}</div>\n'
-        f'<script type="module">{script()}\nsummon("{place}");\n</script>'
+    """An output of a cell in which the widgets of a live kernel appear; a picture until then."""
+    return render(
+        "widgets/templates/controls.html", place=new_id(), key=key, picture=picture, script=script()
     )
 
 
@@ -93,23 +69,15 @@ def new_id() -> str:
     return f"stg-{uuid.uuid4().hex[:12]}"
 
 
-def _filled(text: str, state: Json, picture: str) -> str:
-    parts = {
+def _parts(state: Json, picture: str) -> dict[str, str]:
+    """What the templates of an explorer need."""
+    return {
         "picture": picture,
-        "payload": _inert(state),
-        "page": _inert(template()),
+        "payload": as_json(state),
+        "page": as_json(template()),
         "style": style(),
         "script": script(),
     }
-    pieces = text.split("%%")  # one pass: what is filled in is not looked at again
-    return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
-
-
-def _inert(value: object) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace(
-        "<", "\\u003c"
-    )
 
 
 def _read(name: str) -> str:

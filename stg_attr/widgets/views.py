@@ -15,7 +15,6 @@ from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
 from stg_attr.viz.features import Features, feature_names, rows_of
 from stg_attr.viz.notebook import is_image
-from stg_attr.viz.picture import Picture
 from stg_attr.viz.pixels import Numbers, Photograph, layout
 from stg_attr.viz.source import Array, as_array, read, upright
 from stg_attr.viz.words import is_right_to_left, join
@@ -88,7 +87,7 @@ class ImageView(View):
         }
 
     def picture(self, explanation: Explanation, example: int) -> str:
-        return _html(viz.panel(explanation, example, which=self.which, mean=self.mean, std=self.std))
+        return viz.panel(explanation, example, which=self.which, mean=self.mean, std=self.std).markup()
 
     def code(self, example: int) -> dict[str, str]:
         calls = {"all": "contour", "kept": "kept", "removed": "removed", "veil": "overlay"}
@@ -134,7 +133,7 @@ class TextView(View):
             examples=[example],
             which=self.which,
             special=self.special,
-        )._repr_html_()
+        ).markup()
 
     def code(self, example: int) -> dict[str, str]:
         return dict.fromkeys(_MODES, _call("text", f"tokens, examples=[{example}]", which=self.which or None))
@@ -198,7 +197,7 @@ class TableView(View):
         }
 
     def picture(self, explanation: Explanation, example: int) -> str:
-        return _html(viz.bars(explanation, example, names=self.names))
+        return viz.bars(explanation, example, names=self.names).markup()
 
     def code(self, example: int) -> dict[str, str]:
         return dict.fromkeys(_MODES, _call("bars", example, names=self.names and _Variable("names")))
@@ -242,9 +241,9 @@ class SeriesView(View):
 
     def picture(self, explanation: Explanation, example: int) -> str:
         names = None if self.names is None else [str(name) for name in self.names]
-        return _html(
-            viz.series(explanation, example, which=self.which, names=names, channels_last=self.channels_last)
-        )
+        return viz.series(
+            explanation, example, which=self.which, names=names, channels_last=self.channels_last
+        ).markup()
 
     def code(self, example: int) -> dict[str, str]:
         names = self.names and _Variable("names")
@@ -281,10 +280,6 @@ def fitting_view(explanation: Explanation) -> View:
         if len(shape) == 2 and shape[0] <= shape[1]:
             return SeriesView()
     return TableView()
-
-
-def _html(picture: Picture) -> str:
-    return picture._repr_html_() or ""
 
 
 def _bytes(colours: Array) -> NDArray[np.uint8]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import anywidget
@@ -20,7 +19,8 @@ from stg_attr.attribution.model import undisturbed
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Baseline
 from stg_attr.objective import Budget, Delete, Hybrid, Objective, Preserve, Sparsity, Sweep
-from stg_attr.viz.source import NO_FORMULAS, upright
+from stg_attr.viz.markup import render
+from stg_attr.viz.source import upright
 
 from .explorer import Explorer, compare
 from .live import Watch
@@ -257,10 +257,12 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
     def _markup(self) -> tuple[dict[str, str]]:
         """The last picture and what was run, where a live kernel puts the controls."""
         lines = [f"{i + 1}. {run.name}: {run.explanation.describe(0)}" for i, run in enumerate(self.history)]
-        listed = "".join(f"<li>{escape(line)}</li>" for line in lines) or "<li>no runs yet</li>"
-        picture = "" if self._explorer is None else self._explorer.static()
-        head = f"<p>Workbench of {len(self._names)} examples</p><ul>{listed}</ul>"
-        html = f'<div class="{NO_FORMULAS}">{head}{picture}</div>'
+        html = render(
+            "widgets/templates/workbench.html",
+            count=len(self._names),
+            lines=lines,
+            picture="" if self._explorer is None else self._explorer.static(),
+        )
         return (
             {"text/plain": "\n".join(["Workbench", *lines]), "text/html": portal(self._portal.key, html)},
         )

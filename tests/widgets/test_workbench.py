@@ -121,7 +121,7 @@ def test_saved_notebooks_show_the_runs(bench, monkeypatch, hostile):
     bench.explain()
     (data,) = shown
     assert set(data) == {"text/html", "text/plain"}
-    assert "1. &lt;img src=x onerror=&quot;harm()" in data["text/html"]
+    assert "1. &lt;img src=x onerror=&#34;harm()" in data["text/html"]
     assert "<img src=x" not in data["text/html"]
     assert "data:image/png;base64," in data["text/html"]
 
