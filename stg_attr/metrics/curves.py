@@ -13,9 +13,9 @@ from stg_attr.attribution.arguments import Baselines, Effort, Inputs, checked_in
 from stg_attr.attribution.case import Case
 from stg_attr.attribution.model import undisturbed
 from stg_attr.attribution.scoring import Scorer, Target, as_index
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_count, is_number
 from stg_attr.gates import Blend, FeatureGroups, as_references
-from stg_attr.objective import Hybrid
+from stg_attr.objective import Hybrid, retained_share
 from stg_attr.solve import Ranking
 
 __all__ = ["ERASER_BUDGETS", "BudgetCurves", "budget_curves"]
@@ -90,8 +90,8 @@ class BudgetCurves:
         return self.full.unsqueeze(1) - self.removed
 
     def _share(self, scores: Tensor) -> Tensor:
-        span = self.full - self.baseline
-        return (scores - self.baseline.unsqueeze(1)) / torch.where(span == 0, 1.0, span).unsqueeze(1)
+        """Retained share of scores [batch, points]."""
+        return retained_share(scores, self.full.unsqueeze(1), self.baseline.unsqueeze(1))
 
     def smallest_sufficient(self, retain: float = 0.9) -> Tensor:
         """The fewest measured top features that alone retain this share of the score, long [batch].
@@ -176,15 +176,9 @@ def budget_curves(
 def _shares(n_points: int, budgets: Sequence[float] | None) -> Tensor | int:
     """The shares of the features at which curves are measured, float64 [points], or how many points."""
     if budgets is None:
-        if not isinstance(n_points, int) or isinstance(n_points, bool) or n_points < 2:
-            raise ArgumentError(
-                "n_points",
-                expected="a whole number of at least 2",
-                found=repr(n_points),
-                mend="Two points are none and all of the features.",
-            )
+        check_count("n_points", n_points, least=2, mend="Two points are none and all of the features.")
         return n_points
-    numbers = [b for b in budgets if isinstance(b, (int, float)) and 0 <= b <= 1]
+    numbers = [b for b in budgets if is_number(b) and 0 <= b <= 1]
     if not numbers or len(numbers) != len(budgets) or numbers != sorted(numbers):
         raise ArgumentError(
             "budgets",

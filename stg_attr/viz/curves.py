@@ -8,6 +8,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from stg_attr.attribution import Explanation, Status
 from stg_attr.errors import ArgumentError
+from stg_attr.objective import retained_share
 
 from .colours import KEPT, NEUTRAL, REMOVED
 from .picture import Picture, claim_title, sheet, signed
@@ -86,12 +87,12 @@ def _curves(explanation: Explanation, example: int) -> tuple[Array, Array, Array
             mend="Draw what explain returns; attribute measures no curve.",
         )
     counts, first = np.unique(as_array(measured.n_open[example]), return_index=True)
-    kept, removed = as_array(measured.kept[example])[first], as_array(measured.removed[example])[first]
-    low = float(explanation.scores.baseline[example])
-    span = float(explanation.scores.full[example]) - low
-    if explanation.status[example] is Status.NOTHING_TO_EXPLAIN or span == 0:
-        return counts, kept, removed, False
-    return counts, (kept - low) / span, (removed - low) / span, True
+    kept, removed = measured.kept[example], measured.removed[example]
+    full, baseline = explanation.scores.full[example], explanation.scores.baseline[example]
+    has_share = explanation.status[example] is not Status.NOTHING_TO_EXPLAIN and bool(full != baseline)
+    if has_share:
+        kept, removed = (retained_share(scores, full, baseline) for scores in (kept, removed))
+    return counts, as_array(kept)[first], as_array(removed)[first], has_share
 
 
 def _mark_choice(ax: Axes, count: int) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stg_attr.attribution import Explanation
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_count
 
 from .source import Array, Source, as_array, checked_probabilities, plain, position
 
@@ -56,8 +56,7 @@ class Features:
 
 def best(first: Array, second: Array, top: int) -> list[int]:
     """Places of the largest numbers, ties broken by the second array, then by place."""
-    if top < 1:
-        raise ArgumentError("top", expected="at least 1", found=str(top), mend="It is a number of features.")
+    check_count("top", top, mend="It is a number of features.")
     order = sorted(range(len(first)), key=lambda i: (-first[i], -second[i], i))
     return order[:top]
 

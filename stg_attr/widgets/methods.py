@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from stg_attr import viz
-from stg_attr.attribution import Explanation
+from stg_attr.attribution import Explanation, Scores
 from stg_attr.attribution.arguments import Baselines, Inputs
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups
 from stg_attr.metrics import BudgetCurves, budget_curves
 from stg_attr.metrics.curves import rank_features
+from stg_attr.objective import retained_share
 from stg_attr.viz.markup import render
 from stg_attr.viz.source import explained, percent, upright
 
@@ -37,11 +38,10 @@ class Solved:
         own = [pack_reading(self.explanation, readings, place) for place in places]
         return {"gates": pack_gates(self.explanation), "readings": own}
 
-    def scores(self, place: int, budget: int) -> tuple[int, float, float, float, float]:
-        """Features, and the scores full, baseline, kept and removed at a budget."""
+    def scores(self, place: int, budget: int) -> tuple[int, Scores]:
+        """The number of features, and the scores of one example at a budget, each of no dimension."""
         view = at_count(self.explanation, place, budget)
-        full, baseline, kept, removed = (float(s[place]) for s in vars(view.scores).values())
-        return int(view.n_selected[place]), full, baseline, kept, removed
+        return int(view.n_selected[place]), Scores(*(score[place] for score in vars(view.scores).values()))
 
     def attributions(self, place: int, budget: int) -> Explanation | Inputs:
         """What a picture is drawn of."""
@@ -72,14 +72,13 @@ class Rival:
         own = [pack_rival(self.reference, self.curves, ranking, self.means, place) for place in places]
         return {"gates": None, "readings": own}
 
-    def scores(self, place: int, budget: int) -> tuple[int, float, float, float, float]:
-        """Features, and the scores full, baseline, kept and removed at a budget."""
-        counts = self.curves.n_features[place]
+    def scores(self, place: int, budget: int) -> tuple[int, Scores]:
+        """The number of features, and the scores of one example at a budget, each of no dimension."""
+        curves = self.curves
+        counts = curves.n_features[place]
         point = max(int((counts <= budget).sum()) - 1, 0)
-        measured = (self.curves.kept[place, point], self.curves.removed[place, point])
-        ends = (self.curves.full[place], self.curves.baseline[place])
-        full, baseline, kept, removed = (float(score) for score in (*ends, *measured))
-        return int(counts[point]), full, baseline, kept, removed
+        ends = curves.full[place], curves.baseline[place]
+        return int(counts[point]), Scores(*ends, curves.kept[place, point], curves.removed[place, point])
 
     def attributions(self, place: int, budget: int) -> Explanation | Inputs:
         """What a picture is drawn of."""
@@ -201,7 +200,8 @@ def _side_by_side(drawn: Mapping[str, Explanation | Inputs], view: View, place: 
 
 def _evidence(method: Method, place: int, budget: int) -> list[str]:
     """The cells of one method's row in the table."""
-    count, full, baseline, kept, removed = method.scores(place, budget)
-    span = full - baseline
-    share = f" ({percent((kept - baseline) / span)})" if span else ""
-    return [str(count), f"{kept:.4g}{share}", *(f"{x:.4g}" for x in (removed, full - kept, full - removed))]
+    count, scores = method.scores(place, budget)
+    full, kept, removed = float(scores.full), float(scores.kept), float(scores.removed)
+    share = float(retained_share(scores.kept, scores.full, scores.baseline))
+    shown = f" ({percent(share)})" if full != float(scores.baseline) else ""
+    return [str(count), f"{kept:.4g}{shown}", *(f"{x:.4g}" for x in (removed, full - kept, full - removed))]
