@@ -13,7 +13,7 @@ from stg_attr.errors import ArgumentError
 
 from .colours import NEUTRAL, SCALE, heat_colours
 from .features import Features, Names, best, feature_names, rows_of
-from .picture import Picture, colour_bar, sheet, signed
+from .picture import Picture, colour_bar, label_rows, sheet, signed
 from .source import Array, Source
 from .tabular import draw_bars
 
@@ -82,7 +82,7 @@ def beeswarm(
     fig, drawn = sheet(ax, (7.0, 1.2 + 0.45 * len(chosen)))
     for place, i in enumerate(chosen):
         _draw_swarm(drawn, place, table[:, i], _ranks(values[:, i]))
-    drawn.set_yticks(range(len(chosen)), labels)
+    label_rows(drawn, range(len(chosen)), labels)
     drawn.set(
         xlim=(-0.03, 1.03), ylim=(len(chosen) - 0.5, -0.5), xlabel=f"active probability, {len(rows)} rows"
     )
@@ -124,7 +124,7 @@ def matrix(
         drawn.set_xticks([])  # places in a sorted table are nobody's number
         shown = shown[np.lexsort((-shown.round(1)).T[::-1])]  # by the first feature, then the second, ...
     drawn.imshow(shown.T, cmap=heat_colours(), norm=SCALE, aspect="auto", interpolation="nearest")
-    drawn.set_yticks(range(len(chosen)), labels)
+    label_rows(drawn, range(len(chosen)), labels)
     drawn.set_xlabel(f"{len(rows)} rows" + (", alike ones together" if examples is None else ""))
     colour_bar(drawn, heat_colours(), "active probability", inside=ax is not None)
     means = ", ".join(f"{label} {mean:.2f}" for label, mean in zip(labels, shown.mean(0), strict=True))

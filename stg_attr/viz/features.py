@@ -13,7 +13,7 @@ from torch import Tensor
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError, check_count
 
-from .source import Array, Source, as_array, checked_probabilities, plain, position
+from .source import Array, Source, as_array, checked_probabilities, position, upright
 
 __all__ = ["Features", "Names", "Values", "best", "feature_names", "feature_values", "rows_of", "short"]
 
@@ -186,8 +186,8 @@ def _group_name(members: Sequence[str]) -> str:
 
 
 def short(name: str) -> str:
-    """A name that leaves room for the picture, drawn as it is."""
-    return plain(name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…")
+    """A name that leaves room for the picture."""
+    return upright(name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…")
 
 
 def _text(value: float | str) -> str:

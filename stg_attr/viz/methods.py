@@ -21,9 +21,9 @@ from stg_attr.errors import ArgumentError
 from .colours import KEPT, NEUTRAL, REMOVED, SCALE, heat_colours
 from .features import Names, best
 from .image import draw_image, known
-from .picture import Picture, sheets, signed
+from .picture import Picture, label_rows, sheets, signed
 from .pixels import Numbers, Photograph, layout
-from .source import Array, Source, as_array, plain, position, read
+from .source import Array, Source, as_array, position, read, upright
 
 __all__ = ["comparison"]
 
@@ -109,7 +109,7 @@ def comparison(
 
 def _method(name: str, source: Attributions, example: int, which: int) -> _Method:
     if isinstance(source, Explanation):
-        return _Method(plain(name), read(source, example, dims=(), which=which).attribution, 1.0, True)
+        return _Method(upright(name), read(source, example, dims=(), which=which).attribution, 1.0, True)
     part = source[position("which", which, len(source))] if isinstance(source, tuple) else source
     values = as_array(part)
     values = values[position("example", example, len(values))]
@@ -121,7 +121,7 @@ def _method(name: str, source: Attributions, example: int, which: int) -> _Metho
             mend="Replace them, for example with torch.nan_to_num, if you know where they come from.",
         )
     limit = float(np.abs(values).max()) if values.size else 0.0
-    return _Method(plain(name), values, limit or 1.0, False)
+    return _Method(upright(name), values, limit or 1.0, False)
 
 
 def _common_shape(methods: list[_Method]) -> tuple[int, ...]:
@@ -200,7 +200,7 @@ def _draw_map(ax: Axes, method: _Method, heat: Array) -> None:
     drawn = method if method.is_probability else _Method(method.name, heat, limit, False)
     shown = ax.imshow(heat, cmap=drawn.colours, norm=drawn.scale, interpolation="nearest")
     ax.set_axis_off()
-    ax.set_title(drawn.title, fontsize="medium")
+    ax.set_title(drawn.title, fontsize="medium", parse_math=False)
     _bar_below(ax, shown)
 
 
@@ -211,7 +211,7 @@ def _rows(methods: list[_Method], names: Names | None, top: int) -> Picture:
     fig, axes = sheets(1, len(methods), (1.8 + 2.2 * len(methods), 1.4 + 0.3 * len(chosen)))
     for ax, method in zip(axes[0], methods, strict=True):
         _draw_row(ax, method, chosen)
-        ax.set_yticks(range(len(chosen)), [labels[i] for i in chosen] if ax is axes[0, 0] else [])
+        label_rows(ax, range(len(chosen)), [labels[i] for i in chosen] if ax is axes[0, 0] else [])
     listed = "; ".join(f"{m.name}: {labels[int(np.abs(m.values).argmax())]}" for m in methods)
     return signed(
         fig, axes[0], f"Attributions of one row by {len(methods)} methods; the largest of {listed}."
@@ -228,12 +228,14 @@ def _draw_row(ax: Axes, method: _Method, chosen: list[int]) -> None:
     ax.set(xlim=(low, 1.05 * method.limit), ylim=(len(chosen) - 0.4, -0.6))
     ax.tick_params(axis="x", labelsize="small")
     ax.xaxis.set_major_locator(MaxNLocator(3))
-    ax.set_title(method.title, fontsize="medium")
+    ax.set_title(method.title, fontsize="medium", parse_math=False)
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def _labels(names: Names | None, count: int) -> list[str]:
-    given = [f"feature {i}" for i in range(count)] if names is None else [plain(str(name)) for name in names]
+    given = (
+        [f"feature {i}" for i in range(count)] if names is None else [upright(str(name)) for name in names]
+    )
     if len(given) != count:
         raise ArgumentError(
             "names",

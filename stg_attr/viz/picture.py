@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import textwrap
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from stg_attr.errors import ArgumentError
 from .colours import SCALE
 from .markup import render
 
-__all__ = ["Picture", "claim_title", "colour_bar", "page", "sheet", "sheets", "signed"]
+__all__ = ["Picture", "claim_title", "colour_bar", "label_rows", "page", "sheet", "sheets", "signed"]
 
 _DPI = 110
 _LETTER = 0.54  # width of a letter over the size of its font, on average
@@ -149,10 +150,15 @@ def claim_title(ax: Axes, text: str, *, inside: bool) -> None:
         ax.figure.suptitle(lines, fontsize="medium")
 
 
+def label_rows(ax: Axes, places: Sequence[float] | NDArray[np.generic], labels: Sequence[str]) -> None:
+    """Write names beside rows as they are: matplotlib reads text between two dollar signs as a formula."""
+    ax.set_yticks(places, labels, parse_math=False)
+
+
 def signed(fig: Figure, ax: Axes | NDArray[np.object_], alt: str) -> Picture:
     """The finished picture, with its words attached; a caller's figure keeps its own label."""
     labelled = ax if isinstance(ax, Axes) else fig
-    labelled.set_label(alt.replace(r"\$", "$"))  # as it is where matplotlib does not draw it
+    labelled.set_label(alt)
     return Picture(fig, ax)
 
 

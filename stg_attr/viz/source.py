@@ -22,7 +22,6 @@ __all__ = [
     "explained",
     "headline",
     "percent",
-    "plain",
     "position",
     "read",
     "upright",
@@ -262,11 +261,6 @@ def headline(explanation: Explanation, example: int) -> str:
     kept, left = float(explanation.retained[example]), float(explanation.remaining[example])
     claim = f"{int(explanation.n_selected[example])} of {n_gates} features keep {percent(kept)} of the score"
     return claim + (f"; without them {percent(left)} is left" if np.isfinite(left) else "")
-
-
-def plain(text: str) -> str:
-    """Text that matplotlib draws as it is, dollar signs too, which else would begin a formula."""
-    return upright(text).replace("$", r"\$")
 
 
 def upright(text: str) -> str:

@@ -12,7 +12,7 @@ from stg_attr.attribution import Explanation
 
 from .colours import KEPT
 from .features import Names, Values, feature_names, feature_values, rows_of
-from .picture import Picture, claim_title, sheet, signed
+from .picture import Picture, claim_title, label_rows, sheet, signed
 from .source import Array, Source, headline
 
 __all__ = ["bars"]
@@ -69,7 +69,7 @@ def draw_bars(ax: Axes, lengths: Array, filled: NDArray[np.bool_], labels: list[
     ax.barh(places, lengths, color=faces, edgecolor=KEPT, height=0.7)
     for place, (length, end) in enumerate(zip(lengths, ends, strict=True)):
         ax.text(end + 0.01, place, f"{length:.2f}", va="center", fontsize="small")
-    ax.set_yticks(places, labels)
+    label_rows(ax, places, labels)
     ax.set_ylim(len(lengths) - 0.4, -0.6)
     ax.set_xlim(0.0, 1.12)  # room for the numbers; the scale itself ends at 1
     ax.xaxis.set_major_locator(MultipleLocator(0.25))

@@ -13,7 +13,7 @@ from stg_attr.errors import ArgumentError
 
 from .colours import KEPT, SCALE, veil_over
 from .features import short
-from .picture import Picture, claim_title, colour_bar, sheet, signed
+from .picture import Picture, claim_title, colour_bar, label_rows, sheet, signed
 from .source import Array, Example, Source, as_array, headline, read
 
 __all__ = ["series"]
@@ -137,7 +137,7 @@ def _spans(chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int
 def _lane_axes(ax: Axes, labels: Sequence[str], steps: Array) -> None:
     edges, count = _edges(steps), len(labels)
     ax.set(xlim=(edges[0], edges[-1]), ylim=(count, 0), xlabel="time")
-    ax.set_yticks(np.arange(count) + 0.5, labels)
+    label_rows(ax, np.arange(count) + 0.5, labels)
     ax.tick_params(axis="y", length=0)
     for lane in range(1, count):
         ax.axhline(lane, color="0.7", linewidth=0.6, zorder=1)

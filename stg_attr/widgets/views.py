@@ -191,7 +191,7 @@ class TableView(View):
         shown = min(len(row.ids), _NAMED)
         return {
             "kind": "table",
-            "names": _plain_names(self.names, row)[:shown],
+            "names": feature_names(self.names, row)[:shown],
             "values": [_number(value) for value in row.values[:shown]],
             "hidden": [_number(value) for value in _baseline_values(explanation, example, row)[:shown]],
         }
@@ -299,11 +299,6 @@ def _ids(explanation: Explanation, example: int) -> list[int] | None:
     """Ids of the gates; None where they are 0, 1, 2, ..."""
     ids: list[int] = explanation.feature_ids[example].tolist()
     return None if ids == list(range(len(ids))) else ids
-
-
-def _plain_names(names: Iterable[str] | None, row: Features) -> list[str]:
-    """Without what matplotlib needs before a dollar sign."""
-    return [name.replace(r"\$", "$") for name in feature_names(names, row)]
 
 
 def _baseline_values(explanation: Explanation, example: int, row: Features) -> Array:
