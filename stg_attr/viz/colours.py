@@ -8,7 +8,16 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 
 from .source import Array
 
-__all__ = ["KEPT", "NEUTRAL", "REMOVED", "SCALE", "VEIL", "heat_colours", "shade", "veil_over"]
+__all__ = [
+    "KEPT",
+    "MAX_OPACITY",
+    "NEUTRAL",
+    "REMOVED",
+    "SCALE",
+    "heat_colours",
+    "shade",
+    "transparent_colours",
+]
 
 KEPT = "#0072B2"  # blue and vermilion of Okabe and Ito (2008), told apart with every colour vision
 REMOVED = "#D55E00"
@@ -16,7 +25,7 @@ NEUTRAL = "#808080"
 
 SCALE = Normalize(0.0, 1.0)  # probabilities mean something: pictures are never stretched to their own maximum
 
-VEIL = 0.72  # opacity of a probability of 1: text stays readable on it, on light and on dark pages
+MAX_OPACITY = 0.72  # opacity of a probability of 1: text stays readable on it, on light and on dark pages
 _STEPS = 256
 
 
@@ -29,7 +38,7 @@ def heat_colours() -> Colormap:
     return colormaps["cividis"]
 
 
-def veil_over(colour: str = KEPT, opacity: float = VEIL) -> Colormap:
+def transparent_colours(colour: str = KEPT, opacity: float = MAX_OPACITY) -> Colormap:
     """One colour, from transparent at 0 to `opacity` at 1, to lay over a picture or behind text."""
     steps = np.tile([*to_rgb(colour), 0.0], (_STEPS, 1))
     steps[:, 3] = np.linspace(0.0, opacity, _STEPS)
@@ -44,7 +53,7 @@ def shade(probability: float, colour: str = KEPT) -> str:
         'rgba(0, 114, 178, 0.36)'
     """
     red, green, blue = (round(255 * part) for part in to_rgb(colour))
-    return f"rgba({red}, {green}, {blue}, {round(VEIL * probability, 3):g})"
+    return f"rgba({red}, {green}, {blue}, {round(MAX_OPACITY * probability, 3):g})"
 
 
 def luminance(rgb: Array) -> Array:

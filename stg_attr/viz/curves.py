@@ -11,8 +11,8 @@ from stg_attr.errors import ArgumentError
 from stg_attr.objective import retained_share
 
 from .colours import KEPT, NEUTRAL, REMOVED
-from .picture import Picture, claim_title, sheet, signed
-from .source import Array, as_array, explained, headline, position
+from .picture import Picture, evidence_title, figure_for, with_description
+from .source import Array, as_array, checked_explanation, checked_position, evidence_line
 
 __all__ = ["curve", "trace"]
 
@@ -35,17 +35,17 @@ def curve(explanation: Explanation, example: int = 0, *, ax: Axes | None = None)
     Raises:
         ArgumentError: not an explanation, no such example, or no curve was measured.
     """
-    explanation = explained(explanation, "explanation")
-    example = position("example", example, len(explanation))
+    explanation = checked_explanation(explanation, "explanation")
+    example = checked_position("example", example, len(explanation))
     counts, kept, removed, retained = _curves(explanation, example)
-    fig, drawn = sheet(ax, (6.0, 3.8))
+    fig, drawn = figure_for(ax, (6.0, 3.8))
     drawn.plot(counts, kept, color=KEPT, marker="o", markersize=4, label="kept")
     drawn.plot(counts, removed, color=REMOVED, marker="s", markersize=4, linestyle="--", label="removed")
     _mark_choice(drawn, int(explanation.n_selected[example]))
     _budget_axes(drawn, int((explanation.feature_ids[example] >= 0).sum()), retained)
-    claim = headline(explanation, example)
-    claim_title(drawn, claim, inside=ax is not None)
-    return signed(fig, drawn, f"Budget curve: {claim}.")
+    claim = evidence_line(explanation, example)
+    evidence_title(drawn, claim, inside=ax is not None)
+    return with_description(fig, drawn, f"Budget curve: {claim}.")
 
 
 def trace(explanation: Explanation, example: int = 0, *, ax: Axes | None = None) -> Picture:
@@ -59,11 +59,11 @@ def trace(explanation: Explanation, example: int = 0, *, ax: Axes | None = None)
     Raises:
         ArgumentError: not an explanation, or no such example.
     """
-    explanation = explained(explanation, "explanation")
-    example = position("example", example, len(explanation))
+    explanation = checked_explanation(explanation, "explanation")
+    example = checked_position("example", example, len(explanation))
     loss = as_array(explanation.loss_trace[:, example])
     verdict = explanation.status[example].value
-    fig, drawn = sheet(ax, (6.0, 3.4))
+    fig, drawn = figure_for(ax, (6.0, 3.4))
     steps = np.arange(1, len(loss) + 1)
     drawn.plot(steps, loss, color=NEUTRAL, linewidth=0.8, marker=".", markersize=3, label="loss")
     drawn.plot(steps, _moving_mean(loss), color=KEPT, linewidth=2, label="moving mean")
@@ -72,8 +72,8 @@ def trace(explanation: Explanation, example: int = 0, *, ax: Axes | None = None)
     drawn.set(xlabel="step", ylabel="loss")
     drawn.xaxis.set_major_locator(MaxNLocator(integer=True))
     drawn.legend(fontsize="small")
-    claim_title(drawn, verdict, inside=ax is not None)
-    return signed(fig, drawn, f"Loss over {len(loss)} steps. {verdict}")
+    evidence_title(drawn, verdict, inside=ax is not None)
+    return with_description(fig, drawn, f"Loss over {len(loss)} steps. {verdict}")
 
 
 def _curves(explanation: Explanation, example: int) -> tuple[Array, Array, Array, bool]:

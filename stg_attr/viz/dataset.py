@@ -13,7 +13,7 @@ from stg_attr.errors import ArgumentError
 
 from .colours import NEUTRAL, SCALE, heat_colours
 from .features import Features, Names, best, feature_names, rows_of
-from .picture import Picture, colour_bar, label_rows, sheet, signed
+from .picture import Picture, colour_bar, figure_for, label_rows, with_description
 from .source import Array, Source
 from .tabular import draw_bars
 
@@ -41,7 +41,7 @@ def importance(
     mean, share = _stack(rows, "probabilities").mean(0), _stack(rows, "selected").mean(0)
     chosen = best(mean, share, top)
     labels = [feature_names(names, rows[0])[i] for i in chosen]
-    fig, ax = sheet(ax, (6.4, 1.2 + 0.32 * len(chosen)))
+    fig, ax = figure_for(ax, (6.4, 1.2 + 0.32 * len(chosen)))
     ends = np.maximum(mean, share)[chosen]
     draw_bars(ax, mean[chosen], np.ones(len(chosen), dtype=bool), labels, ends)
     ax.plot(
@@ -51,7 +51,7 @@ def importance(
     ax.set_xlabel(f"mean active probability, {len(rows)} rows")
     ax.legend(fontsize="small", loc="lower right")
     shown = ", ".join(f"{label} {mean[i]:.2f}" for label, i in zip(labels, chosen, strict=True))
-    return signed(fig, ax, f"Mean active probability over {len(rows)} rows: {shown}.")
+    return with_description(fig, ax, f"Mean active probability over {len(rows)} rows: {shown}.")
 
 
 def beeswarm(
@@ -79,7 +79,7 @@ def beeswarm(
     table, values = _stack(rows, "probabilities"), _stack(rows, "values")
     chosen = best(table.mean(0), _stack(rows, "selected").mean(0), top)
     labels = [feature_names(names, rows[0])[i] for i in chosen]
-    fig, drawn = sheet(ax, (7.0, 1.2 + 0.45 * len(chosen)))
+    fig, drawn = figure_for(ax, (7.0, 1.2 + 0.45 * len(chosen)))
     for place, i in enumerate(chosen):
         _draw_swarm(drawn, place, table[:, i], _ranks(values[:, i]))
     label_rows(drawn, range(len(chosen)), labels)
@@ -90,7 +90,9 @@ def beeswarm(
     bar = colour_bar(drawn, heat_colours(), "value of the feature, by rank", inside=ax is not None)
     bar.set_ticks([0.0, 1.0], labels=["low", "high"])
     shown = ", ".join(f"{label} {table[:, i].mean():.2f}" for label, i in zip(labels, chosen, strict=True))
-    return signed(fig, drawn, f"Active probabilities of {len(rows)} rows by feature; means: {shown}.")
+    return with_description(
+        fig, drawn, f"Active probabilities of {len(rows)} rows by feature; means: {shown}."
+    )
 
 
 def matrix(
@@ -119,7 +121,7 @@ def matrix(
     chosen = best(table.mean(0), _stack(rows, "selected").mean(0), top)
     labels = [feature_names(names, rows[0])[i] for i in chosen]
     shown = table[:, chosen]
-    fig, drawn = sheet(ax, (7.5, 1.3 + 0.32 * len(chosen)))
+    fig, drawn = figure_for(ax, (7.5, 1.3 + 0.32 * len(chosen)))
     if examples is None:
         drawn.set_xticks([])  # places in a sorted table are nobody's number
         shown = shown[np.lexsort((-shown.round(1)).T[::-1])]  # by the first feature, then the second, ...
@@ -128,7 +130,7 @@ def matrix(
     drawn.set_xlabel(f"{len(rows)} rows" + (", alike ones together" if examples is None else ""))
     colour_bar(drawn, heat_colours(), "active probability", inside=ax is not None)
     means = ", ".join(f"{label} {mean:.2f}" for label, mean in zip(labels, shown.mean(0), strict=True))
-    return signed(
+    return with_description(
         fig, drawn, f"Heat map of active probabilities, features by {len(rows)} rows; means: {means}."
     )
 

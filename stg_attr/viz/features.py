@@ -13,7 +13,7 @@ from torch import Tensor
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError, check_count
 
-from .source import Array, Source, as_array, checked_probabilities, position, upright
+from .source import Array, Source, as_array, checked_position, checked_probabilities, replace_invisible
 
 __all__ = ["Features", "Names", "Values", "best", "feature_names", "feature_values", "rows_of", "short"]
 
@@ -76,7 +76,7 @@ def rows_of(
     """
     if isinstance(source, Explanation):
         chosen = range(len(source)) if examples is None else examples
-        places = [position("example", i, len(source)) for i in chosen]
+        places = [checked_position("example", i, len(source)) for i in chosen]
         shared = all(len(mask) == 1 for mask in source.feature_mask)
         common = _members(source, 0) if shared and places else []
         return [_explained_row(source, i, common if shared else _members(source, i)) for i in places]
@@ -97,7 +97,9 @@ def rows_of(
             mend="Pass the rows that these attributions explain.",
         )
     chosen = range(len(table)) if examples is None else examples
-    return [_plain_row(table[i], shown[i]) for i in (position("example", i, len(table)) for i in chosen)]
+    return [
+        _plain_row(table[i], shown[i]) for i in (checked_position("example", i, len(table)) for i in chosen)
+    ]
 
 
 def _plain_row(row: Array, shown: Array) -> Features:
@@ -187,7 +189,7 @@ def _group_name(members: Sequence[str]) -> str:
 
 def short(name: str) -> str:
     """A name that leaves room for the picture."""
-    return upright(name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…")
+    return replace_invisible(name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…")
 
 
 def _text(value: float | str) -> str:

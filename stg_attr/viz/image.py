@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .colours import KEPT, SCALE, heat_colours, veil_over
-from .picture import Picture, colour_bar, sheet, signed
-from .pixels import Numbers, Photograph, as_map, borders
-from .source import Array, Example, Source, headline, read
+from .colours import KEPT, SCALE, heat_colours, transparent_colours
+from .picture import Picture, colour_bar, figure_for, with_description
+from .pixels import ColourScale, Numbers, as_map, borders
+from .source import Array, Example, Source, evidence_line, read_example
 
 __all__ = ["contour", "heatmap", "kept", "overlay", "removed", "superpixels"]
 
@@ -34,11 +34,11 @@ def heatmap(source: Source, example: int = 0, *, which: int = 0, ax: Axes | None
     Raises:
         ArgumentError: the attributions are no image, or no probabilities.
     """
-    one = read(source, example, dims=_DIMS, which=which)
-    fig, drawn = _image_sheet(ax, one, bar=True)
+    one = read_example(source, example, dims=_DIMS, which=which)
+    fig, drawn = _image_figure(ax, one, bar=True)
     draw_heat(drawn, one)
     colour_bar(drawn, heat_colours(), "active probability", inside=ax is not None)
-    return signed(fig, drawn, f"Heat map of active probabilities: {_words(one)}.")
+    return with_description(fig, drawn, f"Heat map of active probabilities: {_words(one)}.")
 
 
 def overlay(
@@ -65,12 +65,12 @@ def overlay(
     Raises:
         ArgumentError: the example cannot be shown as an image, or its attributions are no probabilities.
     """
-    one = read(source, example, dims=_DIMS, which=which, inputs=inputs)
-    photograph = Photograph.of(one, mean, std)
-    fig, drawn = _image_sheet(ax, one, bar=True)
-    draw_veiled(drawn, one, photograph)
-    colour_bar(drawn, veil_over(), "active probability", inside=ax is not None)
-    return signed(fig, drawn, f"Image with active probabilities laid over it: {_words(one)}.")
+    one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs)
+    scale = ColourScale.of(one, mean, std)
+    fig, drawn = _image_figure(ax, one, bar=True)
+    draw_overlay(drawn, one, scale)
+    colour_bar(drawn, transparent_colours(), "active probability", inside=ax is not None)
+    return with_description(fig, drawn, f"Image with active probabilities laid over it: {_words(one)}.")
 
 
 def contour(
@@ -84,12 +84,12 @@ def contour(
     ax: Axes | None = None,
 ) -> Picture:
     """The image in its own colours, with a line round the selection; takes what `overlay` takes."""
-    one = read(source, example, dims=_DIMS, which=which, inputs=inputs)
-    photograph = Photograph.of(one, mean, std)
-    fig, ax = _image_sheet(ax, one)
-    draw_image(ax, photograph.colours(known(one.shown)))
+    one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs)
+    scale = ColourScale.of(one, mean, std)
+    fig, ax = _image_figure(ax, one)
+    draw_image(ax, scale.colours(not_none(one.shown)))
     draw_outline(ax, one)
-    return signed(fig, ax, f"Image with the selected pixels outlined: {_words(one)}.")
+    return with_description(fig, ax, f"Image with the selected pixels outlined: {_words(one)}.")
 
 
 def kept(
@@ -108,11 +108,11 @@ def kept(
     Takes what `overlay` takes, and `baselines`: what hidden pixels show, 0 by default, beside plain
     attributions.
     """
-    one = read(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
-    photograph = Photograph.of(one, mean, std)
-    fig, ax = _image_sheet(ax, one)
-    draw_kept(ax, one, photograph)
-    return signed(fig, ax, f"Image of the selected pixels alone: {_words(one)}.")
+    one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
+    scale = ColourScale.of(one, mean, std)
+    fig, ax = _image_figure(ax, one)
+    draw_kept(ax, one, scale)
+    return with_description(fig, ax, f"Image of the selected pixels alone: {_words(one)}.")
 
 
 def removed(
@@ -127,11 +127,11 @@ def removed(
     ax: Axes | None = None,
 ) -> Picture:
     """What the model saw when the selection was hidden; takes what `kept` takes."""
-    one = read(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
-    photograph = Photograph.of(one, mean, std)
-    fig, ax = _image_sheet(ax, one)
-    draw_removed(ax, one, photograph)
-    return signed(fig, ax, f"Image without the selected pixels: {_words(one)}.")
+    one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
+    scale = ColourScale.of(one, mean, std)
+    fig, ax = _image_figure(ax, one)
+    draw_removed(ax, one, scale)
+    return with_description(fig, ax, f"Image without the selected pixels: {_words(one)}.")
 
 
 def superpixels(
@@ -145,15 +145,15 @@ def superpixels(
     ax: Axes | None = None,
 ) -> Picture:
     """The image under a veil, with the borders of its features; takes what `overlay` takes."""
-    one = read(source, example, dims=_DIMS, which=which, inputs=inputs)
-    photograph = Photograph.of(one, mean, std)
-    fig, drawn = _image_sheet(ax, one, bar=True)
-    draw_veiled(drawn, one, photograph, grey=False)
+    one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs)
+    scale = ColourScale.of(one, mean, std)
+    fig, drawn = _image_figure(ax, one, bar=True)
+    draw_overlay(drawn, one, scale, grey=False)
     lines = borders(as_map(one.columns))
     drawn.add_collection(LineCollection(lines, colors="white", linewidths=0.8, alpha=0.8), autolim=False)
-    colour_bar(drawn, veil_over(), "active probability", inside=ax is not None)
+    colour_bar(drawn, transparent_colours(), "active probability", inside=ax is not None)
     count = np.unique(one.columns[one.columns >= 0]).size
-    return signed(fig, drawn, f"Image divided into {count} features: {_words(one)}.")
+    return with_description(fig, drawn, f"Image divided into {count} features: {_words(one)}.")
 
 
 def draw_image(ax: Axes, colours: Array) -> None:
@@ -169,25 +169,25 @@ def draw_heat(ax: Axes, one: Example) -> None:
     ax.set_axis_off()
 
 
-def draw_veiled(ax: Axes, one: Example, photograph: Photograph, *, grey: bool = True) -> None:
+def draw_overlay(ax: Axes, one: Example, scale: ColourScale, *, grey: bool = True) -> None:
     """The image under a veil of active probability."""
-    colours = photograph.colours(known(one.shown))
+    colours = scale.colours(not_none(one.shown))
     draw_image(ax, _pale(colours) if grey else colours)
     heat = as_map(one.attribution)
-    ax.imshow(heat, cmap=veil_over(), norm=SCALE, interpolation=_interpolation(heat.shape))
+    ax.imshow(heat, cmap=transparent_colours(), norm=SCALE, interpolation=_interpolation(heat.shape))
     draw_outline(ax, one)
 
 
-def draw_kept(ax: Axes, one: Example, photograph: Photograph) -> None:
+def draw_kept(ax: Axes, one: Example, scale: ColourScale) -> None:
     """The image with its selection alone, saying so where that is nothing or everything."""
-    draw_image(ax, photograph.colours(known(one.kept)))
+    draw_image(ax, scale.colours(not_none(one.kept)))
     if not one.selected.any():
         _note(ax, "nothing kept")
 
 
-def draw_removed(ax: Axes, one: Example, photograph: Photograph) -> None:
+def draw_removed(ax: Axes, one: Example, scale: ColourScale) -> None:
     """The image without its selection, saying so where that is nothing or everything."""
-    draw_image(ax, photograph.colours(known(one.removed)))
+    draw_image(ax, scale.colours(not_none(one.removed)))
     if not one.selected.any():
         _note(ax, "nothing removed")
     elif (one.selected | (one.columns < 0)).all():
@@ -202,22 +202,22 @@ def draw_outline(ax: Axes, one: Example) -> None:
         ax.add_collection(drawn, autolim=False)
 
 
-def known(image: Array | None) -> Array:
-    """The image of an example that `Photograph.of` has seen, which refuses one without."""
+def not_none(image: Array | None) -> Array:
+    """The image of an example that `ColourScale.of` has seen, which refuses one without."""
     assert image is not None
     return image
 
 
 def _words(one: Example) -> str:
     if one.explanation is not None:
-        return headline(one.explanation, one.number)
+        return evidence_line(one.explanation, one.number)
     return f"{int(as_map(one.selected).sum())} of {as_map(one.selected).size} pixels are at 0.5 or more"
 
 
-def _image_sheet(ax: Axes | None, one: Example, *, bar: bool = False) -> tuple[Figure, Axes]:
+def _image_figure(ax: Axes | None, one: Example, *, bar: bool = False) -> tuple[Figure, Axes]:
     height, width = as_map(one.columns).shape
     tall = min(max(4.0 * height / width, 1.5), 8.0)
-    return sheet(ax, (5.2 if bar else 4.2, tall + 0.3))
+    return figure_for(ax, (5.2 if bar else 4.2, tall + 0.3))
 
 
 def _interpolation(shape: tuple[int, ...]) -> str:

@@ -8,7 +8,7 @@ from stg_attr.errors import ArgumentError
 from .markup import render
 from .panels import panel
 from .picture import Picture
-from .source import explained, position
+from .source import checked_explanation, checked_position
 from .tabular import bars
 from .timeline import series
 
@@ -32,10 +32,10 @@ def html(explanation: Explanation, example: int = 0) -> str:
     Raises:
         ArgumentError: not an explanation, or no such example.
     """
-    explanation = explained(explanation, "explanation")
+    explanation = checked_explanation(explanation, "explanation")
     if len(explanation) == 0:
         return "<p>Explanation of no examples</p>"
-    example = position("example", example, len(explanation))
+    example = checked_position("example", example, len(explanation))
     chosen = [example, *(i for i in range(len(explanation)) if i != example)][:_LISTED]
     return render(
         "viz/templates/explanation.html",

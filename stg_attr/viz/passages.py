@@ -17,9 +17,9 @@ from stg_attr.errors import ArgumentError
 from .colours import KEPT, shade
 from .markup import render
 from .picture import Picture, page
-from .source import Array, Example, Source, as_array, headline, read, upright
+from .source import Array, Example, Source, as_array, evidence_line, read_example, replace_invisible
 from .typeset import typeset
-from .words import Word, is_right_to_left, join
+from .words import Word, is_right_to_left, words_from_tokens
 
 __all__ = ["Passage", "Text", "text"]
 
@@ -138,7 +138,7 @@ def text(
     passages = []
     for example, own, name in zip(chosen, lists, labels, strict=True):
         probabilities, selected, gated, claim = _per_token(source, example, which, len(own))
-        words = join(own, probabilities, selected, gated, special=special, whole=whole_words)
+        words = words_from_tokens(own, probabilities, selected, gated, special=special, whole=whole_words)
         passages.append(Passage(name, tuple(words), claim))
     return Text(tuple(passages))
 
@@ -168,7 +168,7 @@ def _checked_names(names: Sequence[str] | None, count: int) -> list[str]:
         raise ArgumentError(
             "names", expected=f"one for each of {count} rows", found=str(len(names)), mend="Name every row."
         )
-    return [upright(str(name)) for name in names]
+    return [replace_invisible(str(name)) for name in names]
 
 
 def _per_token(
@@ -178,8 +178,8 @@ def _per_token(
     if not isinstance(source, Explanation):
         source = as_array(source)
         source = source.max(-1) if source.ndim == 3 else source
-    one = read(source, example, dims=(1,), which=which)
-    claim = "" if one.explanation is None else headline(one.explanation, one.number) + "."
+    one = read_example(source, example, dims=(1,), which=which)
+    claim = "" if one.explanation is None else evidence_line(one.explanation, one.number) + "."
     if len(one.attribution) != count:
         return *_per_gate(one, count), claim
     flat = (len(one.attribution), -1)

@@ -24,7 +24,16 @@ from stg_attr.errors import ArgumentError
 from .colours import SCALE
 from .markup import render
 
-__all__ = ["Picture", "claim_title", "colour_bar", "label_rows", "page", "sheet", "sheets", "signed"]
+__all__ = [
+    "Picture",
+    "colour_bar",
+    "evidence_title",
+    "figure_for",
+    "figure_with_axes",
+    "label_rows",
+    "page",
+    "with_description",
+]
 
 _DPI = 110
 _LETTER = 0.54  # width of a letter over the size of its font, on average
@@ -87,7 +96,7 @@ class Picture(NamedTuple):
         return None if self.fig.canvas.manager is not None else self.markup()
 
 
-def sheet(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
+def figure_for(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
     """Where to draw: the caller's axes as they are, or a new figure of `size` inches.
 
     Raises:
@@ -108,7 +117,9 @@ def sheet(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
     return whole, ax
 
 
-def sheets(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, NDArray[np.object_]]:
+def figure_with_axes(
+    rows: int, columns: int, size: tuple[float, float]
+) -> tuple[Figure, NDArray[np.object_]]:
     """A new figure with several axes, [rows, columns]."""
     fig = Figure(figsize=size, layout="constrained")
     return fig, fig.subplots(rows, columns, squeeze=False)
@@ -132,7 +143,7 @@ def colour_bar(ax: Axes, colours: Colormap, label: str, *, inside: bool) -> Colo
     return ax.figure.colorbar(shown, ax=ax, fraction=0.05, pad=0.02, label=label)
 
 
-def claim_title(ax: Axes, text: str, *, inside: bool) -> None:
+def evidence_title(ax: Axes, text: str, *, inside: bool) -> None:
     """The evidence as a title, in lines that fit.
 
     Args:
@@ -155,7 +166,7 @@ def label_rows(ax: Axes, places: Sequence[float] | NDArray[np.generic], labels: 
     ax.set_yticks(places, labels, parse_math=False)
 
 
-def signed(fig: Figure, ax: Axes | NDArray[np.object_], alt: str) -> Picture:
+def with_description(fig: Figure, ax: Axes | NDArray[np.object_], alt: str) -> Picture:
     """The finished picture, with its words attached; a caller's figure keeps its own label."""
     labelled = ax if isinstance(ax, Axes) else fig
     labelled.set_label(alt)

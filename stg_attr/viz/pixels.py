@@ -13,21 +13,21 @@ from stg_attr.errors import ArgumentError
 
 from .source import Array, Example, as_array
 
-__all__ = ["Numbers", "Photograph", "as_map", "borders", "layout"]
+__all__ = ["ColourScale", "Numbers", "as_map", "borders", "channel_axis"]
 
 Numbers = float | Sequence[float] | Tensor | NDArray[np.generic]
 
 _CHANNELS = (1, 3, 4)
 
 
-def layout(shape: tuple[int, ...]) -> int | None:
+def channel_axis(shape: tuple[int, ...]) -> int | None:
     """Where the channels of an image are: 0 for CHW, 2 for HWC, None for HW.
 
     Raises:
         ArgumentError: the shape is not that of an image.
 
     Example:
-        >>> layout((3, 32, 40)), layout((32, 40, 3)), layout((32, 40))
+        >>> channel_axis((3, 32, 40)), channel_axis((32, 40, 3)), channel_axis((32, 40))
         (0, 2, None)
     """
     if len(shape) == 2:
@@ -46,13 +46,13 @@ def layout(shape: tuple[int, ...]) -> int | None:
 
 def as_map(values: NDArray[np.generic]) -> NDArray[np.generic]:
     """One value per pixel, [height, width]: the largest over channels, so that any open gate shows."""
-    channel = layout(values.shape)
+    channel = channel_axis(values.shape)
     flat: NDArray[np.generic] = values if channel is None else values.max(axis=channel)
     return flat
 
 
 @dataclass(frozen=True)
-class Photograph:
+class ColourScale:
     """How the pixels of one image turn into colours; the same for its kept and removed parts.
 
     Attributes:
@@ -68,7 +68,7 @@ class Photograph:
     high: float
 
     @classmethod
-    def of(cls, example: Example, mean: Numbers | None, std: Numbers | None) -> Photograph:
+    def of(cls, example: Example, mean: Numbers | None, std: Numbers | None) -> ColourScale:
         """From an example; without `mean` and `std`, values outside [0, 1] are stretched to fit.
 
         Raises:
@@ -94,7 +94,7 @@ class Photograph:
 
     def colours(self, image: Array) -> Array:
         """[height, width] or [height, width, 3 or 4], in [0, 1]."""
-        channel = layout(image.shape)
+        channel = channel_axis(image.shape)
         last = image[..., None] if channel is None else np.moveaxis(image, channel, -1)
         if self.mean is not None and self.std is not None:
             last = last * _by_channel(self.std, last, "std") + _by_channel(self.mean, last, "mean")

@@ -18,13 +18,13 @@ __all__ = [
     "Example",
     "Source",
     "as_array",
+    "checked_explanation",
+    "checked_position",
     "checked_probabilities",
-    "explained",
-    "headline",
+    "evidence_line",
     "percent",
-    "position",
-    "read",
-    "upright",
+    "read_example",
+    "replace_invisible",
 ]
 
 Array = NDArray[np.float64]
@@ -75,7 +75,7 @@ class Example:
         return np.where(is_open, self.shown, self.baseline)
 
 
-def read(
+def read_example(
     source: Source,
     example: int = 0,
     *,
@@ -111,10 +111,10 @@ def read(
 
 
 def _from_explanation(explanation: Explanation, example: int, which: int) -> Example:
-    number = position("example", example, len(explanation))
+    number = checked_position("example", example, len(explanation))
     single = isinstance(explanation.attributions, Tensor)
     attributions = (explanation.attributions,) if single else explanation.attributions
-    part = position("which", which, len(attributions))
+    part = checked_position("which", which, len(attributions))
     attribution = checked_probabilities(as_array(attributions[part][number]))
     columns = _row(explanation.feature_mask[part], number, attribution.shape)
     chosen = np.append(as_array(explanation.selected[number]) > 0.5, False)  # the last is for never gated
@@ -157,7 +157,7 @@ def _from_tensors(
             found=str(values.shape),
             mend="Pass the attributions of one example, or of a batch with its number.",
         )
-    number = position("example", example, len(values) if batched else 1)
+    number = checked_position("example", example, len(values) if batched else 1)
     attribution = checked_probabilities(values[number] if batched else values)
     shown = None if inputs is None else _matching(inputs, values.shape)
     baseline = np.broadcast_to(as_array(0.0 if baselines is None else baselines), values.shape)
@@ -185,7 +185,7 @@ def _matching(inputs: Tensor | NDArray[np.generic], shape: tuple[int, ...]) -> A
     return array
 
 
-def position(what: str, index: int, count: int) -> int:
+def checked_position(what: str, index: int, count: int) -> int:
     """A place in a list of `count`, counted from 0, or from -1 backwards.
 
     Raises:
@@ -237,7 +237,7 @@ def checked_probabilities(values: Array) -> Array:
     return values.clip(0.0, 1.0)
 
 
-def explained(source: Source, what: str) -> Explanation:
+def checked_explanation(source: Source, what: str) -> Explanation:
     """The source as an explanation, for pictures that need measured scores.
 
     Raises:
@@ -253,7 +253,7 @@ def explained(source: Source, what: str) -> Explanation:
     )
 
 
-def headline(explanation: Explanation, example: int) -> str:
+def evidence_line(explanation: Explanation, example: int) -> str:
     """The measured claim about one example in one line."""
     n_gates = int((explanation.feature_ids[example] >= 0).sum())
     if explanation.status[example] is Status.NOTHING_TO_EXPLAIN:
@@ -263,14 +263,14 @@ def headline(explanation: Explanation, example: int) -> str:
     return claim + (f"; without them {percent(left)} is left" if np.isfinite(left) else "")
 
 
-def upright(text: str) -> str:
+def replace_invisible(text: str) -> str:
     r"""Text without signs that cannot be seen but turn or break what stands beside them.
 
     These are control characters, and the embeddings, overrides and isolates of Unicode's bidirectional
     algorithm (https://www.unicode.org/reports/tr9/).
 
     Example:
-        >>> upright("evil\u202etxt.exe")
+        >>> replace_invisible("evil\u202etxt.exe")
         'evil�txt.exe'
     """
     return text.translate(_UNSEEN)

@@ -12,8 +12,8 @@ from stg_attr.attribution import Explanation
 
 from .colours import KEPT
 from .features import Names, Values, feature_names, feature_values, rows_of
-from .picture import Picture, claim_title, label_rows, sheet, signed
-from .source import Array, Source, headline
+from .picture import Picture, evidence_title, figure_for, label_rows, with_description
+from .source import Array, Source, evidence_line
 
 __all__ = ["bars"]
 
@@ -53,13 +53,13 @@ def bars(
     (row,) = rows_of(source, [example], inputs)
     chosen = row.best(top)
     labels = _labels(chosen, feature_names(names, row), feature_values(values, row))
-    fig, drawn = sheet(ax, (6.4, 1.3 + 0.32 * len(chosen)))
+    fig, drawn = figure_for(ax, (6.4, 1.3 + 0.32 * len(chosen)))
     draw_bars(drawn, row.probabilities[chosen], row.selected[chosen], labels, row.probabilities[chosen])
     drawn.set_xlabel("active probability")
-    claim = headline(source, example) if isinstance(source, Explanation) else ""
-    claim_title(drawn, claim, inside=ax is not None)
+    claim = evidence_line(source, example) if isinstance(source, Explanation) else ""
+    evidence_title(drawn, claim, inside=ax is not None)
     shown = ", ".join(f"{label} {p:.2f}" for label, p in zip(labels, row.probabilities[chosen], strict=True))
-    return signed(fig, drawn, f"Bars of active probability: {shown}. {claim}".strip())
+    return with_description(fig, drawn, f"Bars of active probability: {shown}. {claim}".strip())
 
 
 def draw_bars(ax: Axes, lengths: Array, filled: NDArray[np.bool_], labels: list[str], ends: Array) -> None:

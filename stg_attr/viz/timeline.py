@@ -11,10 +11,10 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 
-from .colours import KEPT, SCALE, veil_over
+from .colours import KEPT, SCALE, transparent_colours
 from .features import short
-from .picture import Picture, claim_title, colour_bar, label_rows, sheet, signed
-from .source import Array, Example, Source, as_array, headline, read
+from .picture import Picture, colour_bar, evidence_title, figure_for, label_rows, with_description
+from .source import Array, Example, Source, as_array, evidence_line, read_example
 
 __all__ = ["series"]
 
@@ -49,19 +49,19 @@ def series(
     Raises:
         ArgumentError: counts do not match, times do not ascend, or the attributions are no probabilities.
     """
-    one = read(source, example, dims=(1, 2), which=which, inputs=inputs)
+    one = read_example(source, example, dims=(1, 2), which=which, inputs=inputs)
     heat, chosen, values = _lanes(one, channels_last)
     n_channels, n_steps = heat.shape
     labels = _names(names, n_channels)
     steps = _times(times, n_steps)
-    fig, drawn = sheet(ax, (8.0, 1.4 + 0.65 * min(n_channels, 12)))
+    fig, drawn = figure_for(ax, (8.0, 1.4 + 0.65 * min(n_channels, 12)))
     for lane in range(n_channels):
         _draw_lane(drawn, lane, steps, heat[lane], chosen[lane], values[lane])
     _lane_axes(drawn, labels, steps)
-    colour_bar(drawn, veil_over(), "active probability", inside=ax is not None)
-    claim = "" if one.explanation is None else headline(one.explanation, one.number)
-    claim_title(drawn, claim, inside=ax is not None)
-    return signed(fig, drawn, _words(labels, chosen, steps, claim))
+    colour_bar(drawn, transparent_colours(), "active probability", inside=ax is not None)
+    claim = "" if one.explanation is None else evidence_line(one.explanation, one.number)
+    evidence_title(drawn, claim, inside=ax is not None)
+    return with_description(fig, drawn, _words(labels, chosen, steps, claim))
 
 
 def _lanes(one: Example, channels_last: bool) -> tuple[Array, NDArray[np.bool_], Array]:
@@ -117,7 +117,7 @@ def _draw_lane(
     ax: Axes, lane: int, steps: Array, heat: Array, chosen: NDArray[np.bool_], values: Array
 ) -> None:
     edges = _edges(steps)
-    ax.pcolormesh(edges, [lane, lane + 1], heat[None], cmap=veil_over(), norm=SCALE, zorder=0)
+    ax.pcolormesh(edges, [lane, lane + 1], heat[None], cmap=transparent_colours(), norm=SCALE, zorder=0)
     low, high = (np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (0.0, 0.0)
     middle, span = lane + 0.5, high - low
     height = (values - (low + high) / 2) / span * _FILL if span > 0 else np.zeros_like(values)

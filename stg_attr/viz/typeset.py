@@ -17,8 +17,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Affine2D, ScaledTranslation, Transform
 
-from .colours import KEPT, SCALE, veil_over
-from .picture import Picture, sheet, signed
+from .colours import KEPT, SCALE, transparent_colours
+from .picture import Picture, figure_for, with_description
 from .words import Word
 
 if TYPE_CHECKING:
@@ -87,12 +87,12 @@ def typeset(rows: Sequence[Row], ax: Axes | None, width: float, alt: str) -> Pic
         fig = Figure(figsize=(width, tall / 72))
         ax = fig.add_axes((0.0, 0.0, 1.0, 1.0))
     else:
-        fig, ax = sheet(ax, (width, 1.0))
+        fig, ax = figure_for(ax, (width, 1.0))
         across, tall = _extent(ax)
         size, setting = _fitted(rows, across, tall)
         tall = max(tall, setting.height)
     _draw(ax, setting, size, tall)
-    return signed(fig, ax, alt)
+    return with_description(fig, ax, alt)
 
 
 def _extent(ax: Axes) -> tuple[float, float]:
@@ -240,7 +240,7 @@ def _draw_piece(ax: Axes, piece: _Piece, size: float, points: Transform) -> None
     word, x, y = piece.word, piece.x - 1, piece.y
     wide = piece.width + 2
     if word.gated:
-        shade = veil_over()(word.probability)
+        shade = transparent_colours()(word.probability)
         ax.add_patch(_box(x, y - size, wide, 1.35 * size, shade, points))
     if word.selected:
         ax.add_patch(_box(x, y + 0.35 * size, wide, 0.16 * size, KEPT, points))
@@ -255,7 +255,7 @@ def _draw_scale(ax: Axes, size: float, y: float, points: Transform) -> None:
     _write(ax, _MARGIN, y, "active probability 0", face, points)
     steps = np.linspace(0.0, 1.0, 64)[None]
     heights = [y + 0.1 * size, y - 0.8 * size]
-    ax.pcolormesh(edges, heights, steps, cmap=veil_over(), norm=SCALE, transform=points)
+    ax.pcolormesh(edges, heights, steps, cmap=transparent_colours(), norm=SCALE, transform=points)
     frame = _box(start, y - 0.8 * size, 7 * size, 0.9 * size, "none", points)
     frame.set(edgecolor=KEPT, linewidth=0.6)
     ax.add_patch(frame)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .source import Array, upright
+from .source import Array, replace_invisible
 
-__all__ = ["Word", "is_right_to_left", "join"]
+__all__ = ["Word", "is_right_to_left", "words_from_tokens"]
 
 _SPECIAL = re.compile(r"\[[A-Z][A-Z0-9_]*\]|<[/A-Za-z_][^<>\s]*>|<\|.*\|>")
 _EITHER_SIDE = set("\"'#@&*/\\")  # punctuation that may open a word as well as end one
@@ -66,7 +66,7 @@ class Word:
         return own + " (" + ", ".join(f"{text} {p:.2f}" for text, p in self.parts) + ")"
 
 
-def join(
+def words_from_tokens(
     tokens: Sequence[str],
     probabilities: Array,
     selected: NDArray[np.bool_],
@@ -95,14 +95,14 @@ def join(
         after_break = i > 0 and words[-1].text.endswith(_BREAK)
         apart = not words or not whole or piece.spaced or after_break or muted[i] or muted[i - 1]
         word = Word(
-            text=upright(piece.text),
+            text=replace_invisible(piece.text),
             probability=float(probabilities[i]),
             selected=bool(selected[i]),
             spaced=piece.spaced or muted[i],
             broken=after_break,
             muted=muted[i] or not bool(gated[i]),
             gated=bool(gated[i]),
-            parts=((upright(piece.text or tokens[i]), float(probabilities[i])),),
+            parts=((replace_invisible(piece.text or tokens[i]), float(probabilities[i])),),
         )
         if i and muted[i] and tokens[i] == tokens[i - 1]:
             words[-1] = _repeated(words[-1], word)

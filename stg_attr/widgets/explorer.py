@@ -13,12 +13,11 @@ import traitlets
 from stg_attr.attribution import Explanation
 from stg_attr.attribution.arguments import Baselines, Inputs
 from stg_attr.errors import ArgumentError
-from stg_attr.viz.markup import render
-from stg_attr.viz.source import explained, position, upright
+from stg_attr.viz.parts import checked_explanation, checked_position, render, replace_invisible
 
-from .methods import Method, Solved, at_count, checked_methods, compared_picture
+from .methods import ExplanationMethod, Method, at_count, checked_methods, compared_picture
 from .packing import Json, checked_curve, target_name
-from .page import fragment, new_id, script, stand_alone, style, template
+from .page import cell_output, new_id, script, standalone_page, style, template
 from .views import View, fitting_view
 
 __all__ = ["Explorer", "compare", "explore", "explorer"]
@@ -57,7 +56,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships n
     @property
     def explanation(self) -> Explanation:
         """The explanation, or the first of several."""
-        return next(m.explanation for m in self._methods.values() if isinstance(m, Solved))
+        return next(m.explanation for m in self._methods.values() if isinstance(m, ExplanationMethod))
 
     @property
     def place(self) -> int:
@@ -71,7 +70,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships n
 
     def refresh(self, explanation: Explanation) -> None:
         """Show another state of the same solve; the reader stays at the example and budget of before."""
-        self._methods = {"explanation": Solved(explanation)}
+        self._methods = {"explanation": ExplanationMethod(explanation)}
         self.methods = _packed_methods(self._methods, self._places)
 
     def to_html(self, path: str | PathLike[str]) -> None:
@@ -79,11 +78,11 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships n
 
         Where scripts do not run, the picture and the evidence of the shown example stand there.
         """
-        Path(path).write_text(stand_alone(self._state(), self.static()), encoding="utf-8")
+        Path(path).write_text(standalone_page(self._state(), self.static()), encoding="utf-8")
 
     def markup(self) -> str:
         """The same as markup for a page or an output of a cell, which needs no kernel and no network."""
-        return fragment(self._state(), self.static())
+        return cell_output(self._state(), self.static())
 
     def _state(self) -> Json:
         return {
@@ -134,9 +133,9 @@ def explore(
     Raises:
         ArgumentError: not an explanation, no curve, no such example, or it cannot be drawn in this view.
     """
-    explanation = explained(explanation, "explanation")
+    explanation = checked_explanation(explanation, "explanation")
     checked_curve(explanation)
-    return explorer({"explanation": Solved(explanation)}, view, examples, names, classes)
+    return explorer({"explanation": ExplanationMethod(explanation)}, view, examples, names, classes)
 
 
 def compare(
@@ -183,11 +182,12 @@ def explorer(
     compared: bool = False,
 ) -> Explorer:
     """The widget of some methods; arguments as for `explore`."""
-    first = next(m.explanation for m in methods.values() if isinstance(m, Solved))
+    first = next(m.explanation for m in methods.values() if isinstance(m, ExplanationMethod))
     view = fitting_view(first) if view is None else view
     count = len(first)
     places = [
-        position("examples", i, count) for i in (range(min(count, _SHOWN)) if examples is None else examples)
+        checked_position("examples", i, count)
+        for i in (range(min(count, _SHOWN)) if examples is None else examples)
     ]
     labels = _labels(first, places, names, classes)
     return Explorer(
@@ -241,6 +241,6 @@ def _labels(
             mend="Name what examples=[...] chooses, in its order.",
         )
     given = [f"example {place}" for place in places] if names is None else names
-    own = [upright(str(name)) for name in given]
+    own = [replace_invisible(str(name)) for name in given]
     targets = [target_name(explanation, place, classes) for place in places]
     return [f"{name} ({target})" if target else name for name, target in zip(own, targets, strict=True)]

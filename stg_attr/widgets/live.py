@@ -38,14 +38,14 @@ class Watch:
         self._batch, self._device, self._single = len(first), first.device, isinstance(inputs, Tensor)
         self._settings = {"view": view, **settings}
         self._began = self._drawn = time.monotonic()
-        self._cost = self._told = 0.0
+        self._cost = self._reported = 0.0
         self.explorer: Explorer | None = None
         self.latest: Explanation | None = None
         self.text = ""
 
     def follow(self, progress: Progress) -> bool:
         """Take note of a step; whether there is a new picture."""
-        self._tell(progress)
+        self._report(progress)
         now = time.monotonic()
         due = self.latest is None or now - self._drawn > max(_EVERY, _SHARE * self._cost)
         if progress.batch != self._batch or not due:  # a part of the batch has no picture of its own
@@ -72,11 +72,11 @@ class Watch:
         shown.progress = {"done": 1, "total": 1, "text": f"{steps} steps in {spent:.1f} s", "running": False}
         return shown
 
-    def _tell(self, progress: Progress) -> None:
+    def _report(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now - self._told < _TOLD:
+        if now - self._reported < _TOLD:
             return
-        self._told = now
+        self._reported = now
         left = (now - self._began) / progress.done * (progress.n_steps - progress.done)
         self.text = f"step {progress.done} of {progress.n_steps}, about {left:.0f} s left"
         if self.explorer is not None:

@@ -17,17 +17,16 @@ from stg_attr.gates import FeatureGroups
 from stg_attr.metrics import BudgetCurves, budget_curves
 from stg_attr.metrics.curves import rank_features
 from stg_attr.objective import retained_share
-from stg_attr.viz.markup import render
-from stg_attr.viz.source import explained, percent, upright
+from stg_attr.viz.parts import checked_explanation, percent, render, replace_invisible
 
-from .packing import Json, checked_curve, pack_gates, pack_reading, pack_rival
+from .packing import Json, checked_curve, pack_attributions, pack_gates, pack_reading
 from .views import TextView, View
 
-__all__ = ["Method", "Rival", "Solved", "checked_methods", "compared_picture"]
+__all__ = ["AttributionMethod", "ExplanationMethod", "Method", "checked_methods", "compared_picture"]
 
 
 @dataclass(frozen=True, eq=False)
-class Solved:
+class ExplanationMethod:
     """An explanation, which holds everything that is shown of it."""
 
     explanation: Explanation
@@ -49,7 +48,7 @@ class Solved:
 
 
 @dataclass(frozen=True, eq=False)
-class Rival:
+class AttributionMethod:
     """Attributions of another method, measured like the explanation they stand beside.
 
     Attributes:
@@ -69,7 +68,7 @@ class Rival:
     def packed(self, places: Sequence[int]) -> Json:
         """What the front end needs of some examples."""
         ranking = rank_features(self.given, self.reference.inputs, self.groups)
-        own = [pack_rival(self.reference, self.curves, ranking, self.means, place) for place in places]
+        own = [pack_attributions(self.reference, self.curves, ranking, self.means, place) for place in places]
         return {"gates": None, "readings": own}
 
     def scores(self, place: int, budget: int) -> tuple[int, Scores]:
@@ -85,7 +84,7 @@ class Rival:
         return self.given
 
 
-Method = Solved | Rival
+Method = ExplanationMethod | AttributionMethod
 
 
 def at_count(explanation: Explanation, place: int, count: int) -> Explanation:
@@ -117,7 +116,7 @@ def checked_methods(
         checked_curve(explanation)
         _check_same(explanation, solved[0])
     return {
-        upright(str(name)): Solved(explained(method, name))
+        replace_invisible(str(name)): ExplanationMethod(checked_explanation(method, name))
         if isinstance(method, Explanation)
         else _measured(name, method, solved[0], forward_func, baselines, additional_forward_args)
         for name, method in methods.items()
@@ -146,7 +145,7 @@ def _measured(
     forward_func: Callable[..., Any] | None,
     baselines: Baselines,
     additional_forward_args: Any,
-) -> Rival:
+) -> AttributionMethod:
     if forward_func is None:
         raise ArgumentError(
             "forward_func",
@@ -167,7 +166,7 @@ def _measured(
         counts=reference.curve.n_open,
     )
     groups = FeatureGroups.from_mask(reference.feature_mask, reference.inputs)
-    return Rival(given, reference, curves, groups.reduce(given), groups)
+    return AttributionMethod(given, reference, curves, groups.reduce(given), groups)
 
 
 def _means(explanation: Explanation) -> tuple[Tensor, ...]:

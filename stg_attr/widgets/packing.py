@@ -24,9 +24,9 @@ from stg_attr.attribution import Explanation, Status
 from stg_attr.errors import ArgumentError
 from stg_attr.metrics import BudgetCurves
 from stg_attr.solve import Ranking
-from stg_attr.viz.source import as_array, upright
+from stg_attr.viz.parts import as_array, replace_invisible
 
-__all__ = ["Json", "checked_curve", "pack", "pack_gates", "pack_reading", "pack_rival", "target_name"]
+__all__ = ["Json", "checked_curve", "pack", "pack_attributions", "pack_gates", "pack_reading", "target_name"]
 
 Json = dict[str, Any]
 
@@ -97,7 +97,7 @@ def pack_reading(explanation: Explanation, readings: Sequence[Explanation], exam
     }
 
 
-def pack_rival(
+def pack_attributions(
     reference: Explanation, curves: BudgetCurves, ranking: Ranking, means: Tensor, example: int
 ) -> Json:
     """One example of another method, measured where a reference explanation was.
@@ -134,7 +134,7 @@ def target_name(explanation: Explanation, example: int, classes: Sequence[str] |
         return ""
     index = explanation.target[example].tolist()
     if classes is not None and len(index) == 1 and 0 <= index[0] < len(classes):
-        return upright(str(classes[index[0]]))
+        return replace_invisible(str(classes[index[0]]))
     return "output " + ", ".join(str(i) for i in index)
 
 

@@ -6,11 +6,11 @@ import uuid
 from functools import cache
 from importlib.resources import files
 
-from stg_attr.viz.markup import as_json, render
+from stg_attr.viz.parts import as_json, render
 
 from .packing import Json
 
-__all__ = ["fragment", "new_id", "portal", "script", "stand_alone", "style", "template"]
+__all__ = ["cell_output", "controls_output", "new_id", "script", "standalone_page", "style", "template"]
 
 _PARTS = (
     "pictures.js",
@@ -42,7 +42,7 @@ def template() -> str:
     return render("widgets/templates/page.html", title="Explanation", id="stg", **places)
 
 
-def stand_alone(state: Json, picture: str) -> str:
+def standalone_page(state: Json, picture: str) -> str:
     """A page with everything inside: nothing is fetched.
 
     Args:
@@ -52,12 +52,12 @@ def stand_alone(state: Json, picture: str) -> str:
     return render("widgets/templates/page.html", title="Explanation", id="stg", **_parts(state, picture))
 
 
-def fragment(state: Json, picture: str) -> str:
+def cell_output(state: Json, picture: str) -> str:
     """The same as an output of a notebook cell."""
     return render("widgets/templates/explorer.html", id=new_id(), **_parts(state, picture))
 
 
-def portal(key: str, picture: str) -> str:
+def controls_output(key: str, picture: str) -> str:
     """An output of a cell in which the widgets of a live kernel appear; a picture until then."""
     return render(
         "widgets/templates/controls.html", place=new_id(), key=key, picture=picture, script=script()

@@ -13,11 +13,21 @@ from torch import Tensor
 from stg_attr import viz
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
-from stg_attr.viz.features import Features, feature_names, rows_of
-from stg_attr.viz.notebook import is_image
-from stg_attr.viz.pixels import Numbers, Photograph, layout
-from stg_attr.viz.source import Array, as_array, read, upright
-from stg_attr.viz.words import is_right_to_left, join
+from stg_attr.viz.parts import (
+    Array,
+    ColourScale,
+    Features,
+    Numbers,
+    as_array,
+    channel_axis,
+    feature_names,
+    is_image,
+    is_right_to_left,
+    read_example,
+    replace_invisible,
+    rows_of,
+    words_from_tokens,
+)
 
 from .packing import Json, pack
 
@@ -67,11 +77,11 @@ class ImageView(View):
     which: int = 0
 
     def scene(self, explanation: Explanation, example: int) -> Json:
-        one = read(explanation, example, dims=(2, 3), which=self.which)
-        photograph = Photograph.of(one, self.mean, self.std)
-        assert one.shown is not None  # Photograph.of has refused what has none
+        one = read_example(explanation, example, dims=(2, 3), which=self.which)
+        scale = ColourScale.of(one, self.mean, self.std)
+        assert one.shown is not None  # ColourScale.of has refused what has none
         assert one.baseline is not None
-        shown, hidden = _bytes(photograph.colours(one.shown)), _bytes(photograph.colours(one.baseline))
+        shown, hidden = _bytes(scale.colours(one.shown)), _bytes(scale.colours(one.baseline))
         step = -(-max(shown.shape[:2]) // _LONGEST_SIDE)
         shown, hidden = shown[::step, ::step], hidden[::step, ::step]
         columns = _channels_first(one.columns)[:, ::step, ::step]
@@ -113,7 +123,9 @@ class TextView(View):
         tokens = self._tokens(explanation, example)
         columns = self._columns(explanation, example, len(tokens))
         gated = np.array([bool(own) for own in columns], dtype=bool)
-        words = join(tokens, np.zeros(len(tokens)), np.zeros(len(tokens), bool), gated, special=self.special)
+        words = words_from_tokens(
+            tokens, np.zeros(len(tokens)), np.zeros(len(tokens), bool), gated, special=self.special
+        )
         ends = np.cumsum([len(word.parts) for word in words]).tolist()
         return {
             "kind": "text",
@@ -157,7 +169,7 @@ class TextView(View):
 
     def _columns(self, explanation: Explanation, example: int, count: int) -> list[list[int]]:
         """The gates of each token."""
-        one = read(explanation, example, dims=(1,), which=self.which)
+        one = read_example(explanation, example, dims=(1,), which=self.which)
         if len(one.columns) == count:
             rows = one.columns.reshape(count, -1)
             return [sorted({int(column) for column in row if column >= 0}) for row in rows]
@@ -218,7 +230,7 @@ class SeriesView(View):
     which: int = 0
 
     def scene(self, explanation: Explanation, example: int) -> Json:
-        one = read(explanation, example, dims=(1, 2), which=self.which)
+        one = read_example(explanation, example, dims=(1, 2), which=self.which)
         if one.attribution.ndim not in (1, 2):
             raise ArgumentError(
                 "explanation",
@@ -266,7 +278,7 @@ class SeriesView(View):
                 found=str(len(self.names)),
                 mend="Name every channel, or set channels_last if time comes first.",
             )
-        return [upright(str(name)) for name in self.names]
+        return [replace_invisible(str(name)) for name in self.names]
 
 
 def fitting_view(explanation: Explanation) -> View:
@@ -290,7 +302,7 @@ def _bytes(colours: Array) -> NDArray[np.uint8]:
 
 def _channels_first(columns: NDArray[np.int64]) -> NDArray[np.int64]:
     """[layers, height, width]; one layer where all channels share their gates."""
-    channel = layout(columns.shape)
+    channel = channel_axis(columns.shape)
     layers = columns[None] if channel is None else np.moveaxis(columns, channel, 0)
     return layers[:1] if bool((layers == layers[:1]).all()) else layers
 
@@ -317,7 +329,7 @@ def _by_gate(columns: list[list[int]], tokens: Sequence[str], count: int) -> lis
     names: list[list[str]] = [[] for _ in range(count)]
     for own, token in zip(columns, tokens, strict=True):
         for column in own:
-            names[column].append(upright(token))
+            names[column].append(replace_invisible(token))
     return [" ".join(own) for own in names]
 
 

@@ -19,12 +19,11 @@ from stg_attr.attribution.model import undisturbed
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Baseline
 from stg_attr.objective import Budget, Delete, Hybrid, Objective, Preserve, Sparsity, Sweep
-from stg_attr.viz.markup import render
-from stg_attr.viz.source import upright
+from stg_attr.viz.parts import render, replace_invisible
 
 from .explorer import Explorer, compare
 from .live import Watch
-from .page import new_id, portal, script
+from .page import controls_output, new_id, script
 from .views import View
 
 __all__ = ["Run", "Workbench"]
@@ -106,7 +105,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         self._explorer: Explorer | None = None
         self._shown: list[DisplayHandle] = []
         super().__init__(self._controls())
-        self._portal = _Portal(key=new_id(), inner=self.model_id)
+        self._controls_output = _ControlsOutput(key=new_id(), inner=self.model_id)
 
     def explain(self) -> Run:
         """Solve as the controls say, show the result, and add it to the history."""
@@ -188,7 +187,9 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         if output.dim() != 2:
             return predicted
         count = output.shape[1]
-        names = [upright(str(c)) for c in (range(count) if self._classes is None else self._classes)]
+        names = [
+            replace_invisible(str(c)) for c in (range(count) if self._classes is None else self._classes)
+        ]
         if len(names) != count:
             raise ArgumentError(
                 "classes",
@@ -208,7 +209,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         try:
             self.explain()
         except Exception as error:
-            self._status.value = upright(f"{type(error).__name__}: {error}")
+            self._status.value = replace_invisible(f"{type(error).__name__}: {error}")
         finally:
             self._start.disabled, self._stop.disabled = False, True
 
@@ -264,11 +265,14 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             picture="" if self._explorer is None else self._explorer.static(),
         )
         return (
-            {"text/plain": "\n".join(["Workbench", *lines]), "text/html": portal(self._portal.key, html)},
+            {
+                "text/plain": "\n".join(["Workbench", *lines]),
+                "text/html": controls_output(self._controls_output.key, html),
+            },
         )
 
 
-class _Portal(anywidget.AnyWidget):  # type: ignore[misc]  # as above
+class _ControlsOutput(anywidget.AnyWidget):  # type: ignore[misc]  # as above
     """Brings the controls to markup in the output of a cell."""
 
     _esm = script()
@@ -293,4 +297,4 @@ def _checked_names(names: Sequence[str] | None, count: int) -> list[str]:
             found=str(len(names)),
             mend="Name them all.",
         )
-    return [upright(str(name)) for name in names]
+    return [replace_invisible(str(name)) for name in names]
