@@ -44,6 +44,20 @@ def test_reads_every_kind_of_tokens(tokens, text):
     assert _read(_joined(tokens)) == text
 
 
+@pytest.mark.parametrize(
+    ("decoder", "tokens"),
+    [
+        ("ByteLevel", ["The", "Ġun", "believ", "able", "ĠcafÃ©", "Ġâ", "Ģ", "ľ", "hi", "âĢĿ"]),
+        ("Metaspace", ["▁The", "▁un", "believ", "able", "▁film", "!"]),
+        ("WordPiece", ["the", "un", "##believ", "##able", "film", "!"]),
+        ("BPEDecoder", ["the</w>", "un", "believ", "able</w>", "film</w>"]),
+    ],
+)
+def test_the_text_is_that_of_the_tokenizers_own_decoder(decoder, tokens):
+    decoders = pytest.importorskip("tokenizers.decoders")
+    assert _read(_joined(tokens)) == getattr(decoders, decoder)().decode(tokens)
+
+
 def test_a_word_is_as_active_as_its_most_active_token():
     tokens = ["▁un", "believ", "able", "!"]
     p = np.array([0.2, 0.9, 0.1, 0.3])
