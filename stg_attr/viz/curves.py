@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from stg_attr.attribution import Explanation, Status
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_share
 from stg_attr.objective import retained_share
 
 from .colours import KEPT, NEUTRAL, REMOVED
@@ -18,7 +18,6 @@ __all__ = ["curve", "trace"]
 
 _LINEAR = 24  # up to this many features every count has room; beyond, the axis is logarithmic from 1
 _COMPARED = 2 / 3  # the share of the steps whose selection the status is compared to
-_SMOOTH = 0.1  # share of the steps over which the loss is averaged
 
 
 def curve(explanation: Explanation, example: int = 0, *, ax: Axes | None = None) -> Picture:
@@ -48,25 +47,29 @@ def curve(explanation: Explanation, example: int = 0, *, ax: Axes | None = None)
     return with_description(fig, drawn, f"Budget curve: {claim}.")
 
 
-def trace(explanation: Explanation, example: int = 0, *, ax: Axes | None = None) -> Picture:
-    """The loss of every step of the solve, its moving mean, and the verdict on convergence.
+def trace(
+    explanation: Explanation, example: int = 0, *, smoothing: float = 0.1, ax: Axes | None = None
+) -> Picture:
+    """The loss of every step of the solve, its moving mean, and the status of the example.
 
     Args:
         explanation: what was solved.
         example: its place in the batch.
+        smoothing: the moving mean is taken over this share of the steps on each side, in [0, 1].
         ax: where to draw; a new figure by default.
 
     Raises:
-        ArgumentError: not an explanation, or no such example.
+        ArgumentError: not an explanation, no such example, or no such share.
     """
     explanation = checked_explanation(explanation, "explanation")
     example = checked_position("example", example, len(explanation))
+    check_share("smoothing", smoothing, zero=True, mend="0.1 averages over a fifth of the steps.")
     loss = as_array(explanation.loss_trace[:, example])
     verdict = explanation.status[example].value
     fig, drawn = figure_for(ax, (6.0, 3.4))
     steps = np.arange(1, len(loss) + 1)
     drawn.plot(steps, loss, color=NEUTRAL, linewidth=0.8, marker=".", markersize=3, label="loss")
-    drawn.plot(steps, _moving_mean(loss), color=KEPT, linewidth=2, label="moving mean")
+    drawn.plot(steps, _moving_mean(loss, smoothing), color=KEPT, linewidth=2, label="moving mean")
     if explanation.status[example] in (Status.CONVERGED, Status.NOT_CONVERGED):
         drawn.axvline(_COMPARED * len(loss), color=NEUTRAL, linestyle=":", label="two thirds")
     drawn.set(xlabel="step", ylabel="loss")
@@ -124,11 +127,11 @@ def _spread(ticks: list[int]) -> list[int]:
     return ticks if len(ticks) < 3 or ticks[-1] >= 1.6 * ticks[-2] else [*ticks[:-2], ticks[-1]]
 
 
-def _moving_mean(values: Array) -> Array:
+def _moving_mean(values: Array, smoothing: float) -> Array:
     """Mean over a window centred on each step, over finite values only."""
     if len(values) == 0:
         return values
-    width = max(1, round(_SMOOTH * len(values)))
+    width = max(1, round(smoothing * len(values)))
     window = np.ones(2 * width + 1)
     finite = np.isfinite(values)
     total = np.convolve(np.where(finite, values, 0.0), window)[width : width + len(values)]

@@ -13,7 +13,15 @@ from torch import Tensor
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError, check_count
 
-from .source import Array, Source, as_array, checked_position, checked_probabilities, replace_invisible
+from .source import (
+    SELECTED_FROM,
+    Array,
+    Source,
+    as_array,
+    checked_position,
+    checked_probabilities,
+    replace_invisible,
+)
 
 __all__ = ["Features", "Names", "Values", "best", "feature_names", "feature_values", "rows_of", "short"]
 
@@ -104,7 +112,7 @@ def rows_of(
 
 def _plain_row(row: Array, shown: Array) -> Features:
     ids = list(range(len(row)))
-    return Features(row, row, row >= 0.5, ids, [[i] for i in ids], shown)
+    return Features(row, row, row >= SELECTED_FROM, ids, [[i] for i in ids], shown)
 
 
 def _explained_row(explanation: Explanation, example: int, members: list[list[int]]) -> Features:

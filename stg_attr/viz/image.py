@@ -12,7 +12,7 @@ from torch import Tensor
 from .colours import KEPT, SCALE, heat_colours, transparent_colours
 from .picture import Picture, colour_bar, figure_for, with_description
 from .pixels import ColourScale, Numbers, as_map, borders
-from .source import Array, Example, Source, evidence_line, read_example
+from .source import SELECTED_FROM, Array, Example, Source, evidence_line, read_example
 
 __all__ = ["contour", "heatmap", "kept", "overlay", "removed", "superpixels"]
 
@@ -211,7 +211,8 @@ def not_none(image: Array | None) -> Array:
 def _words(one: Example) -> str:
     if one.explanation is not None:
         return evidence_line(one.explanation, one.number)
-    return f"{int(as_map(one.selected).sum())} of {as_map(one.selected).size} pixels are at 0.5 or more"
+    chosen = as_map(one.selected)
+    return f"{int(chosen.sum())} of {chosen.size} pixels are at {SELECTED_FROM} or more"
 
 
 def _image_figure(ax: Axes | None, one: Example, *, bar: bool = False) -> tuple[Figure, Axes]:

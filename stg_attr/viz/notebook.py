@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stg_attr.attribution import Explanation
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_count
 
 from .markup import render
 from .panels import panel
@@ -16,11 +16,10 @@ __all__ = ["html", "is_image"]
 
 _CHANNELS = (1, 3, 4)
 _SMALLEST = 4  # pixels a side of what is taken for an image
-_LISTED = 8  # examples whose evidence is written out
 
 
-def html(explanation: Explanation, example: int = 0) -> str:
-    """The picture that fits the inputs of one example, over the evidence of the first eight.
+def html(explanation: Explanation, example: int = 0, *, listed: int = 8) -> str:
+    """The picture that fits the inputs of one example, above the evidence of the first examples.
 
     Images get a panel, [channels, time] a time series, and everything else bars. The markup needs no script,
     no style sheet and no network, and stays whole in notebooks that are not trusted.
@@ -28,15 +27,17 @@ def html(explanation: Explanation, example: int = 0) -> str:
     Args:
         explanation: what to show.
         example: the one to draw.
+        listed: the largest number of examples whose evidence is written out.
 
     Raises:
-        ArgumentError: not an explanation, or no such example.
+        ArgumentError: not an explanation, no such example, or no positive number.
     """
     explanation = checked_explanation(explanation, "explanation")
+    check_count("listed", listed, mend="It is a number of examples.")
     if len(explanation) == 0:
         return "<p>Explanation of no examples</p>"
     example = checked_position("example", example, len(explanation))
-    chosen = [example, *(i for i in range(len(explanation)) if i != example)][:_LISTED]
+    chosen = [example, *(i for i in range(len(explanation)) if i != example)][:listed]
     return render(
         "viz/templates/explanation.html",
         picture=_fitting(explanation, example).markup(),

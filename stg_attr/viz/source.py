@@ -14,6 +14,7 @@ from stg_attr.attribution import Explanation, Status
 from stg_attr.errors import ArgumentError
 
 __all__ = [
+    "SELECTED_FROM",
     "Array",
     "Example",
     "Source",
@@ -32,6 +33,7 @@ _CONTROLS = [n for n in (*range(0x20), *range(0x7F, 0xA0)) if not chr(n).isspace
 _UNSEEN = dict.fromkeys((*_CONTROLS, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd")
 Source = Explanation | Tensor | NDArray[np.generic]
 
+SELECTED_FROM = 0.5  # attributions without an explanation: the probability from which a feature is selected
 _SLACK = 1e-6  # rounding that may carry a probability out of [0, 1]
 
 
@@ -163,7 +165,7 @@ def _from_tensors(
     baseline = np.broadcast_to(as_array(0.0 if baselines is None else baselines), values.shape)
     return Example(
         attribution=attribution,
-        selected=attribution >= 0.5,
+        selected=attribution >= SELECTED_FROM,
         columns=np.arange(attribution.size).reshape(attribution.shape),
         shown=None if shown is None else shown[number] if batched else shown,
         baseline=None if shown is None else baseline[number] if batched else baseline,

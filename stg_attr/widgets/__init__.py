@@ -9,13 +9,14 @@ except ModuleNotFoundError as error:
     ) from error
 
 from .explorer import Explorer, compare, explore
-from .live import watch
+from .live import Pace, watch
 from .views import ImageView, SeriesView, TableView, TextView, View
 from .workbench import Run, Workbench
 
 __all__ = [
     "Explorer",
     "ImageView",
+    "Pace",
     "Run",
     "SeriesView",
     "TableView",

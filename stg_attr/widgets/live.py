@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from IPython import get_ipython
@@ -13,15 +13,32 @@ from torch import Tensor
 
 from stg_attr.attribution import Explanation, LayerStochasticGates, Progress, Status, StochasticGates
 from stg_attr.attribution.arguments import Inputs
+from stg_attr.errors import check_number
 
 from .explorer import Explorer, explore
 from .views import View
 
-__all__ = ["Watch", "watch"]
+__all__ = ["Pace", "Watch", "watch"]
 
-_EVERY = 0.4  # seconds between two pictures, at least
-_SHARE = 2  # times as long as a picture took to read, before the next one
-_TOLD = 0.1  # seconds between two reports of progress
+
+@dataclass(frozen=True)
+class Pace:
+    """How often a solve that is watched is shown; each picture costs model evaluations.
+
+    Args:
+        pause: the least number of seconds between two pictures.
+        times: the least time between two pictures, as a multiple of what the last one took; with 2, pictures
+            take about a third of the whole time at most.
+        report: the least number of seconds between two reports of progress.
+    """
+
+    pause: float = 0.4
+    times: float = 2.0
+    report: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            check_number(name, value, least=0, mend="Pace() has the usual numbers.")
 
 
 class Watch:
@@ -30,10 +47,14 @@ class Watch:
     Args:
         inputs: what is explained.
         view: how examples are drawn; see `explore`.
+        pace: how often a picture is drawn; `Pace()` by default.
         settings: see `explore`.
     """
 
-    def __init__(self, inputs: Inputs, view: View | None = None, **settings: Any) -> None:
+    def __init__(
+        self, inputs: Inputs, view: View | None = None, pace: Pace | None = None, **settings: Any
+    ) -> None:
+        self._pace = Pace() if pace is None else pace
         first = inputs if isinstance(inputs, Tensor) else inputs[0]
         self._batch, self._device, self._single = len(first), first.device, isinstance(inputs, Tensor)
         self._settings = {"view": view, **settings}
@@ -47,7 +68,7 @@ class Watch:
         """Take note of a step; whether there is a new picture."""
         self._report(progress)
         now = time.monotonic()
-        due = self.latest is None or now - self._drawn > max(_EVERY, _SHARE * self._cost)
+        due = self.latest is None or now - self._drawn > max(self._pace.pause, self._pace.times * self._cost)
         if progress.batch != self._batch or not due:  # a part of the batch has no picture of its own
             return False
         self.latest = progress.read().to(self._device, single=self._single)
@@ -74,7 +95,7 @@ class Watch:
 
     def _report(self, progress: Progress) -> None:
         now = time.monotonic()
-        if now - self._reported < _TOLD:
+        if now - self._reported < self._pace.report:
             return
         self._reported = now
         left = (now - self._began) / progress.done * (progress.n_steps - progress.done)
@@ -93,6 +114,7 @@ def watch(
     examples: Sequence[int] | None = None,
     names: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
+    pace: Pace | None = None,
     **arguments: Any,
 ) -> Explanation:
     """Explain, and show the picture, the evidence and the loss while the solve runs.
@@ -107,6 +129,7 @@ def watch(
         examples: see `explore`.
         names: of these examples.
         classes: names of the model's outputs.
+        pace: how often a picture is drawn; `Pace()` by default.
         arguments: passed on to `stg.explain`.
 
     Returns:
@@ -117,7 +140,7 @@ def watch(
     """
     if getattr(get_ipython(), "kernel", None) is None:
         return stg.explain(inputs, show_progress=True, **arguments)
-    watched = Watch(inputs, view, examples=examples, names=names, classes=classes)
+    watched = Watch(inputs, view, pace, examples=examples, names=names, classes=classes)
     shown = display({"text/plain": "Solving"}, raw=True, display_id=True)
 
     def follow(progress: Progress) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stg_attr import viz
 from stg_attr.attribution import Explanation
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_count
 from stg_attr.viz.parts import (
     Array,
     ColourScale,
@@ -33,9 +33,7 @@ from .packing import Json, pack
 
 __all__ = ["ImageView", "SeriesView", "TableView", "TextView", "View", "fitting_view"]
 
-_LONGEST_SIDE = 384  # pixels of an image in the browser; larger ones are thinned out
 _MODES = ("all", "kept", "removed")
-_NAMED = 4000  # features whose names and values are sent
 
 
 class View(ABC):
@@ -70,11 +68,16 @@ class ImageView(View):
         mean: undoes the normalisation `(x - mean) / std`, a number or one per channel.
         std: see `mean`.
         which: the input to draw, where an explanation has several.
+        longest_side: pixels; of larger images every second, third, ... row and column is sent to the browser.
     """
 
     mean: Numbers | None = None
     std: Numbers | None = None
     which: int = 0
+    longest_side: int = 384
+
+    def __post_init__(self) -> None:
+        check_count("longest_side", self.longest_side, mend="It is a number of pixels.")
 
     def scene(self, explanation: Explanation, example: int) -> Json:
         one = read_example(explanation, example, dims=(2, 3), which=self.which)
@@ -82,7 +85,7 @@ class ImageView(View):
         assert one.shown is not None  # ColourScale.of has refused what has none
         assert one.baseline is not None
         shown, hidden = _bytes(scale.colours(one.shown)), _bytes(scale.colours(one.baseline))
-        step = -(-max(shown.shape[:2]) // _LONGEST_SIDE)
+        step = -(-max(shown.shape[:2]) // self.longest_side)
         shown, hidden = shown[::step, ::step], hidden[::step, ::step]
         columns = _channels_first(one.columns)[:, ::step, ::step]
         constant = bool((hidden == hidden[:1, :1]).all())
@@ -190,17 +193,20 @@ class TableView(View):
 
     Args:
         names: of the features, or of the input's elements; a DataFrame hands over its columns.
+        most_named: the largest number of features whose names and values are sent to the browser.
     """
 
     names: Iterable[str] | None = None
+    most_named: int = 4000
 
     def __post_init__(self) -> None:
+        check_count("most_named", self.most_named, mend="It is a number of features.")
         if self.names is not None:  # which may be read only once
             object.__setattr__(self, "names", tuple(str(name) for name in self.names))
 
     def scene(self, explanation: Explanation, example: int) -> Json:
         (row,) = rows_of(explanation, [example])
-        shown = min(len(row.ids), _NAMED)
+        shown = min(len(row.ids), self.most_named)
         return {
             "kind": "table",
             "names": feature_names(self.names, row)[:shown],

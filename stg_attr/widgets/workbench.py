@@ -70,6 +70,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         classes: names of the model's outputs.
         baselines: to choose from, by name; zeros and the mean of the examples by default.
         objectives: to choose from, by name; `Hybrid`, `Preserve` and `Delete` by default.
+        budgets: to choose from, by name; `Sweep` and four shares of the features by default.
         feature_mask: see `StochasticGates.attribute`; with one row.
 
     Attributes:
@@ -89,6 +90,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         classes: Sequence[str] | None = None,
         baselines: Mapping[str, Baseline] | None = None,
         objectives: Mapping[str, Objective] | None = None,
+        budgets: Mapping[str, Sparsity] | None = None,
         feature_mask: Tensor | None = None,
     ) -> None:
         self._model, self._examples, self._view = model, examples, view
@@ -100,6 +102,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         }
         self._baselines: dict[str, Baseline] = dict(mean if baselines is None else baselines)
         self._objectives = dict(_OBJECTIVES if objectives is None else objectives)
+        self._budgets = dict(_BUDGETS if budgets is None else budgets)
         self._stopped = threading.Event()
         self.history: list[Run] = []
         self._explorer: Explorer | None = None
@@ -114,7 +117,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         stg = StochasticGates(
             self._model,
             objective=self._objectives[self._objective.value],
-            sparsity=_BUDGETS[self._budget.value],
+            sparsity=self._budgets[self._budget.value],
         )
         inputs = self._examples[place : place + 1]
         watched = Watch(inputs, self._alone(place), names=[self._names[place]], classes=self._classes)
@@ -161,7 +164,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         self._target = ipywidgets.Dropdown(options=self._targets(), description="Target")
         self._baseline = ipywidgets.Dropdown(options=list(self._baselines), description="Baseline")
         self._objective = ipywidgets.Dropdown(options=list(self._objectives), description="Objective")
-        self._budget = ipywidgets.Dropdown(options=list(_BUDGETS), description="Budget")
+        self._budget = ipywidgets.Dropdown(options=list(self._budgets), description="Budget")
         self._steps = ipywidgets.BoundedIntText(12, min=1, max=10**6, description="Steps")
         self._start = _button("Explain", self._explain_beside)
         self._stop = _button("Stop", self.stop)

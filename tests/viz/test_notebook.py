@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from stg_attr import viz
+from stg_attr import ArgumentError, viz
 from stg_attr.viz import notebook
 
 
@@ -65,3 +65,9 @@ def test_without_matplotlib_the_evidence_is_text(table, monkeypatch):
     markup = table._repr_html_()
     assert markup.startswith("<pre>Explanation of 12 examples")
     assert "<img" not in markup
+
+
+def test_how_many_are_listed_can_be_chosen(table):
+    assert "and 9 more" in viz.html(table, listed=3)
+    with pytest.raises(ArgumentError, match="listed: expected a whole number of at least 1; found 0"):
+        viz.html(table, listed=0)

@@ -193,3 +193,18 @@ def test_token_lists_are_counted(text):
 def test_only_explanations_are_explored(image):
     with pytest.raises(ArgumentError, match="explanation: expected an Explanation"):
         widgets.explore(image.attributions)
+
+
+def test_what_is_sent_to_the_browser_can_be_limited(image, table):
+    scene = widgets.explore(image, view=widgets.ImageView(longest_side=8)).payload["examples"][0]["scene"]
+    assert scene["size"] == [8, 8, 3]
+    scene = widgets.explore(table, view=widgets.TableView(most_named=2)).payload["examples"][0]["scene"]
+    assert len(scene["names"]) == len(scene["values"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("view", "name"), [(widgets.ImageView, "longest_side"), (widgets.TableView, "most_named")]
+)
+def test_limits_are_whole_numbers(view, name):
+    with pytest.raises(ArgumentError, match=f"{name}: expected a whole number of at least 1; found 0"):
+        view(**{name: 0})

@@ -146,3 +146,9 @@ def test_text_views_follow_the_example(text, tokens):
 def test_counts_must_match(settings, message, net, images):
     with pytest.raises(ArgumentError, match=message):
         widgets.Workbench(net, images, **settings)
+
+
+def test_budgets_are_chosen_by_name(net, images, blocks):
+    bench = widgets.Workbench(net, images, feature_mask=blocks, budgets={"half": Budget(0.5)})
+    assert _control(bench, "Budget").options == ("half",)
+    assert int(bench.explain().explanation.n_selected) <= 8
