@@ -1,4 +1,4 @@
-"""Curves: what an example's score does as features are kept or removed, and how its solve went."""
+"""Curves: the scores of one example against the number of features, and the loss of its solve."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .source import Array, as_array, checked_explanation, checked_position, evid
 
 __all__ = ["curve", "trace"]
 
-_LINEAR = 24  # up to this many features every count has room; beyond, the axis is logarithmic from 1
-_COMPARED = 2 / 3  # the share of the steps whose selection the status is compared to
+_LINEAR = 24  # up to this many features the axis is linear; for more it is logarithmic from 1 on
+_COMPARED = 2 / 3  # a solve has converged if the selection is that of this share of the steps; it is marked
 
 
 def curve(explanation: Explanation, example: int = 0, *, ax: Axes | None = None) -> Picture:
-    """The budget curve: retained score of the best k features alone, and of all but these.
+    """The budget curve: retained score of the best k features alone, and of all other features.
 
-    The selection is marked. Where the baseline scores the same as the input there is no retained score, and
-    the scores themselves are drawn.
+    A line marks the selection. If baseline and input have the same score, the retained score is not defined,
+    and the scores themselves are drawn.
 
     Args:
         explanation: with a measured curve.
@@ -40,7 +40,7 @@ def curve(explanation: Explanation, example: int = 0, *, ax: Axes | None = None)
     fig, drawn = figure_for(ax, (6.0, 3.8))
     drawn.plot(counts, kept, color=KEPT, marker="o", markersize=4, label="kept")
     drawn.plot(counts, removed, color=REMOVED, marker="s", markersize=4, linestyle="--", label="removed")
-    _mark_choice(drawn, int(explanation.n_selected[example]))
+    _mark_selection(drawn, int(explanation.n_selected[example]))
     _budget_axes(drawn, int((explanation.feature_ids[example] >= 0).sum()), retained)
     claim = evidence_line(explanation, example)
     evidence_title(drawn, claim, inside=ax is not None)
@@ -65,7 +65,7 @@ def trace(
     example = checked_position("example", example, len(explanation))
     check_share("smoothing", smoothing, zero=True, mend="0.1 averages over a fifth of the steps.")
     loss = as_array(explanation.loss_trace[:, example])
-    verdict = explanation.status[example].value
+    status = explanation.status[example].value
     fig, drawn = figure_for(ax, (6.0, 3.4))
     steps = np.arange(1, len(loss) + 1)
     drawn.plot(steps, loss, color=NEUTRAL, linewidth=0.8, marker=".", markersize=3, label="loss")
@@ -75,12 +75,12 @@ def trace(
     drawn.set(xlabel="step", ylabel="loss")
     drawn.xaxis.set_major_locator(MaxNLocator(integer=True))
     drawn.legend(fontsize="small")
-    evidence_title(drawn, verdict, inside=ax is not None)
-    return with_description(fig, drawn, f"Loss over {len(loss)} steps. {verdict}")
+    evidence_title(drawn, status, inside=ax is not None)
+    return with_description(fig, drawn, f"Loss over {len(loss)} steps. {status}")
 
 
 def _curves(explanation: Explanation, example: int) -> tuple[Array, Array, Array, bool]:
-    """Counts, kept and removed, and whether these are shares of the score; one point for each count."""
+    """Counts, kept and removed, and whether these are retained shares; one point for each count."""
     measured = explanation.curve
     if measured.n_open.shape[1] == 0:
         raise ArgumentError(
@@ -98,7 +98,7 @@ def _curves(explanation: Explanation, example: int) -> tuple[Array, Array, Array
     return counts, as_array(kept)[first], as_array(removed)[first], has_share
 
 
-def _mark_choice(ax: Axes, count: int) -> None:
+def _mark_selection(ax: Axes, count: int) -> None:
     ax.axvline(count, color=NEUTRAL, linestyle=":", zorder=0, label=f"selected: {count}")
 
 
@@ -123,12 +123,12 @@ def _budget_axes(ax: Axes, n_gates: int, retained: bool) -> None:
 
 
 def _spread(ticks: list[int]) -> list[int]:
-    """Without the one before the last, where the two would touch."""
+    """The ticks without the last but one if its label would touch the last one."""
     return ticks if len(ticks) < 3 or ticks[-1] >= 1.6 * ticks[-2] else [*ticks[:-2], ticks[-1]]
 
 
 def _moving_mean(values: Array, smoothing: float) -> Array:
-    """Mean over a window centred on each step, over finite values only."""
+    """Mean of the finite values in a window around each step; NaN if the window has none."""
     if len(values) == 0:
         return values
     width = max(1, round(smoothing * len(values)))

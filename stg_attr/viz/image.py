@@ -1,4 +1,4 @@
-"""Images: one picture of one example, each on its own axes."""
+"""Images: pictures of one image on one pair of axes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def overlay(
     std: Numbers | None = None,
     ax: Axes | None = None,
 ) -> Picture:
-    """The image in grey with a veil of colour where gates are active, and the selection outlined.
+    """The image in grey, with colour over the pixels whose gates are active, and the selection outlined.
 
     Args:
         source: an explanation, or attributions as in `heatmap`.
@@ -83,7 +83,7 @@ def contour(
     std: Numbers | None = None,
     ax: Axes | None = None,
 ) -> Picture:
-    """The image in its own colours, with a line round the selection; takes what `overlay` takes."""
+    """The image in its own colours, with a line around the selection; takes the arguments of `overlay`."""
     one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs)
     scale = ColourScale.of(one, mean, std)
     fig, ax = _image_figure(ax, one)
@@ -103,9 +103,9 @@ def kept(
     std: Numbers | None = None,
     ax: Axes | None = None,
 ) -> Picture:
-    """What the model saw when only the selection was kept.
+    """The image that the model was given when only the selection was kept.
 
-    Takes what `overlay` takes, and `baselines`: what hidden pixels show, 0 by default, beside plain
+    Takes the arguments of `overlay`, and `baselines`: what hidden pixels show, 0 by default; only with plain
     attributions.
     """
     one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
@@ -126,7 +126,7 @@ def removed(
     std: Numbers | None = None,
     ax: Axes | None = None,
 ) -> Picture:
-    """What the model saw when the selection was hidden; takes what `kept` takes."""
+    """The image that the model was given without the selection; takes the arguments of `kept`."""
     one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
     scale = ColourScale.of(one, mean, std)
     fig, ax = _image_figure(ax, one)
@@ -144,7 +144,7 @@ def superpixels(
     std: Numbers | None = None,
     ax: Axes | None = None,
 ) -> Picture:
-    """The image under a veil, with the borders of its features; takes what `overlay` takes."""
+    """The image under its active probabilities, with all features outlined; arguments as for `overlay`."""
     one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs)
     scale = ColourScale.of(one, mean, std)
     fig, drawn = _image_figure(ax, one, bar=True)
@@ -157,20 +157,20 @@ def superpixels(
 
 
 def draw_image(ax: Axes, colours: Array) -> None:
-    """An image without ticks; grey where it has one channel."""
+    """Draw an image without ticks; it is grey if it has one channel."""
     ax.imshow(colours, cmap="gray", norm=SCALE, interpolation=_interpolation(colours.shape))
     ax.set_axis_off()
 
 
 def draw_heat(ax: Axes, one: Example) -> None:
-    """Active probabilities of one example."""
+    """Draw the active probabilities of one example."""
     heat = as_map(one.attribution)
     ax.imshow(heat, cmap=heat_colours(), norm=SCALE, interpolation=_interpolation(heat.shape))
     ax.set_axis_off()
 
 
 def draw_overlay(ax: Axes, one: Example, scale: ColourScale, *, grey: bool = True) -> None:
-    """The image under a veil of active probability."""
+    """Draw the image and, over it, the active probabilities; `grey` makes the image pale and grey."""
     colours = scale.colours(not_none(one.shown))
     draw_image(ax, _pale(colours) if grey else colours)
     heat = as_map(one.attribution)
@@ -179,14 +179,14 @@ def draw_overlay(ax: Axes, one: Example, scale: ColourScale, *, grey: bool = Tru
 
 
 def draw_kept(ax: Axes, one: Example, scale: ColourScale) -> None:
-    """The image with its selection alone, saying so where that is nothing or everything."""
+    """Draw the image with its selection alone; a note says if nothing is selected."""
     draw_image(ax, scale.colours(not_none(one.kept)))
     if not one.selected.any():
         _note(ax, "nothing kept")
 
 
 def draw_removed(ax: Axes, one: Example, scale: ColourScale) -> None:
-    """The image without its selection, saying so where that is nothing or everything."""
+    """Draw the image without its selection; a note says if that is nothing or everything."""
     draw_image(ax, scale.colours(not_none(one.removed)))
     if not one.selected.any():
         _note(ax, "nothing removed")
@@ -195,7 +195,7 @@ def draw_removed(ax: Axes, one: Example, scale: ColourScale) -> None:
 
 
 def draw_outline(ax: Axes, one: Example) -> None:
-    """A line round the selected pixels, dark with a bright core so that it shows on any image."""
+    """Draw a line around the selected pixels: yellow inside black, so that it can be seen on any image."""
     lines = borders(as_map(one.selected), outer=True)
     for colour, width in (("black", 2.4), ("#F0E442", 1.2)):
         drawn = LineCollection(lines, colors=colour, linewidths=width, capstyle="projecting", clip_on=False)
@@ -203,7 +203,7 @@ def draw_outline(ax: Axes, one: Example) -> None:
 
 
 def not_none(image: Array | None) -> Array:
-    """The image of an example that `ColourScale.of` has seen, which refuses one without."""
+    """The image, for the type checker: `ColourScale.of` has refused examples without one."""
     assert image is not None
     return image
 
@@ -222,12 +222,12 @@ def _image_figure(ax: Axes | None, one: Example, *, bar: bool = False) -> tuple[
 
 
 def _interpolation(shape: tuple[int, ...]) -> str:
-    """Sharp pixels for small images, smooth ones where several share a dot."""
+    """Sharp pixels for small images; smooth ones where several pixels share a dot of the picture."""
     return "nearest" if max(shape[:2]) < 256 else "auto"
 
 
 def _pale(colours: Array) -> Array:
-    """Grey, and half way to white, so that a veil keeps its colour."""
+    """The image in grey and mixed with white, so that the colours drawn over it stay visible."""
     grey = colours if colours.ndim == 2 else colours[..., :3] @ np.array([0.299, 0.587, 0.114])
     return 0.35 + 0.65 * grey
 

@@ -1,4 +1,4 @@
-"""Methods: attributions of one example by several methods, side by side."""
+"""Comparison: attributions of one example by several methods, side by side."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class _Method:
     Attributes:
         name: of the method.
         values: of one example, in the shape of the input.
-        limit: what fills the scale; 1 for active probabilities, which have a scale of their own.
-        is_probability: whether they come from gates.
+        limit: the number at the end of the scale; 1 for active probabilities.
+        is_probability: whether they are active probabilities of gates.
     """
 
     name: str
@@ -48,17 +48,17 @@ class _Method:
 
     @property
     def colours(self) -> Colormap:
-        """Orange to purple where signs matter, which all colour vision tells apart."""
+        """Cividis for probabilities; for signed values orange to purple, different with all colour vision."""
         return heat_colours() if self.is_probability else colormaps["PuOr_r"]
 
     @property
     def scale(self) -> Normalize:
-        """From 0 to 1, or from the largest negative to the largest positive."""
+        """From 0 to 1 for probabilities, else from minus the limit to the limit."""
         return SCALE if self.is_probability else Normalize(-self.limit, self.limit)
 
     @property
     def title(self) -> str:
-        """The name, and the scale it is drawn on."""
+        """The name, and the scale of the picture."""
         if self.is_probability:
             return f"{self.name}\n0 to 1"
         if not self.values.any():
@@ -77,7 +77,7 @@ def comparison(
     names: Names | None = None,
     top: int = 10,
 ) -> Picture:
-    """The same example as several methods see it: explanations, or any attributions that Captum returns.
+    """One example, explained by several methods: explanations, or any attributions that Captum returns.
 
     Active probabilities keep their scale from 0 to 1. Every other method is scaled by its own largest
     absolute value, which its title states, and pixels show the sum over channels.
@@ -180,7 +180,7 @@ def _maps(methods: list[_Method], image: Array | None) -> Picture:
 def _draw_input(ax: Axes, image: Array) -> None:
     draw_image(ax, image)
     ax.set_title("input\n", fontsize="medium")
-    bar = _bar_below(ax, ax.get_images()[0])  # unseen: it keeps the image as large as the maps
+    bar = _bar_below(ax, ax.get_images()[0])  # invisible; it makes the image as large as the maps
     bar.ax.tick_params(colors="none")
     bar.outline.set_visible(False)
     if bar.solids is not None:

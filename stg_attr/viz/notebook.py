@@ -1,4 +1,4 @@
-"""HTML: the fitting picture of an explanation, and its evidence, as a notebook shows them."""
+"""HTML: the picture that fits an explanation, and its evidence, as a notebook shows them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .timeline import series
 __all__ = ["html", "is_image"]
 
 _CHANNELS = (1, 3, 4)
-_SMALLEST = 4  # pixels a side of what is taken for an image
+_SMALLEST = 4  # inputs with fewer pixels on a side are not drawn as images
 
 
 def html(explanation: Explanation, example: int = 0, *, listed: int = 8) -> str:
     """The picture that fits the inputs of one example, above the evidence of the first examples.
 
-    Images get a panel, [channels, time] a time series, and everything else bars. The markup needs no script,
-    no style sheet and no network, and stays whole in notebooks that are not trusted.
+    Images are drawn with `panel`, [channels, time] with `series`, and all else with `bars`. The HTML needs no
+    script, no style sheet and no network, and untrusted notebooks show all of it.
 
     Args:
         explanation: what to show.
@@ -47,12 +47,12 @@ def html(explanation: Explanation, example: int = 0, *, listed: int = 8) -> str:
 
 
 def _fitting(explanation: Explanation, example: int) -> Picture:
-    """The first picture that can be drawn; bars always can."""
+    """The picture for the shape of the inputs; bars, which can always be drawn, for all else."""
     shape = tuple(explanation.inputs[0].shape[1:])
     if len(explanation.inputs) == 1 and is_image(shape):
         try:
             return panel(explanation, example)
-        except ArgumentError:  # pixels that are not finite
+        except ArgumentError:  # some pixels are not finite
             return bars(explanation, example)
     if len(explanation.inputs) == 1 and len(shape) == 2 and shape[0] <= shape[1]:
         return series(explanation, example)
@@ -60,7 +60,7 @@ def _fitting(explanation: Explanation, example: int) -> Picture:
 
 
 def is_image(shape: tuple[int, ...]) -> bool:
-    """[channels, height, width], [height, width, channels], or a square [height, width]."""
+    """Whether it can be [channels, height, width], [height, width, channels], or a square [height, width]."""
     if len(shape) == 2:
         return shape[0] == shape[1] >= _SMALLEST
     if len(shape) != 3:

@@ -30,7 +30,7 @@ from .source import (
 __all__ = ["grid", "panel", "strip"]
 
 _DIMS = (2, 3)
-_LETTERS = 14  # of a small font in an inch
+_LETTERS = 14  # letters of a small font in an inch
 _BUDGETS = (0.01, 0.03, 0.1, 0.3, 1.0)
 
 
@@ -47,7 +47,7 @@ def panel(
 ) -> Picture:
     """Side by side: the image with its selection outlined, what is kept, what is removed, and the heat map.
 
-    The titles say what the model scored on each of the three images.
+    The titles give the model's score of each of the three images.
 
     Args:
         source: an explanation, or attributions, [batch, channels, height, width], [channels, height, width],
@@ -93,8 +93,8 @@ def grid(
 ) -> Picture:
     """The panels of several examples, one row each.
 
-    Takes what `panel` takes, but `examples`, their places in the batch, the first eight by default; and
-    `names`, what to write beside each row.
+    Takes the arguments of `panel`, but `examples`, their places in the batch (by default the first eight),
+    instead of `example`; and `names`, what to write beside each row.
 
     Returns:
         The figure and its axes, [examples, 4].
@@ -127,7 +127,7 @@ def strip(
     mean: Numbers | None = None,
     std: Numbers | None = None,
 ) -> Picture:
-    """What is kept at several budgets, from the same solve, with the share of the score that it retains.
+    """The kept pixels at several budgets of the same solve, with the share of the score that they retain.
 
     Args:
         explanation: with a measured curve.
@@ -212,7 +212,7 @@ def _row_names(names: Sequence[str] | None, chosen: list[int]) -> list[str]:
 
 
 def _beside(ax: Axes, text: str, height: float) -> None:
-    """A name as long as the row is high, inches."""
+    """Write a name beside a row, in lines that are no longer than the row is high (inches)."""
     letters = max(int(_LETTERS * height), 4)
     ax.text(
         -0.06,

@@ -31,7 +31,7 @@ class Passage:
     """One row of a text picture.
 
     Attributes:
-        name: what stands before it; may be empty.
+        name: what is written before it; may be empty.
         words: of the text.
         claim: the evidence; empty for plain attributions.
     """
@@ -42,7 +42,7 @@ class Passage:
 
     @property
     def right_to_left(self) -> bool:
-        """The direction of its script."""
+        """Whether its script runs from right to left."""
         return is_right_to_left("".join(word.text for word in self.words if not word.muted))
 
     @property
@@ -63,8 +63,8 @@ class Passage:
 class Text:
     """A text with shaded words; a notebook shows it as it is.
 
-    The markup needs no script, no style sheet and no network, keeps its colours in notebooks that are not
-    trusted, and takes the text colour of the page, light or dark.
+    The HTML needs no script, no style sheet and no network, keeps its colours in untrusted notebooks, and
+    takes the text colour of the page, light or dark.
 
     Attributes:
         passages: one per row.
@@ -87,11 +87,11 @@ class Text:
         return self.markup()
 
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Write a page that stands alone; nothing is fetched."""
+        """Write a whole page that needs no other file and no network."""
         Path(path).write_text(page(self.markup(), title="Words by active probability"), encoding="utf-8")
 
     def draw(self, ax: Axes | None = None, *, width: float = 7.0) -> Picture:
-        """The same as a figure.
+        """Draw the text as a figure.
 
         Args:
             ax: where to draw; a new figure by default.
@@ -174,7 +174,7 @@ def _checked_names(names: Sequence[str] | None, count: int) -> list[str]:
 def _per_token(
     source: Source, example: int, which: int, count: int
 ) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_], str]:
-    """Probability, selection and existence of each token's gate, [tokens], and the evidence."""
+    """Active probability, selection and existence of each token's gate, [tokens], and the evidence."""
     if not isinstance(source, Explanation):
         source = as_array(source)
         source = source.max(-1) if source.ndim == 3 else source

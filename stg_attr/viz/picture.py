@@ -1,4 +1,4 @@
-"""A picture: a matplotlib figure, its axes, its words for those who cannot see it, and ways to keep it."""
+"""A picture: a matplotlib figure with its axes and a description in words, and ways to save it."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ __all__ = [
 ]
 
 _DPI = 110
-_LETTER = 0.54  # width of a letter over the size of its font, on average
+_LETTER = 0.54  # mean width of a letter, as a share of the font size
 
 
 class Picture(NamedTuple):
-    """What every drawing function returns: the pair `(fig, ax)`, which a notebook shows by itself.
+    """What every drawing function returns: the pair `(fig, ax)`, which a notebook shows as an image.
 
-    Nothing here goes through `pyplot`, so no window opens and no global setting changes.
+    `pyplot` is not used, so no window opens and no global setting changes.
 
     Attributes:
-        fig: the figure; the outermost, where figures lie in figures.
+        fig: the figure; the outermost one if `ax` is in a subfigure.
         ax: its axes, or an array of them where the picture has several.
 
     Example:
@@ -61,16 +61,16 @@ class Picture(NamedTuple):
 
     @property
     def alt(self) -> str:
-        """What the picture shows, in words."""
+        """What the picture shows, in words, for readers who do not see it."""
         labelled = self.ax if isinstance(self.ax, Axes) else self.fig
         return str(labelled.get_label())
 
     def save(self, path: str | PathLike[str], *, dpi: float = _DPI) -> None:
-        """Write an image file; the ending of the name says which kind. PNG, SVG and PDF hold the words too.
+        """Write an image file of the kind that the name ends in. PNG, SVG and PDF hold the description too.
 
         Args:
             path: where to write.
-            dpi: dots per inch, for images made of dots.
+            dpi: dots per inch, for images of pixels.
         """
         kind = Path(path).suffix.lower()
         words = {
@@ -81,7 +81,7 @@ class Picture(NamedTuple):
         self.fig.savefig(path, dpi=dpi, metadata=words.get(kind))
 
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Write a page that stands alone: the image and the words are inside, and nothing is fetched."""
+        """Write a whole page that holds the image and its description, and needs no network."""
         Path(path).write_text(page(self.markup(), title=self.alt), encoding="utf-8")
 
     def markup(self) -> str:
@@ -92,12 +92,12 @@ class Picture(NamedTuple):
         return render("viz/templates/image.html", alt=self.alt, data=data)
 
     def _repr_html_(self) -> str | None:
-        """The image with its words; None where `pyplot` manages the figure and shows it itself."""
+        """The image as HTML; None if `pyplot` manages the figure, because a notebook then shows it anyway."""
         return None if self.fig.canvas.manager is not None else self.markup()
 
 
 def figure_for(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """Where to draw: the caller's axes as they are, or a new figure of `size` inches.
+    """Figure and axes to draw on: the caller's axes, or those of a new figure of `size` inches.
 
     Raises:
         ArgumentError: `ax` is not one axes.
@@ -112,7 +112,7 @@ def figure_for(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes
             found=type(ax).__name__,
             mend="Pick one from the array, for example axes[0].",
         )
-    whole = ax.figure.figure  # the outer one, where figures lie in figures
+    whole = ax.figure.figure  # the outermost figure, if the axes are in a subfigure
     assert isinstance(whole, Figure)
     return whole, ax
 
@@ -132,7 +132,7 @@ def colour_bar(ax: Axes, colours: Colormap, label: str, *, inside: bool) -> Colo
         ax: whose colours it explains.
         colours: from 0 to 1.
         label: what they mean.
-        inside: leave the place of the axes as it is, because it is the caller's; else the figure makes room.
+        inside: do not move the axes, because they are the caller's; else the figure makes room for the bar.
     """
     shown = ScalarMappable(SCALE, colours)
     if inside:
@@ -144,12 +144,12 @@ def colour_bar(ax: Axes, colours: Colormap, label: str, *, inside: bool) -> Colo
 
 
 def evidence_title(ax: Axes, text: str, *, inside: bool) -> None:
-    """The evidence as a title, in lines that fit.
+    """Write the evidence as a title, in lines that fit.
 
     Args:
-        ax: what it is about.
+        ax: the axes that it belongs to.
         text: the evidence.
-        inside: no wider than the axes, because the figure is the caller's; else above the whole figure.
+        inside: above the axes and no wider, because the figure is the caller's; else above the whole figure.
     """
     across = ax.get_position().width if inside else 1.0
     width = across * ax.figure.bbox.width / ax.figure.dpi * 72  # points
@@ -167,14 +167,14 @@ def label_rows(ax: Axes, places: Sequence[float] | NDArray[np.generic], labels: 
 
 
 def with_description(fig: Figure, ax: Axes | NDArray[np.object_], alt: str) -> Picture:
-    """The finished picture, with its words attached; a caller's figure keeps its own label."""
+    """Attach a description and return the picture; the label of a caller's figure does not change."""
     labelled = ax if isinstance(ax, Axes) else fig
     labelled.set_label(alt)
     return Picture(fig, ax)
 
 
 def page(body: str, *, title: str) -> str:
-    """A whole HTML page around some markup; it follows the reader's light or dark setting.
+    """A whole HTML page around some HTML; it is light or dark as the reader's browser is set.
 
     Args:
         body: HTML, written as it is.

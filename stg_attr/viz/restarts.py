@@ -1,4 +1,4 @@
-"""Restarts: how often each feature is selected when the solve is repeated, and how sure that is."""
+"""Restarts: how often each feature is selected when the solve is repeated, with confidence intervals."""
 
 from __future__ import annotations
 

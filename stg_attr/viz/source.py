@@ -1,4 +1,4 @@
-"""What is drawn: one example of an explanation, or of plain tensors, as checked numpy arrays."""
+"""Reading what is drawn: one example of an explanation, or of plain tensors, as checked numpy arrays."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _UNSEEN = dict.fromkeys((*_CONTROLS, *range(0x202A, 0x202F), *range(0x2066, 0x20
 Source = Explanation | Tensor | NDArray[np.generic]
 
 SELECTED_FROM = 0.5  # attributions without an explanation: the probability from which a feature is selected
-_SLACK = 1e-6  # rounding that may carry a probability out of [0, 1]
+_SLACK = 1e-6  # a probability can lie this far outside [0, 1] because of rounding
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Example:
 
     Attributes:
         attribution: active probability of each element, any shape.
-        selected: elements whose gate is reported as needed, in that shape.
-        columns: number of each element's gate, -1 where never gated, in that shape.
-        shown: the input, in that shape; None where only attributions were given.
-        baseline: what closed gates show, in that shape; None with `shown`.
+        selected: whether the gate of each element is selected, in that shape.
+        columns: index of each element's gate, -1 for elements without a gate, in that shape.
+        shown: the input, in that shape; None if only attributions were given.
+        baseline: what closed gates show, in that shape; None if `shown` is.
         integral: the input came as integers, so an image runs from 0 to 255.
-        explanation: where it came from; None for plain tensors.
+        explanation: the explanation it is read from; None for plain tensors.
         number: its place in the batch.
     """
 
@@ -63,12 +63,12 @@ class Example:
 
     @property
     def kept(self) -> Array | None:
-        """The input with all but the selection at the baseline: what the kept score was measured on."""
+        """The input with everything but the selection at the baseline; the kept score was measured on it."""
         return self._blended(self.selected | (self.columns < 0))
 
     @property
     def removed(self) -> Array | None:
-        """The input with the selection at the baseline: what the removed score was measured on."""
+        """The input with the selection at the baseline; the removed score was measured on it."""
         return self._blended(~self.selected | (self.columns < 0))
 
     def _blended(self, is_open: NDArray[np.bool_]) -> Array | None:
@@ -86,7 +86,7 @@ def read_example(
     inputs: Tensor | NDArray[np.generic] | None = None,
     baselines: Tensor | NDArray[np.generic] | float | None = None,
 ) -> Example:
-    """One example, checked.
+    """Read one example and check it.
 
     Args:
         source: an explanation, or attributions as a tensor or array, with or without a batch dimension.
@@ -119,10 +119,12 @@ def _from_explanation(explanation: Explanation, example: int, which: int) -> Exa
     part = checked_position("which", which, len(attributions))
     attribution = checked_probabilities(as_array(attributions[part][number]))
     columns = _row(explanation.feature_mask[part], number, attribution.shape)
-    chosen = np.append(as_array(explanation.selected[number]) > 0.5, False)  # the last is for never gated
+    chosen = np.append(
+        as_array(explanation.selected[number]) > 0.5, False
+    )  # the last entry is for column -1, which has no gate
     given = explanation.inputs[part] if part < len(explanation.inputs) else explanation.inputs[0]
     shown, baseline = as_array(given[number]), None
-    if shown.shape == attribution.shape:  # gates on an inner layer have no input of their shape
+    if shown.shape == attribution.shape:  # gates on an inner layer have another shape than the inputs
         baseline = np.broadcast_to(_row(explanation.baselines[part], number, None), shown.shape)
     return Example(
         attribution=attribution,
@@ -188,7 +190,7 @@ def _matching(inputs: Tensor | NDArray[np.generic], shape: tuple[int, ...]) -> A
 
 
 def checked_position(what: str, index: int, count: int) -> int:
-    """A place in a list of `count`, counted from 0, or from -1 backwards.
+    """The index as a number from 0 on; as in Python, -1 is the last of `count`.
 
     Raises:
         ArgumentError: there is no such place.
@@ -217,7 +219,7 @@ def _is_integral(values: Tensor | NDArray[np.generic]) -> bool:
 
 
 def checked_probabilities(values: Array) -> Array:
-    """The same values, refused unless all are finite and in [0, 1].
+    """Check that all values are finite and in [0, 1], and return them.
 
     Raises:
         ArgumentError: NaN, infinite or outside [0, 1].
@@ -240,7 +242,7 @@ def checked_probabilities(values: Array) -> Array:
 
 
 def checked_explanation(source: Source, what: str) -> Explanation:
-    """The source as an explanation, for pictures that need measured scores.
+    """Check that the source is an explanation, for pictures that need measured scores, and return it.
 
     Raises:
         ArgumentError: it is a plain tensor.
@@ -256,7 +258,7 @@ def checked_explanation(source: Source, what: str) -> Explanation:
 
 
 def evidence_line(explanation: Explanation, example: int) -> str:
-    """The measured claim about one example in one line."""
+    """The evidence of one example in one line: the share of the score that the selection keeps."""
     n_gates = int((explanation.feature_ids[example] >= 0).sum())
     if explanation.status[example] is Status.NOTHING_TO_EXPLAIN:
         return f"nothing to explain: the baseline scores {float(explanation.scores.full[example]):.3g} too"
@@ -266,7 +268,7 @@ def evidence_line(explanation: Explanation, example: int) -> str:
 
 
 def replace_invisible(text: str) -> str:
-    r"""Text without signs that cannot be seen but turn or break what stands beside them.
+    r"""Replace characters that are invisible but change the direction or the lines of the text around them.
 
     These are control characters, and the embeddings, overrides and isolates of Unicode's bidirectional
     algorithm (https://www.unicode.org/reports/tr9/).
@@ -279,5 +281,5 @@ def replace_invisible(text: str) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as text, without a sign on zero; scores that the model did not give have none."""
+    """A share as a percentage; zero has no sign, and a share that is not finite is unknown."""
     return f"{round(100 * share):d}%" if np.isfinite(share) else "an unknown share"

@@ -1,4 +1,4 @@
-"""Tables: which features of a row, or of a data set, are needed."""
+"""Tables: which features of one row are needed."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def bars(
     Args:
         source: an explanation, or attributions, [batch, features] or [features].
         example: its place in the batch.
-        names: of the features, or of the input's elements, of which a group lists its own; a DataFrame hands
-            over its columns.
+        names: of the features, or of the input's elements, which name their group together; of a DataFrame
+            the columns are taken.
         values: of the features, to write beside the names; the input's own by default.
         top: how many to draw.
         inputs: the rows, in the shape of the attributions; only with plain attributions.
@@ -63,7 +63,7 @@ def bars(
 
 
 def draw_bars(ax: Axes, lengths: Array, filled: NDArray[np.bool_], labels: list[str], ends: Array) -> None:
-    """Horizontal bars, best at the top, on the fixed scale, with their numbers behind `ends`."""
+    """Draw horizontal bars on the scale from 0 to 1, the first at the top; numbers stand behind `ends`."""
     places = np.arange(len(lengths))
     faces = [KEPT if full else "none" for full in filled]
     ax.barh(places, lengths, color=faces, edgecolor=KEPT, height=0.7)

@@ -1,4 +1,4 @@
-"""Time series: channels stacked over one time axis, with the active spans shaded."""
+"""Time series: channels above each other over one time axis, shaded where gates are active."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError
 
 from .colours import KEPT, SCALE, transparent_colours
-from .features import short
+from .features import shortened
 from .picture import Picture, colour_bar, evidence_title, figure_for, label_rows, with_description
 from .source import Array, Example, Source, as_array, evidence_line, read_example
 
 __all__ = ["series"]
 
-_FILL = 0.8  # share of a lane's height that its channel uses
+_FILL = 0.8  # share of the height of its row that a channel uses
 
 
 def series(
@@ -32,9 +32,9 @@ def series(
     channels_last: bool = False,
     ax: Axes | None = None,
 ) -> Picture:
-    """Every channel in a lane of its own, from its smallest to its largest value, shaded where it is active.
+    """Every channel in a row of its own, from its smallest to its largest value, shaded where it is active.
 
-    Selected spans have a bar along the foot of their lane.
+    A bar at the bottom of the row marks selected spans.
 
     Args:
         source: an explanation, or attributions, [batch, channels, time], [channels, time] or [time].
@@ -90,7 +90,7 @@ def _names(names: Sequence[str] | None, count: int) -> list[str]:
             found=str(len(names)),
             mend="Name every channel, or set channels_last if time comes first.",
         )
-    return [short(str(name)) for name in names]
+    return [shortened(str(name)) for name in names]
 
 
 def _times(times: Sequence[float] | Tensor | NDArray[np.generic] | None, count: int) -> Array:
@@ -106,7 +106,7 @@ def _times(times: Sequence[float] | Tensor | NDArray[np.generic] | None, count: 
 
 
 def _edges(steps: Array) -> Array:
-    """Where the cell of each step begins and ends: half way to its neighbours."""
+    """Edges between the cells of the steps, in the middle between two steps, [steps + 1]."""
     if len(steps) == 1:
         return np.array([steps[0] - 0.5, steps[0] + 0.5])
     middle = (steps[1:] + steps[:-1]) / 2
@@ -129,7 +129,7 @@ def _draw_lane(
 
 
 def _spans(chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where runs of selected steps begin, and the step after their end."""
+    """The first step of each run of selected steps, and the step after its last."""
     step = np.diff(np.pad(chosen, 1).astype(np.int8))
     return np.flatnonzero(step == 1), np.flatnonzero(step == -1)
 
