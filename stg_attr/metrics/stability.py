@@ -1,4 +1,4 @@
-"""Stability: how much attributions of the same examples agree over seeds, restarts or input noise."""
+"""Stability: how much attributions of the same examples agree between seeds, restarts or noisy inputs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Stability:
     """How much several attributions of the same examples agree.
 
     Attributes:
-        rank_correlation: Spearman's, mean over the pairs of runs, [batch]; NaN where fewer than two features
-            are compared or a run ties all of them.
+        rank_correlation: Spearman's, mean over the pairs of runs, [batch]; NaN if fewer than two features
+            are compared or a run gives all of them the same value.
         top_overlap: share of the top features that two runs have in common, mean over the pairs, [batch].
         sensitivity: largest change of a run against the first, over the norm of the first, [batch]. With
             runs from `under_noise` it is that of On the (In)fidelity and Sensitivity of Explanations (Yeh et
@@ -183,7 +183,7 @@ def _top_overlap(values: Tensor, exists: Tensor, top: float) -> Tensor:
 
 
 def _sensitivity(flat: list[Tensor]) -> Tensor:
-    """Runs [batch, elements] against the first, [batch]."""
+    """Largest change of the runs, each [batch, elements], against the first, [batch]."""
     size = flat[0].norm(dim=1)
     changes = torch.stack([(run - flat[0]).norm(dim=1) for run in flat[1:]])
     return changes.amax(0) / torch.where(size == 0, 1.0, size)

@@ -1,4 +1,4 @@
-"""Widgets: explanations to explore, compare and watch in a notebook, and on pages that stand alone."""
+"""Widgets: explore, compare and watch explanations in a notebook, and on pages that need no kernel."""
 
 try:
     import anywidget  # noqa: F401

@@ -1,4 +1,4 @@
-"""Watching: a solve that shows its picture, evidence and loss while it runs."""
+"""Watching: show the picture, the evidence and the loss of a solve while it runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Pace:
 
 
 class Watch:
-    """Follows a solve: keeps its latest reading, and an explorer up to date.
+    """Follows a solve: keeps its latest explanation, and shows it in an explorer.
 
     Args:
         inputs: what is explained.
@@ -65,11 +65,11 @@ class Watch:
         self.text = ""
 
     def follow(self, progress: Progress) -> bool:
-        """Take note of a step; whether there is a new picture."""
+        """Read the state after a step if a picture is due; returns whether one was drawn."""
         self._report(progress)
         now = time.monotonic()
         due = self.latest is None or now - self._drawn > max(self._pace.pause, self._pace.times * self._cost)
-        if progress.batch != self._batch or not due:  # a part of the batch has no picture of its own
+        if progress.batch != self._batch or not due:  # only the whole batch is drawn
             return False
         self.latest = progress.read().to(self._device, single=self._single)
         self.show(self.latest)
@@ -78,7 +78,7 @@ class Watch:
         return True
 
     def show(self, explanation: Explanation) -> Explorer:
-        """Bring the explorer up to an explanation."""
+        """Show an explanation in the explorer."""
         if self.explorer is None:
             self.explorer = explore(explanation, **self._settings)
         else:
@@ -119,8 +119,8 @@ def watch(
 ) -> Explanation:
     """Explain, and show the picture, the evidence and the loss while the solve runs.
 
-    Interrupt the kernel (the square button, or I twice in JupyterLab) to stop: what was learned until then is
-    returned, with the status `INTERRUPTED`. Outside a notebook a progress bar is shown instead.
+    To stop, interrupt the kernel (the square button, or I twice in JupyterLab): the explanation learned until
+    then is returned, with the status `INTERRUPTED`. Outside a notebook a progress bar is shown instead.
 
     Args:
         stg: how to explain.
@@ -152,7 +152,7 @@ def watch(
 
     try:
         explanation = stg.observed(follow).explain(inputs, **arguments)
-    except KeyboardInterrupt:  # before the first step, or while the result was read
+    except KeyboardInterrupt:  # interrupted before the first step, or while the result was read
         if watched.latest is None:
             raise
         explanation = replace(watched.latest, status=(Status.INTERRUPTED,) * len(watched.latest))

@@ -1,4 +1,4 @@
-"""Methods: what an explorer shows, an explanation or several beside each other, with their evidence."""
+"""Methods: the explanations and other attributions that an explorer shows side by side."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = ["AttributionMethod", "ExplanationMethod", "Method", "checked_methods"
 
 @dataclass(frozen=True, eq=False)
 class ExplanationMethod:
-    """An explanation, which holds everything that is shown of it."""
+    """An explanation; it holds all scores that are shown."""
 
     explanation: Explanation
 
     def packed(self, places: Sequence[int]) -> Json:
-        """What the front end needs of some examples."""
+        """What the browser needs to show some examples."""
         readings = self.explanation.readings()
         own = [pack_reading(self.explanation, readings, place) for place in places]
         return {"gates": pack_gates(self.explanation), "readings": own}
@@ -43,18 +43,18 @@ class ExplanationMethod:
         return int(view.n_selected[place]), Scores(*(score[place] for score in vars(view.scores).values()))
 
     def attributions(self, place: int, budget: int) -> Explanation | Inputs:
-        """What a picture is drawn of."""
+        """The attributions that a picture shows."""
         return at_count(self.explanation, place, budget)
 
 
 @dataclass(frozen=True, eq=False)
 class AttributionMethod:
-    """Attributions of another method, measured like the explanation they stand beside.
+    """Attributions of another method, measured on the model as the explanation beside them was.
 
     Attributes:
         given: as the method returned them.
         reference: the explanation.
-        curves: what the model scored.
+        curves: the measured scores.
         means: mean attribution of each feature, [batch, gates].
         groups: the features.
     """
@@ -66,7 +66,7 @@ class AttributionMethod:
     groups: FeatureGroups
 
     def packed(self, places: Sequence[int]) -> Json:
-        """What the front end needs of some examples."""
+        """What the browser needs to show some examples."""
         ranking = rank_features(self.given, self.reference.inputs, self.groups)
         own = [pack_attributions(self.reference, self.curves, ranking, self.means, place) for place in places]
         return {"gates": None, "readings": own}
@@ -80,7 +80,7 @@ class AttributionMethod:
         return int(counts[point]), Scores(*ends, curves.kept[place, point], curves.removed[place, point])
 
     def attributions(self, place: int, budget: int) -> Explanation | Inputs:
-        """What a picture is drawn of."""
+        """The attributions that a picture shows."""
         return self.given
 
 
@@ -88,7 +88,7 @@ Method = ExplanationMethod | AttributionMethod
 
 
 def at_count(explanation: Explanation, place: int, count: int) -> Explanation:
-    """An explanation read at a number of features of one example."""
+    """The explanation at the budget that allows this number of features of one example."""
     n_gates = int((explanation.feature_ids[place] >= 0).sum())
     return explanation.at(budget=min(1.0, count / max(n_gates, 1)))
 
@@ -170,7 +170,7 @@ def _measured(
 
 
 def _means(explanation: Explanation) -> tuple[Tensor, ...]:
-    """What its closed gates showed, in the shape of the inputs."""
+    """The baselines of an explanation, in the shape of the inputs."""
     pairs = zip(explanation.baselines, explanation.inputs, strict=True)
     return tuple(b.expand(len(b), *x.shape[1:]) for b, x in pairs)
 

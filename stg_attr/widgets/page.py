@@ -1,4 +1,4 @@
-"""Pages: the explorer as markup that needs no kernel, around a picture that needs no script either."""
+"""Pages: the explorer as HTML that needs no kernel; it contains a picture that needs no script."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .packing import Json
 __all__ = ["cell_output", "controls_output", "new_id", "script", "standalone_page", "style", "template"]
 
 _PARTS = (
+    "readings.js",
     "pictures.js",
     "chart.js",
     "tables.js",
@@ -23,49 +24,49 @@ _PARTS = (
 
 @cache
 def script() -> str:
-    """The ES module of the front end."""
+    """The JavaScript of the explorer, as one ES module."""
     return "\n".join(_read(part) for part in _PARTS)
 
 
 @cache
 def style() -> str:
-    """Its style sheet."""
+    """The style sheet of the explorer."""
     return _read("explorer.css")
 
 
 def template() -> str:
-    """A page that stands alone, with `%%name%%` where its parts go; the browser fills these in.
+    """A whole page with `%%name%%` in place of its parts.
 
-    The browser needs it because it writes pages too ("Download HTML"), without a kernel.
+    The browser fills these in, because it writes pages too (*Download HTML*), without a kernel.
     """
     places = {name: f"%%{name}%%" for name in ("picture", "payload", "page", "style", "script")}
     return render("widgets/templates/page.html", title="Explanation", id="stg", **places)
 
 
 def standalone_page(state: Json, picture: str) -> str:
-    """A page with everything inside: nothing is fetched.
+    """A whole page that needs no other file and no network.
 
     Args:
-        state: payload, example, budget and show, as the front end has them.
+        state: the traits of the explorer.
         picture: HTML that is shown until the script has run, or where scripts do not run.
     """
     return render("widgets/templates/page.html", title="Explanation", id="stg", **_parts(state, picture))
 
 
 def cell_output(state: Json, picture: str) -> str:
-    """The same as an output of a notebook cell."""
+    """The explorer as an output of a notebook cell."""
     return render("widgets/templates/explorer.html", id=new_id(), **_parts(state, picture))
 
 
 def controls_output(key: str, picture: str) -> str:
-    """An output of a cell in which the widgets of a live kernel appear; a picture until then."""
+    """An output of a cell that shows a picture, or the widgets of the kernel if it runs."""
     return render(
         "widgets/templates/controls.html", place=new_id(), key=key, picture=picture, script=script()
     )
 
 
 def new_id() -> str:
-    """A name for a part of a document that no other has."""
+    """An id for an element that no other element has."""
     return f"stg-{uuid.uuid4().hex[:12]}"
 
 

@@ -1,4 +1,4 @@
-"""Views: how one example is drawn, by the kind of its inputs; the pictures are those of `viz`."""
+"""Views: how one example is drawn in the browser and as a static picture, for each kind of inputs."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from stg_attr.viz.parts import (
     words_from_tokens,
 )
 
+from .code import Variable, call_text
 from .packing import Json, pack
 
 __all__ = ["ImageView", "SeriesView", "TableView", "TextView", "View", "fitting_view"]
@@ -41,7 +42,7 @@ class View(ABC):
 
     @abstractmethod
     def scene(self, explanation: Explanation, example: int) -> Json:
-        """What the front end draws of one example, at every budget.
+        """What the browser needs to draw one example at every budget.
 
         Raises:
             ArgumentError: the example cannot be drawn in this way.
@@ -49,20 +50,20 @@ class View(ABC):
 
     @abstractmethod
     def picture(self, explanation: Explanation, example: int) -> str:
-        """The same as a static picture: HTML that survives where scripts and style sheets do not."""
+        """A static picture of the example, as HTML without scripts and style sheets."""
 
     @abstractmethod
     def code(self, example: int) -> dict[str, str]:
-        """For everything that can be shown of an example, a call of `viz` that draws the variable `view`."""
+        """A call of `viz` that draws the variable `view`, for every mode: all, kept, removed, ..."""
 
     def alone(self, example: int) -> View:
-        """The view of an explanation of this example alone."""
+        """The view for an explanation that has only this example."""
         return self
 
 
 @dataclass(frozen=True)
 class ImageView(View):
-    """Pixels: what is kept, what is removed, and a veil of active probability over the image.
+    """Images: what is kept, what is removed, and active probabilities over the image.
 
     Args:
         mean: undoes the normalisation `(x - mean) / std`, a number or one per channel.
@@ -105,7 +106,7 @@ class ImageView(View):
     def code(self, example: int) -> dict[str, str]:
         calls = {"all": "contour", "kept": "kept", "removed": "removed", "veil": "overlay"}
         settings = {"which": self.which or None, "mean": self.mean, "std": self.std}
-        return {mode: _call(call, example, **settings) for mode, call in calls.items()}
+        return {mode: call_text(call, example, **settings) for mode, call in calls.items()}
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,9 @@ class TextView(View):
         ).markup()
 
     def code(self, example: int) -> dict[str, str]:
-        return dict.fromkeys(_MODES, _call("text", f"tokens, examples=[{example}]", which=self.which or None))
+        return dict.fromkeys(
+            _MODES, call_text("text", f"tokens, examples=[{example}]", which=self.which or None)
+        )
 
     def alone(self, example: int) -> TextView:
         if all(isinstance(token, str) for token in self.tokens):
@@ -171,7 +174,7 @@ class TextView(View):
         return [str(token) for token in self.tokens[example]]
 
     def _columns(self, explanation: Explanation, example: int, count: int) -> list[list[int]]:
-        """The gates of each token."""
+        """The indices of the gates of each token."""
         one = read_example(explanation, example, dims=(1,), which=self.which)
         if len(one.columns) == count:
             rows = one.columns.reshape(count, -1)
@@ -201,7 +204,7 @@ class TableView(View):
 
     def __post_init__(self) -> None:
         check_count("most_named", self.most_named, mend="It is a number of features.")
-        if self.names is not None:  # which may be read only once
+        if self.names is not None:  # an iterator can be read only once
             object.__setattr__(self, "names", tuple(str(name) for name in self.names))
 
     def scene(self, explanation: Explanation, example: int) -> Json:
@@ -218,12 +221,12 @@ class TableView(View):
         return viz.bars(explanation, example, names=self.names).markup()
 
     def code(self, example: int) -> dict[str, str]:
-        return dict.fromkeys(_MODES, _call("bars", example, names=self.names and _Variable("names")))
+        return dict.fromkeys(_MODES, call_text("bars", example, names=self.names and Variable("names")))
 
 
 @dataclass(frozen=True)
 class SeriesView(View):
-    """Channels over time, shaded where active, with a bar under selected spans.
+    """Channels over time, shaded where gates are active, with a bar below selected spans.
 
     Args:
         names: of the channels.
@@ -264,8 +267,8 @@ class SeriesView(View):
         ).markup()
 
     def code(self, example: int) -> dict[str, str]:
-        names = self.names and _Variable("names")
-        call = _call(
+        names = self.names and Variable("names")
+        call = call_text(
             "series", example, which=self.which or None, names=names, channels_last=self.channels_last or None
         )
         return dict.fromkeys(_MODES, call)
@@ -288,7 +291,7 @@ class SeriesView(View):
 
 
 def fitting_view(explanation: Explanation) -> View:
-    """The view that fits the inputs: images, [channels, time] a series, bars for everything else."""
+    """The view for the shape of the inputs: images, [channels, time] as a series, bars for all else."""
     shape = tuple(explanation.inputs[0].shape[1:])
     attributions = explanation.attributions
     gated = attributions if isinstance(attributions, Tensor) else attributions[0]
@@ -301,26 +304,26 @@ def fitting_view(explanation: Explanation) -> View:
 
 
 def _bytes(colours: Array) -> NDArray[np.uint8]:
-    """[height, width, 1, 3 or 4]."""
+    """Colours in [0, 1] as bytes, [height, width, 1, 3 or 4]."""
     whole = np.rint(255 * colours).astype(np.uint8)
     return whole[..., None] if whole.ndim == 2 else whole
 
 
 def _channels_first(columns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[layers, height, width]; one layer where all channels share their gates."""
+    """Gates of pixels, [layers, height, width]; one layer if all channels have the same gates."""
     channel = channel_axis(columns.shape)
     layers = columns[None] if channel is None else np.moveaxis(columns, channel, 0)
     return layers[:1] if bool((layers == layers[:1]).all()) else layers
 
 
 def _ids(explanation: Explanation, example: int) -> list[int] | None:
-    """Ids of the gates; None where they are 0, 1, 2, ..."""
+    """Ids of the gates; None if they are 0, 1, 2, ..."""
     ids: list[int] = explanation.feature_ids[example].tolist()
     return None if ids == list(range(len(ids))) else ids
 
 
 def _baseline_values(explanation: Explanation, example: int, row: Features) -> Array:
-    """The baseline of each feature of one element, NaN for groups."""
+    """The baseline of each feature that has one element, NaN for groups."""
     parts = [
         np.broadcast_to(as_array(b[example if len(b) > 1 else 0]), tuple(x.shape[1:])).ravel()
         for b, x in zip(explanation.baselines, explanation.inputs, strict=True)
@@ -331,7 +334,7 @@ def _baseline_values(explanation: Explanation, example: int, row: Features) -> A
 
 
 def _by_gate(columns: list[list[int]], tokens: Sequence[str], count: int) -> list[str]:
-    """What each gate is called: its tokens."""
+    """A name for each gate: its tokens."""
     names: list[list[str]] = [[] for _ in range(count)]
     for own, token in zip(columns, tokens, strict=True):
         for column in own:
@@ -341,24 +344,3 @@ def _by_gate(columns: list[list[int]], tokens: Sequence[str], count: int) -> lis
 
 def _number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.4g}"
-
-
-class _Variable:
-    """A variable of the user, written as it is."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-def _call(name: str, first: int | str, **settings: object) -> str:
-    given = [f"{key}={_written(value)}" for key, value in settings.items() if value is not None]
-    return f"viz.{name}({', '.join(['view', str(first), *given])})"
-
-
-def _written(value: object) -> str:
-    if isinstance(value, _Variable):
-        return value.name
-    if isinstance(value, bool):
-        return repr(value)
-    numbers = as_array(value).ravel().tolist()  # type: ignore[arg-type]  # what Numbers are
-    return repr(numbers[0] if len(numbers) == 1 else numbers)

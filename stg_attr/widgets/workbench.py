@@ -1,4 +1,4 @@
-"""The workbench: choose what to explain and how, explain it, and compare with earlier runs."""
+"""The workbench: choose an example and settings, explain it, and compare with earlier runs."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Run:
 class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no types
     """Pick an example and a target, set baseline, objective and budget, explain, and compare the runs.
 
-    A solve that the button starts runs beside the notebook, so that Stop works while it runs and keeps what
-    was learned. Do not train the model meanwhile.
+    The button starts a solve in a thread, so that Stop works while it runs; what was learned is kept. Do not
+    train the model meanwhile.
 
     Args:
         model: as `StochasticGates` takes it.
@@ -111,7 +111,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         self._controls_output = _ControlsOutput(key=new_id(), inner=self.model_id)
 
     def explain(self) -> Run:
-        """Solve as the controls say, show the result, and add it to the history."""
+        """Explain with the settings of the controls, show the result, and add it to the history."""
         self._stopped.clear()
         place = self._example.value
         stg = StochasticGates(
@@ -120,7 +120,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             sparsity=self._budgets[self._budget.value],
         )
         inputs = self._examples[place : place + 1]
-        watched = Watch(inputs, self._alone(place), names=[self._names[place]], classes=self._classes)
+        watched = Watch(inputs, self._view_of(place), names=[self._names[place]], classes=self._classes)
         explanation = stg.observed(lambda progress: self._follow(watched, progress)).explain(
             inputs,
             baselines=self._baselines[self._baseline.value],
@@ -132,7 +132,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         return self._remember(Run(self._words(), place, explanation))
 
     def stop(self) -> None:
-        """End the running solve after its next step; what was learned is kept."""
+        """Stop the running solve after its next step; what was learned until then is kept."""
         self._stopped.set()
 
     def compare(self, runs: Sequence[Run]) -> Explorer:
@@ -154,7 +154,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             own = [part for part, differs in zip(run.settings, differ, strict=True) if differs]
             number = self.history.index(run) + 1
             methods[f"{number}. {', '.join(own)}" if own else f"run {number}"] = run.explanation
-        shown = compare(methods, view=self._alone(runs[0].example), names=[self._names[runs[0].example]])
+        shown = compare(methods, view=self._view_of(runs[0].example), names=[self._names[runs[0].example]])
         self._show(shown)
         return shown
 
@@ -166,7 +166,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         self._objective = ipywidgets.Dropdown(options=list(self._objectives), description="Objective")
         self._budget = ipywidgets.Dropdown(options=list(self._budgets), description="Budget")
         self._steps = ipywidgets.BoundedIntText(12, min=1, max=10**6, description="Steps")
-        self._start = _button("Explain", self._explain_beside)
+        self._start = _button("Explain", self._explain_in_thread)
         self._stop = _button("Stop", self.stop)
         self._stop.disabled = True
         self._status = ipywidgets.Label("Choose, then explain.")
@@ -202,12 +202,12 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             )
         return predicted + [(name, i) for i, name in enumerate(names)]
 
-    def _explain_beside(self) -> None:
+    def _explain_in_thread(self) -> None:
         self._start.disabled, self._stop.disabled = True, False
         threading.Thread(target=self._explain_and_say, daemon=True).start()
 
     def _explain_and_say(self) -> None:
-        """What the thread does: whatever goes wrong is told, since nobody sees a thread's traceback."""
+        """What the thread runs; it shows every error as text, because a thread's traceback is not visible."""
         self._status.value = "Solving"
         try:
             self.explain()
@@ -222,13 +222,13 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             self._show(watched.explorer)
         self._status.value = watched.text
         if self._stopped.is_set():
-            raise KeyboardInterrupt  # which a solve takes as the wish to keep what it has
+            raise KeyboardInterrupt  # a solve then ends and keeps what it has learned
 
     def _remember(self, run: Run) -> Run:
         self.history.append(run)
         self._runs.options = [(f"{i + 1}. {run.name}", i) for i, run in enumerate(self.history)]
         self._status.value = f"Run {len(self.history)} is done."
-        for shown in self._shown:  # what is saved shows this run
+        for shown in self._shown:  # so that a saved notebook shows this run
             shown.update(*self._markup(), raw=True)
         return run
 
@@ -249,7 +249,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         if self._place.children != (explorer,):
             self._place.children = (explorer,)
 
-    def _alone(self, place: int) -> View | None:
+    def _view_of(self, place: int) -> View | None:
         return None if self._view is None else self._view.alone(place)
 
     def _ipython_display_(self) -> None:
@@ -259,7 +259,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         return self._markup()[0], {}
 
     def _markup(self) -> tuple[dict[str, str]]:
-        """The last picture and what was run, where a live kernel puts the controls."""
+        """The last picture and the list of runs; a running kernel puts the controls in their place."""
         lines = [f"{i + 1}. {run.name}: {run.explanation.describe(0)}" for i, run in enumerate(self.history)]
         html = render(
             "widgets/templates/workbench.html",
@@ -276,7 +276,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
 
 
 class _ControlsOutput(anywidget.AnyWidget):  # type: ignore[misc]  # as above
-    """Brings the controls to markup in the output of a cell."""
+    """Puts the controls into an output of a cell that shows HTML."""
 
     _esm = script()
 
