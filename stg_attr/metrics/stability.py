@@ -140,6 +140,7 @@ def _compared(among: Tensor | None, values: Tensor, exists: Tensor) -> Tensor:
 
 
 def _rank_correlation(values: Tensor, compared: Tensor) -> Tensor:
+    """Spearman's correlation, which is Pearson's of the ranks, mean over the pairs of runs, [batch]."""
     pairs = [
         _pearson(
             _ranks(values[i], compared[i] & compared[j]),

@@ -17,7 +17,7 @@ from .source import Array, as_array, checked_explanation, checked_position, evid
 __all__ = ["curve", "trace"]
 
 _LINEAR = 24  # up to this many features the axis is linear; for more it is logarithmic from 1 on
-_COMPARED = 2 / 3  # a solve has converged if the selection is that of this share of the steps; it is marked
+_COMPARED = 2 / 3  # where the trace is marked: a solve has converged if its selection did not change after it
 
 
 def curve(explanation: Explanation, example: int = 0, *, ax: Axes | None = None) -> Picture:

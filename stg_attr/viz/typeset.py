@@ -209,7 +209,7 @@ def _width(text: str, size: float, bold: bool, italic: bool) -> float:
 
 @cache
 def _font(size: float, bold: bool, italic: bool, plain: bool) -> FontProperties:
-    """DejaVu Sans; for letters that it does not have other fonts too, not bold, which few of them have."""
+    """DejaVu Sans; if it lacks a letter also other fonts, and then not bold, because few of them are."""
     style: Literal["italic", "normal"] = "italic" if italic else "normal"
     if plain:
         weight = "bold" if bold else "normal"
