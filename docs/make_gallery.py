@@ -89,7 +89,7 @@ def papers() -> tuple[Explanation, list[list[str]]]:
 
 @entry("Images")
 def panel() -> viz.Picture:
-    """Original, kept and removed pixels with what the model scored on each, and the active probabilities."""
+    """Original, kept and removed pixels with the model's score of each, and the active probabilities."""
     return viz.panel(digits(), 1)
 
 
@@ -119,13 +119,13 @@ def overlay() -> viz.Picture:
 
 @entry("Images")
 def superpixels() -> viz.Picture:
-    """The features themselves."""
+    """The borders of the features."""
     return viz.superpixels(photographs(), 0, mean=0.5, std=0.25)
 
 
 @entry("Images")
 def contour() -> viz.Picture:
-    """Nothing but the outline."""
+    """Only the outline of the selection."""
     return viz.contour(photographs(), 1, mean=0.5, std=0.25)
 
 
@@ -137,19 +137,19 @@ def heatmap() -> viz.Picture:
 
 @entry("Images")
 def kept() -> viz.Picture:
-    """What the model saw when only the selection was kept."""
+    """The image that the model was given when only the selection was kept."""
     return viz.kept(photographs(), 1, mean=0.5, std=0.25)
 
 
 @entry("Images")
 def removed() -> viz.Picture:
-    """What the model saw when the selection was hidden."""
+    """The image that the model was given without the selection."""
     return viz.removed(photographs(), 1, mean=0.5, std=0.25)
 
 
 @entry("Text")
 def text() -> viz.Text:
-    """Words of three data sets' descriptions, by which a model tells them apart."""
+    """Words in the descriptions of three data sets, by which a model recognises them."""
     explanation, tokens = papers()
     return viz.text(explanation, tokens, names=["breast cancer", "wine", "diabetes"])
 
@@ -243,13 +243,13 @@ def curve_row() -> viz.Picture:
 
 @entry("Curves")
 def trace() -> viz.Picture:
-    """The loss of the solve, and the verdict on its convergence."""
+    """The loss of the solve, and whether it converged."""
     return viz.trace(digits(), 1)
 
 
 @entry("Methods")
 def comparison() -> viz.Picture:
-    """Gates beside attributions of Captum, on the same image."""
+    """Stochastic gates and attributions of Captum for the same image."""
     model, x, _ = models.digits()
     target = model(x[:6]).argmax(1)
     methods = {

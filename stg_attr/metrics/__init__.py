@@ -1,4 +1,4 @@
-"""Metrics of any attribution: how faithful it is (curves), and how stable."""
+"""Metrics of any attribution: how faithful it is (budget curves), and how stable."""
 
 from .curves import ERASER_BUDGETS, BudgetCurves, budget_curves
 from .quantus import quantus_explainer

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError, check_count
+from stg_attr.errors import ArgumentError, check_count, is_number
 from stg_attr.gates import Blend, FeatureGroups, as_references
 from stg_attr.model import (
     Baselines,
@@ -22,7 +22,7 @@ from stg_attr.model import (
     checked_inputs,
     undisturbed,
 )
-from stg_attr.objective import Hybrid
+from stg_attr.objective import Hybrid, retained_share
 from stg_attr.select import Ranking
 
 __all__ = ["ERASER_BUDGETS", "BudgetCurves", "budget_curves"]
@@ -36,7 +36,7 @@ class BudgetCurves:
     """Measured scores while the features of highest attribution are kept, and while they are removed.
 
     Attributes:
-        n_features: how many are kept or removed at each point, long [batch, points]; from none to all.
+        n_features: how many features are kept or removed, from none to all, long [batch, points].
         kept: score with only the top features shown, [batch, points].
         removed: score with the top features hidden, [batch, points].
         full: score of the input, [batch].
@@ -67,7 +67,8 @@ class BudgetCurves:
     def insertion_area(self) -> Tensor:
         """Area under the insertion curve by the trapezoid rule, as RISE takes it, [batch].
 
-        Over the measured range of the number of features; the ends count half, which `insertion` does not do.
+        It covers the measured range of the number of features. The first and the last point count half; in
+        `insertion` they count as much as the others.
         """
         return self._area(self.kept)
 
@@ -87,8 +88,7 @@ class BudgetCurves:
         """s(x) - s(top features alone), [batch, points]; lower is better.
 
         Its mean over the budgets of `ERASER_BUDGETS` is the area over the perturbation curve of ERASER: A
-        Benchmark to Evaluate Rationalized NLP Models (DeYoung et al., 2020),
-        https://arxiv.org/abs/1911.03429.
+        Benchmark to Evaluate Rationalized NLP Models (DeYoung et al., 2020), https://arxiv.org/abs/1911.03429.
         """
         return self.full.unsqueeze(1) - self.kept
 
@@ -98,13 +98,13 @@ class BudgetCurves:
         return self.full.unsqueeze(1) - self.removed
 
     def _share(self, scores: Tensor) -> Tensor:
-        span = self.full - self.baseline
-        return (scores - self.baseline.unsqueeze(1)) / torch.where(span == 0, 1.0, span).unsqueeze(1)
+        """Retained share of scores [batch, points]."""
+        return retained_share(scores, self.full.unsqueeze(1), self.baseline.unsqueeze(1))
 
     def smallest_sufficient(self, retain: float = 0.9) -> Tensor:
         """The fewest measured top features that alone retain this share of the score, long [batch].
 
-        All features where no smaller number does. Exact where every number was measured, that is with
+        All features if no smaller number does. It is exact if every number was measured, that is with
         `n_points` above the number of features.
         """
         return self._first(self._share(self.kept) >= retain)
@@ -112,7 +112,7 @@ class BudgetCurves:
     def smallest_necessary(self, remain: float = 0.1) -> Tensor:
         """The fewest measured top features whose removal leaves at most this share, long [batch].
 
-        Exactness as in `smallest_sufficient`.
+        It is exact as `smallest_sufficient` is.
         """
         return self._first(self._share(self.removed) <= remain)
 
@@ -183,15 +183,9 @@ def budget_curves(
 def _shares(n_points: int, budgets: Sequence[float] | None) -> Tensor | int:
     """The shares of the features at which curves are measured, float64 [points], or how many points."""
     if budgets is None:
-        if not isinstance(n_points, int) or isinstance(n_points, bool) or n_points < 2:
-            raise ArgumentError(
-                "n_points",
-                expected="a whole number of at least 2",
-                found=repr(n_points),
-                mend="Two points are none and all of the features.",
-            )
+        check_count("n_points", n_points, least=2, mend="Two points are none and all of the features.")
         return n_points
-    numbers = [b for b in budgets if isinstance(b, (int, float)) and 0 <= b <= 1]
+    numbers = [b for b in budgets if is_number(b) and 0 <= b <= 1]
     if not numbers or len(numbers) != len(budgets) or numbers != sorted(numbers):
         raise ArgumentError(
             "budgets",
@@ -208,14 +202,21 @@ def _counts(shares: Tensor | int, n_visible: Tensor, round_up: bool) -> Tensor:
         n = min(shares, int(n_visible.max()) + 1)
         shares = torch.linspace(0, 1, n, dtype=torch.float64, device="cpu")
     exact = shares.to(n_visible.device) * n_visible.unsqueeze(1)
-    # a share such as .1 of 10 features is not to be rounded up to 2 because .1 is not exact in binary
+    # .1 is not exact in binary: .1 of 10 features must not be rounded up to 2
     return ((exact - 1e-9).ceil() if round_up else exact.round()).long()
 
 
 def rank_features(
     attributions: Inputs, inputs: tuple[Tensor, ...], groups: FeatureGroups, seed: int = 0
 ) -> Ranking:
-    """The features in order of their mean attributions, ties broken at random."""
+    """Rank features by their mean attribution; the order of equal ones is random, from the seed.
+
+    Args:
+        attributions: from any method, in the structure and shape of the inputs.
+        inputs: what was explained, each [batch, ...].
+        groups: the features.
+        seed: of the order of equal features.
+    """
     given = (attributions,) if isinstance(attributions, Tensor) else tuple(attributions)
     shapes = [tuple(a.shape) if isinstance(a, Tensor) else type(a).__name__ for a in given]
     if shapes != [tuple(x.shape) for x in inputs]:
@@ -235,8 +236,8 @@ def rank_features(
         )
     means = groups.reduce(given)
     generator = torch.Generator().manual_seed(seed % 2**63)
-    noise = torch.rand(means.shape[1], generator=generator, device="cpu").argsort()
-    order = noise.to(means.device)
+    # Sort the features in a random order by a stable sort: equal ones keep the random order.
+    order = torch.rand(means.shape[1], generator=generator, device="cpu").argsort().to(means.device)
     shuffled = means[:, order].argsort(dim=1, stable=True).argsort(1)
     places = torch.empty_like(shuffled).scatter_(1, order.expand_as(shuffled), shuffled)
     return Ranking.of(places.to(means.dtype), groups.exists.expand_as(means))

@@ -1,4 +1,4 @@
-"""Quantus: our attributions as an explanation function of that package's metrics."""
+"""Quantus: attributions as an explanation function for the metrics of that package."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["quantus_explainer"]
 
+# Keyword arguments that Quantus adds for itself; `attribute` does not know them.
 _QUANTUS_OWN = ("method", "device", "xai_lib", "channel_first", "softmax", "model_predict_kwargs")
 
 
@@ -51,7 +52,9 @@ def quantus_explainer(
         module = module_of(model)
         like = torch.empty(0)
         if module is not None:
-            like = next(module.parameters(), like)  # the model's device and precision; arrays are float64
+            like = next(
+                module.parameters(), like
+            )  # the inputs need the model's device and precision; the arrays of Quantus are float64
         x = torch.as_tensor(inputs).to(like)
         target = None if targets is None else torch.as_tensor(targets).long()
         known = {name: value for name, value in settings.items() if name not in _QUANTUS_OWN}

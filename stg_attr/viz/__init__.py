@@ -1,9 +1,10 @@
 """Pictures of explanations: images, text, tables, time series and curves."""
 
 try:
+    import jinja2  # noqa: F401
     import matplotlib  # noqa: F401
 except ImportError as error:  # pragma: no cover  # the tests have it
-    raise ImportError("stg_attr.viz draws with matplotlib: pip install 'stg_attr[viz]'") from error
+    raise ImportError(f"stg_attr.viz needs {error.name}: pip install 'stg_attr[viz]'") from error
 
 from .curves import curve, trace
 from .dataset import beeswarm, importance, matrix

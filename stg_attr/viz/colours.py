@@ -8,15 +8,24 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize, to_rgb
 
 from .source import Array
 
-__all__ = ["KEPT", "NEUTRAL", "REMOVED", "SCALE", "VEIL", "heat_colours", "shade", "veil_over"]
+__all__ = [
+    "KEPT",
+    "MAX_OPACITY",
+    "NEUTRAL",
+    "REMOVED",
+    "SCALE",
+    "heat_colours",
+    "shade",
+    "transparent_colours",
+]
 
-KEPT = "#0072B2"  # blue and vermilion of Okabe and Ito (2008), told apart with every colour vision
+KEPT = "#0072B2"  # blue and vermilion of Okabe and Ito (2008): different with every kind of colour vision
 REMOVED = "#D55E00"
 NEUTRAL = "#808080"
 
-SCALE = Normalize(0.0, 1.0)  # probabilities mean something: pictures are never stretched to their own maximum
+SCALE = Normalize(0.0, 1.0)  # fixed, so that two pictures can be compared
 
-VEIL = 0.72  # opacity of a probability of 1: text stays readable on it, on light and on dark pages
+MAX_OPACITY = 0.72  # opacity for a probability of 1; higher, and text would be hard to read on some pages
 _STEPS = 256
 
 
@@ -29,22 +38,22 @@ def heat_colours() -> Colormap:
     return colormaps["cividis"]
 
 
-def veil_over(colour: str = KEPT, opacity: float = VEIL) -> Colormap:
-    """One colour, from transparent at 0 to `opacity` at 1, to lay over a picture or behind text."""
+def transparent_colours(colour: str = KEPT, opacity: float = MAX_OPACITY) -> Colormap:
+    """One colour that is transparent at 0 and has `opacity` at 1, to draw over a picture or behind text."""
     steps = np.tile([*to_rgb(colour), 0.0], (_STEPS, 1))
     steps[:, 3] = np.linspace(0.0, opacity, _STEPS)
     return ListedColormap(steps, name="veil")
 
 
 def shade(probability: float, colour: str = KEPT) -> str:
-    """The same as CSS, in the form that JupyterLab keeps in notebooks it does not trust.
+    """The colour of a probability as CSS, in a form that JupyterLab does not remove from untrusted notebooks.
 
     Example:
         >>> shade(0.5)
         'rgba(0, 114, 178, 0.36)'
     """
     red, green, blue = (round(255 * part) for part in to_rgb(colour))
-    return f"rgba({red}, {green}, {blue}, {round(VEIL * probability, 3):g})"
+    return f"rgba({red}, {green}, {blue}, {round(MAX_OPACITY * probability, 3):g})"
 
 
 def luminance(rgb: Array) -> Array:

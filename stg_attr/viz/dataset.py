@@ -1,4 +1,4 @@
-"""Data sets: what many rows of a table need, together and one by one."""
+"""Data sets: which features many rows of a table need, as a summary and row by row."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from stg_attr.errors import ArgumentError
 
 from .colours import NEUTRAL, SCALE, heat_colours
 from .features import Features, Names, best, feature_names, rows_of
-from .picture import Picture, colour_bar, sheet, signed
+from .picture import Picture, colour_bar, figure_for, label_rows, with_description
 from .source import Array, Source
 from .tabular import draw_bars
 
 __all__ = ["beeswarm", "importance", "matrix"]
 
-_BINS = 60  # of the probability scale, within which dots of a swarm are stacked
+_BINS = 60  # dots of a beeswarm in the same bin of the probability scale are drawn above each other
 
 
 def importance(
     source: Source, *, names: Names | None = None, top: int = 10, ax: Axes | None = None
 ) -> Picture:
-    """Global importance: mean active probability over rows; a tick marks the share that select a feature.
+    """Mean active probability of each feature over rows; a tick marks the share of rows that select it.
 
     Args:
         source: an explanation of many rows, or attributions [batch, features].
@@ -37,11 +37,11 @@ def importance(
         ArgumentError: counts do not match, rows have different features, or the attributions are no
             probabilities.
     """
-    rows = _alike(rows_of(source))
+    rows = _with_same_features(rows_of(source))
     mean, share = _stack(rows, "probabilities").mean(0), _stack(rows, "selected").mean(0)
     chosen = best(mean, share, top)
     labels = [feature_names(names, rows[0])[i] for i in chosen]
-    fig, ax = sheet(ax, (6.4, 1.2 + 0.32 * len(chosen)))
+    fig, ax = figure_for(ax, (6.4, 1.2 + 0.32 * len(chosen)))
     ends = np.maximum(mean, share)[chosen]
     draw_bars(ax, mean[chosen], np.ones(len(chosen), dtype=bool), labels, ends)
     ax.plot(
@@ -51,7 +51,7 @@ def importance(
     ax.set_xlabel(f"mean active probability, {len(rows)} rows")
     ax.legend(fontsize="small", loc="lower right")
     shown = ", ".join(f"{label} {mean[i]:.2f}" for label, i in zip(labels, chosen, strict=True))
-    return signed(fig, ax, f"Mean active probability over {len(rows)} rows: {shown}.")
+    return with_description(fig, ax, f"Mean active probability over {len(rows)} rows: {shown}.")
 
 
 def beeswarm(
@@ -75,14 +75,14 @@ def beeswarm(
         ArgumentError: counts do not match, rows have different features, or the attributions are no
             probabilities.
     """
-    rows = _alike(rows_of(source, None, inputs))
+    rows = _with_same_features(rows_of(source, None, inputs))
     table, values = _stack(rows, "probabilities"), _stack(rows, "values")
     chosen = best(table.mean(0), _stack(rows, "selected").mean(0), top)
     labels = [feature_names(names, rows[0])[i] for i in chosen]
-    fig, drawn = sheet(ax, (7.0, 1.2 + 0.45 * len(chosen)))
+    fig, drawn = figure_for(ax, (7.0, 1.2 + 0.45 * len(chosen)))
     for place, i in enumerate(chosen):
         _draw_swarm(drawn, place, table[:, i], _ranks(values[:, i]))
-    drawn.set_yticks(range(len(chosen)), labels)
+    label_rows(drawn, range(len(chosen)), labels)
     drawn.set(
         xlim=(-0.03, 1.03), ylim=(len(chosen) - 0.5, -0.5), xlabel=f"active probability, {len(rows)} rows"
     )
@@ -90,7 +90,9 @@ def beeswarm(
     bar = colour_bar(drawn, heat_colours(), "value of the feature, by rank", inside=ax is not None)
     bar.set_ticks([0.0, 1.0], labels=["low", "high"])
     shown = ", ".join(f"{label} {table[:, i].mean():.2f}" for label, i in zip(labels, chosen, strict=True))
-    return signed(fig, drawn, f"Active probabilities of {len(rows)} rows by feature; means: {shown}.")
+    return with_description(
+        fig, drawn, f"Active probabilities of {len(rows)} rows by feature; means: {shown}."
+    )
 
 
 def matrix(
@@ -101,7 +103,7 @@ def matrix(
     top: int = 10,
     ax: Axes | None = None,
 ) -> Picture:
-    """Heat map of features by rows; rows that need the same features stand together.
+    """Heat map of features by rows; rows that need the same features are next to each other.
 
     Args:
         source: an explanation of many rows, or attributions [batch, features].
@@ -114,27 +116,27 @@ def matrix(
         ArgumentError: counts do not match, rows have different features, or the attributions are no
             probabilities.
     """
-    rows = _alike(rows_of(source, examples))
+    rows = _with_same_features(rows_of(source, examples))
     table = _stack(rows, "probabilities")
     chosen = best(table.mean(0), _stack(rows, "selected").mean(0), top)
     labels = [feature_names(names, rows[0])[i] for i in chosen]
     shown = table[:, chosen]
-    fig, drawn = sheet(ax, (7.5, 1.3 + 0.32 * len(chosen)))
+    fig, drawn = figure_for(ax, (7.5, 1.3 + 0.32 * len(chosen)))
     if examples is None:
-        drawn.set_xticks([])  # places in a sorted table are nobody's number
+        drawn.set_xticks([])  # after sorting, a place says nothing about which row it is
         shown = shown[np.lexsort((-shown.round(1)).T[::-1])]  # by the first feature, then the second, ...
     drawn.imshow(shown.T, cmap=heat_colours(), norm=SCALE, aspect="auto", interpolation="nearest")
-    drawn.set_yticks(range(len(chosen)), labels)
+    label_rows(drawn, range(len(chosen)), labels)
     drawn.set_xlabel(f"{len(rows)} rows" + (", alike ones together" if examples is None else ""))
     colour_bar(drawn, heat_colours(), "active probability", inside=ax is not None)
     means = ", ".join(f"{label} {mean:.2f}" for label, mean in zip(labels, shown.mean(0), strict=True))
-    return signed(
+    return with_description(
         fig, drawn, f"Heat map of active probabilities, features by {len(rows)} rows; means: {means}."
     )
 
 
-def _alike(rows: list[Features]) -> list[Features]:
-    """The same rows, refused if their features differ."""
+def _with_same_features(rows: list[Features]) -> list[Features]:
+    """Check that all rows have the same features, and return them."""
     if not rows:
         raise ArgumentError(
             "source", expected="at least one row", found="none", mend="Explain some rows first."
@@ -155,7 +157,7 @@ def _stack(rows: list[Features], name: str) -> Array:
 
 
 def _ranks(values: Array) -> Array:
-    """Ranks from 0 to 1, equal for equal values; NaN stays NaN."""
+    """Ranks from 0 to 1; equal values have equal ranks, and NaN stays NaN."""
     ranks = np.full(values.shape, np.nan)
     known = np.isfinite(values)
     distinct, place = np.unique(values[known], return_inverse=True)
@@ -173,7 +175,7 @@ def _draw_swarm(ax: Axes, lane: int, x: Array, ranks: Array) -> None:
 
 
 def _offsets(x: Array) -> Array:
-    """Heights that keep dots of one bin apart: 0, up, down, further up, ..., within a lane."""
+    """Vertical offsets of dots, so that dots in the same bin do not overlap: 0, up, down, further up, ..."""
     bins = np.minimum((x * _BINS).astype(int), _BINS - 1)
     offsets = np.zeros(len(x))
     for number in np.unique(bins):

@@ -1,4 +1,4 @@
-"""Features by gate: their probabilities, values and names, for one row or many."""
+"""Features of the rows of a table: their probabilities, values and names, one per gate."""
 
 from __future__ import annotations
 
@@ -11,30 +11,38 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stg_attr.attribution import Explanation
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, check_count
 
-from .source import Array, Source, as_array, checked_probabilities, plain, position
+from .source import (
+    SELECTED_FROM,
+    Array,
+    Source,
+    as_array,
+    checked_position,
+    checked_probabilities,
+    replace_invisible,
+)
 
-__all__ = ["Features", "Names", "Values", "best", "feature_names", "feature_values", "rows_of", "short"]
+__all__ = ["Features", "Names", "Values", "best", "feature_names", "feature_values", "rows_of", "shortened"]
 
 Names = Iterable[str]  # a pandas DataFrame iterates over the names of its columns
 Values = Iterable[float] | Iterable[str] | Tensor
 
 _LONGEST = 40  # characters of a name
-_MEMBERS = 3  # elements that the name of a group lists
+_MEMBERS = 3  # how many of its elements the name of a group lists
 
 
 @dataclass(frozen=True)
 class Features:
-    """The features of one row, one place per gate.
+    """The features of one row, one entry per gate.
 
     Attributes:
         probabilities: active probability, [gates].
-        rank: what orders them: log-alpha, which tells apart probabilities that round to the same, [gates].
+        rank: log-alpha, which orders features whose probabilities round to the same number, [gates].
         selected: bool [gates].
         ids: as in the `feature_mask`, [gates].
-        members: the elements of each, as places in the inputs laid flat.
-        elements: the inputs laid flat; NaN where they are not given.
+        members: the elements of each feature, as indices into `elements`.
+        elements: the inputs of the row as one vector; NaN if they are not given.
     """
 
     probabilities: Array
@@ -46,18 +54,17 @@ class Features:
 
     @property
     def values(self) -> Array:
-        """The value of each feature of one element, NaN for groups, [gates]."""
+        """The value of each feature that has one element, NaN for groups of elements, [gates]."""
         return np.array([self.elements[m[0]] if len(m) == 1 else np.nan for m in self.members])
 
     def best(self, top: int) -> list[int]:
-        """Places of the `top` most active, best first."""
+        """Indices of the `top` most active features, the most active first."""
         return best(self.probabilities, self.rank, top)
 
 
 def best(first: Array, second: Array, top: int) -> list[int]:
-    """Places of the largest numbers, ties broken by the second array, then by place."""
-    if top < 1:
-        raise ArgumentError("top", expected="at least 1", found=str(top), mend="It is a number of features.")
+    """Indices of the `top` largest numbers; ties go to the larger `second`, then to the lower index."""
+    check_count("top", top, mend="It is a number of features.")
     order = sorted(range(len(first)), key=lambda i: (-first[i], -second[i], i))
     return order[:top]
 
@@ -77,10 +84,10 @@ def rows_of(
     """
     if isinstance(source, Explanation):
         chosen = range(len(source)) if examples is None else examples
-        places = [position("example", i, len(source)) for i in chosen]
+        places = [checked_position("example", i, len(source)) for i in chosen]
         shared = all(len(mask) == 1 for mask in source.feature_mask)
         common = _members(source, 0) if shared and places else []
-        return [_explained_row(source, i, common if shared else _members(source, i)) for i in places]
+        return [_row_of_explanation(source, i, common if shared else _members(source, i)) for i in places]
     table = checked_probabilities(np.atleast_2d(as_array(source)))
     if table.ndim != 2:
         raise ArgumentError(
@@ -98,15 +105,18 @@ def rows_of(
             mend="Pass the rows that these attributions explain.",
         )
     chosen = range(len(table)) if examples is None else examples
-    return [_plain_row(table[i], shown[i]) for i in (position("example", i, len(table)) for i in chosen)]
+    return [
+        _row_of_attributions(table[i], shown[i])
+        for i in (checked_position("example", i, len(table)) for i in chosen)
+    ]
 
 
-def _plain_row(row: Array, shown: Array) -> Features:
+def _row_of_attributions(row: Array, shown: Array) -> Features:
     ids = list(range(len(row)))
-    return Features(row, row, row >= 0.5, ids, [[i] for i in ids], shown)
+    return Features(row, row, row >= SELECTED_FROM, ids, [[i] for i in ids], shown)
 
 
-def _explained_row(explanation: Explanation, example: int, members: list[list[int]]) -> Features:
+def _row_of_explanation(explanation: Explanation, example: int, members: list[list[int]]) -> Features:
     ids: list[int] = explanation.feature_ids[example].tolist()
     there = [column for column, number in enumerate(ids) if number >= 0]
     return Features(
@@ -125,7 +135,7 @@ def _parts(explanation: Explanation) -> tuple[Tensor, ...]:
 
 
 def _elements(explanation: Explanation, example: int) -> Array:
-    """The inputs of one example laid flat; NaN where gates act on something else than the inputs."""
+    """The inputs of one example as one vector; NaN if gates act on a layer instead of the inputs."""
     shapes = [part.shape for part in _parts(explanation)]
     if [x.shape for x in explanation.inputs] != shapes:
         return np.full(sum(part[example].numel() for part in _parts(explanation)), np.nan)
@@ -133,7 +143,7 @@ def _elements(explanation: Explanation, example: int) -> Array:
 
 
 def _members(explanation: Explanation, example: int) -> list[list[int]]:
-    """The elements of each column, as places in the inputs laid flat."""
+    """The elements of each gate, as indices into the inputs as one vector."""
     rows = [mask[example if len(mask) > 1 else 0] for mask in explanation.feature_mask]
     whole = [row.expand(x.shape[1:]).flatten() for row, x in zip(rows, _parts(explanation), strict=True)]
     columns = torch.cat(whole).cpu().numpy()
@@ -146,20 +156,20 @@ def feature_names(names: Names | None, row: Features) -> list[str]:
     """One name per gate, from names of the gates or of the elements.
 
     Raises:
-        ArgumentError: there are as many names as neither gates nor elements.
+        ArgumentError: the number of names is neither that of the gates nor that of the elements.
     """
     if names is None:
         return [f"feature {number}" for number in row.ids]
     given = [str(name) for name in names]
     if len(given) == len(row.ids):
-        return [short(name) for name in given]
+        return [shortened(name) for name in given]
     if len(given) == len(row.elements):
         return [_group_name([given[i] for i in places]) for places in row.members]
     raise _wrong_count("names", len(given), row)
 
 
 def feature_values(values: Values | None, row: Features) -> list[str]:
-    """One value per gate as text; empty where a feature has several elements."""
+    """One value per gate as text; empty if a feature has several elements."""
     if values is None:
         return [_text(value) for value in row.values]
     given: list[float | str] = list(values.tolist() if isinstance(values, Tensor) else values)
@@ -183,15 +193,15 @@ def _wrong_count(what: str, count: int, row: Features) -> ArgumentError:
 
 def _group_name(members: Sequence[str]) -> str:
     shown = ", ".join(members[:_MEMBERS])
-    return short(shown if len(members) <= _MEMBERS else f"{shown} + {len(members) - _MEMBERS} more")
+    return shortened(shown if len(members) <= _MEMBERS else f"{shown} + {len(members) - _MEMBERS} more")
 
 
-def short(name: str) -> str:
-    """A name that leaves room for the picture, drawn as it is."""
-    return plain(name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…")
+def shortened(name: str) -> str:
+    """A name, cut where it would leave too little room for the picture."""
+    return replace_invisible(name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…")
 
 
 def _text(value: float | str) -> str:
     if isinstance(value, str):
-        return short(value)
+        return shortened(value)
     return "" if np.isnan(value) else f"{value:.4g}"

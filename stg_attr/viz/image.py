@@ -1,4 +1,4 @@
-"""Images: one picture of one example, each on its own axes."""
+"""Images: pictures of one image on one pair of axes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .colours import KEPT, SCALE, heat_colours, veil_over
-from .picture import Picture, colour_bar, sheet, signed
-from .pixels import Numbers, Photograph, as_map, borders
-from .source import Array, Example, Source, headline, read
+from .colours import KEPT, SCALE, heat_colours, transparent_colours
+from .picture import Picture, colour_bar, figure_for, with_description
+from .pixels import ColourScale, Numbers, as_map, borders
+from .source import SELECTED_FROM, Array, Example, Source, evidence_line, read_example
 
 __all__ = ["contour", "heatmap", "kept", "overlay", "removed", "superpixels"]
 
@@ -34,11 +34,11 @@ def heatmap(source: Source, example: int = 0, *, which: int = 0, ax: Axes | None
     Raises:
         ArgumentError: the attributions are no image, or no probabilities.
     """
-    one = read(source, example, dims=_DIMS, which=which)
-    fig, drawn = _image_sheet(ax, one, bar=True)
+    one = read_example(source, example, dims=_DIMS, which=which)
+    fig, drawn = _image_figure(ax, one, bar=True)
     draw_heat(drawn, one)
     colour_bar(drawn, heat_colours(), "active probability", inside=ax is not None)
-    return signed(fig, drawn, f"Heat map of active probabilities: {_words(one)}.")
+    return with_description(fig, drawn, f"Heat map of active probabilities: {_words(one)}.")
 
 
 def overlay(
@@ -51,7 +51,7 @@ def overlay(
     std: Numbers | None = None,
     ax: Axes | None = None,
 ) -> Picture:
-    """The image in grey with a veil of colour where gates are active, and the selection outlined.
+    """The image in grey, with colour over the pixels whose gates are active, and the selection outlined.
 
     Args:
         source: an explanation, or attributions as in `heatmap`.
@@ -65,12 +65,12 @@ def overlay(
     Raises:
         ArgumentError: the example cannot be shown as an image, or its attributions are no probabilities.
     """
-    one = read(source, example, dims=_DIMS, which=which, inputs=inputs)
-    photograph = Photograph.of(one, mean, std)
-    fig, drawn = _image_sheet(ax, one, bar=True)
-    draw_veiled(drawn, one, photograph)
-    colour_bar(drawn, veil_over(), "active probability", inside=ax is not None)
-    return signed(fig, drawn, f"Image with active probabilities laid over it: {_words(one)}.")
+    one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs)
+    scale = ColourScale.of(one, mean, std)
+    fig, drawn = _image_figure(ax, one, bar=True)
+    draw_overlay(drawn, one, scale)
+    colour_bar(drawn, transparent_colours(), "active probability", inside=ax is not None)
+    return with_description(fig, drawn, f"Image with active probabilities laid over it: {_words(one)}.")
 
 
 def contour(
@@ -83,13 +83,13 @@ def contour(
     std: Numbers | None = None,
     ax: Axes | None = None,
 ) -> Picture:
-    """The image in its own colours, with a line round the selection; takes what `overlay` takes."""
-    one = read(source, example, dims=_DIMS, which=which, inputs=inputs)
-    photograph = Photograph.of(one, mean, std)
-    fig, ax = _image_sheet(ax, one)
-    draw_image(ax, photograph.colours(known(one.shown)))
+    """The image in its own colours, with a line around the selection; takes the arguments of `overlay`."""
+    one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs)
+    scale = ColourScale.of(one, mean, std)
+    fig, ax = _image_figure(ax, one)
+    draw_image(ax, scale.colours(not_none(one.shown)))
     draw_outline(ax, one)
-    return signed(fig, ax, f"Image with the selected pixels outlined: {_words(one)}.")
+    return with_description(fig, ax, f"Image with the selected pixels outlined: {_words(one)}.")
 
 
 def kept(
@@ -103,16 +103,16 @@ def kept(
     std: Numbers | None = None,
     ax: Axes | None = None,
 ) -> Picture:
-    """What the model saw when only the selection was kept.
+    """The image that the model was given when only the selection was kept.
 
-    Takes what `overlay` takes, and `baselines`: what hidden pixels show, 0 by default, beside plain
+    Takes the arguments of `overlay`, and `baselines`: what hidden pixels show, 0 by default; only with plain
     attributions.
     """
-    one = read(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
-    photograph = Photograph.of(one, mean, std)
-    fig, ax = _image_sheet(ax, one)
-    draw_kept(ax, one, photograph)
-    return signed(fig, ax, f"Image of the selected pixels alone: {_words(one)}.")
+    one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
+    scale = ColourScale.of(one, mean, std)
+    fig, ax = _image_figure(ax, one)
+    draw_kept(ax, one, scale)
+    return with_description(fig, ax, f"Image of the selected pixels alone: {_words(one)}.")
 
 
 def removed(
@@ -126,12 +126,12 @@ def removed(
     std: Numbers | None = None,
     ax: Axes | None = None,
 ) -> Picture:
-    """What the model saw when the selection was hidden; takes what `kept` takes."""
-    one = read(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
-    photograph = Photograph.of(one, mean, std)
-    fig, ax = _image_sheet(ax, one)
-    draw_removed(ax, one, photograph)
-    return signed(fig, ax, f"Image without the selected pixels: {_words(one)}.")
+    """The image that the model was given without the selection; takes the arguments of `kept`."""
+    one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
+    scale = ColourScale.of(one, mean, std)
+    fig, ax = _image_figure(ax, one)
+    draw_removed(ax, one, scale)
+    return with_description(fig, ax, f"Image without the selected pixels: {_words(one)}.")
 
 
 def superpixels(
@@ -144,50 +144,50 @@ def superpixels(
     std: Numbers | None = None,
     ax: Axes | None = None,
 ) -> Picture:
-    """The image under a veil, with the borders of its features; takes what `overlay` takes."""
-    one = read(source, example, dims=_DIMS, which=which, inputs=inputs)
-    photograph = Photograph.of(one, mean, std)
-    fig, drawn = _image_sheet(ax, one, bar=True)
-    draw_veiled(drawn, one, photograph, grey=False)
+    """The image under its active probabilities, with all features outlined; arguments as for `overlay`."""
+    one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs)
+    scale = ColourScale.of(one, mean, std)
+    fig, drawn = _image_figure(ax, one, bar=True)
+    draw_overlay(drawn, one, scale, grey=False)
     lines = borders(as_map(one.columns))
     drawn.add_collection(LineCollection(lines, colors="white", linewidths=0.8, alpha=0.8), autolim=False)
-    colour_bar(drawn, veil_over(), "active probability", inside=ax is not None)
+    colour_bar(drawn, transparent_colours(), "active probability", inside=ax is not None)
     count = np.unique(one.columns[one.columns >= 0]).size
-    return signed(fig, drawn, f"Image divided into {count} features: {_words(one)}.")
+    return with_description(fig, drawn, f"Image divided into {count} features: {_words(one)}.")
 
 
 def draw_image(ax: Axes, colours: Array) -> None:
-    """An image without ticks; grey where it has one channel."""
+    """Draw an image without ticks; it is grey if it has one channel."""
     ax.imshow(colours, cmap="gray", norm=SCALE, interpolation=_interpolation(colours.shape))
     ax.set_axis_off()
 
 
 def draw_heat(ax: Axes, one: Example) -> None:
-    """Active probabilities of one example."""
+    """Draw the active probabilities of one example."""
     heat = as_map(one.attribution)
     ax.imshow(heat, cmap=heat_colours(), norm=SCALE, interpolation=_interpolation(heat.shape))
     ax.set_axis_off()
 
 
-def draw_veiled(ax: Axes, one: Example, photograph: Photograph, *, grey: bool = True) -> None:
-    """The image under a veil of active probability."""
-    colours = photograph.colours(known(one.shown))
+def draw_overlay(ax: Axes, one: Example, scale: ColourScale, *, grey: bool = True) -> None:
+    """Draw the image and, over it, the active probabilities; `grey` makes the image pale and grey."""
+    colours = scale.colours(not_none(one.shown))
     draw_image(ax, _pale(colours) if grey else colours)
     heat = as_map(one.attribution)
-    ax.imshow(heat, cmap=veil_over(), norm=SCALE, interpolation=_interpolation(heat.shape))
+    ax.imshow(heat, cmap=transparent_colours(), norm=SCALE, interpolation=_interpolation(heat.shape))
     draw_outline(ax, one)
 
 
-def draw_kept(ax: Axes, one: Example, photograph: Photograph) -> None:
-    """The image with its selection alone, saying so where that is nothing or everything."""
-    draw_image(ax, photograph.colours(known(one.kept)))
+def draw_kept(ax: Axes, one: Example, scale: ColourScale) -> None:
+    """Draw the image with its selection alone; a note says if nothing is selected."""
+    draw_image(ax, scale.colours(not_none(one.kept)))
     if not one.selected.any():
         _note(ax, "nothing kept")
 
 
-def draw_removed(ax: Axes, one: Example, photograph: Photograph) -> None:
-    """The image without its selection, saying so where that is nothing or everything."""
-    draw_image(ax, photograph.colours(known(one.removed)))
+def draw_removed(ax: Axes, one: Example, scale: ColourScale) -> None:
+    """Draw the image without its selection; a note says if that is nothing or everything."""
+    draw_image(ax, scale.colours(not_none(one.removed)))
     if not one.selected.any():
         _note(ax, "nothing removed")
     elif (one.selected | (one.columns < 0)).all():
@@ -195,38 +195,39 @@ def draw_removed(ax: Axes, one: Example, photograph: Photograph) -> None:
 
 
 def draw_outline(ax: Axes, one: Example) -> None:
-    """A line round the selected pixels, dark with a bright core so that it shows on any image."""
+    """Draw a line around the selected pixels: yellow inside black, so that it can be seen on any image."""
     lines = borders(as_map(one.selected), outer=True)
     for colour, width in (("black", 2.4), ("#F0E442", 1.2)):
         drawn = LineCollection(lines, colors=colour, linewidths=width, capstyle="projecting", clip_on=False)
         ax.add_collection(drawn, autolim=False)
 
 
-def known(image: Array | None) -> Array:
-    """The image of an example that `Photograph.of` has seen, which refuses one without."""
+def not_none(image: Array | None) -> Array:
+    """The image, for the type checker: `ColourScale.of` has refused examples without one."""
     assert image is not None
     return image
 
 
 def _words(one: Example) -> str:
     if one.explanation is not None:
-        return headline(one.explanation, one.number)
-    return f"{int(as_map(one.selected).sum())} of {as_map(one.selected).size} pixels are at 0.5 or more"
+        return evidence_line(one.explanation, one.number)
+    chosen = as_map(one.selected)
+    return f"{int(chosen.sum())} of {chosen.size} pixels are at {SELECTED_FROM} or more"
 
 
-def _image_sheet(ax: Axes | None, one: Example, *, bar: bool = False) -> tuple[Figure, Axes]:
+def _image_figure(ax: Axes | None, one: Example, *, bar: bool = False) -> tuple[Figure, Axes]:
     height, width = as_map(one.columns).shape
     tall = min(max(4.0 * height / width, 1.5), 8.0)
-    return sheet(ax, (5.2 if bar else 4.2, tall + 0.3))
+    return figure_for(ax, (5.2 if bar else 4.2, tall + 0.3))
 
 
 def _interpolation(shape: tuple[int, ...]) -> str:
-    """Sharp pixels for small images, smooth ones where several share a dot."""
+    """Sharp pixels for small images; smooth ones where several pixels share a dot of the picture."""
     return "nearest" if max(shape[:2]) < 256 else "auto"
 
 
 def _pale(colours: Array) -> Array:
-    """Grey, and half way to white, so that a veil keeps its colour."""
+    """The image in grey and mixed with white, so that the colours drawn over it stay visible."""
     grey = colours if colours.ndim == 2 else colours[..., :3] @ np.array([0.299, 0.587, 0.114])
     return 0.35 + 0.65 * grey
 

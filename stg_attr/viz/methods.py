@@ -1,4 +1,4 @@
-"""Methods: attributions of one example by several methods, side by side."""
+"""Comparison: attributions of one example by several methods, side by side."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from stg_attr.errors import ArgumentError
 
 from .colours import KEPT, NEUTRAL, REMOVED, SCALE, heat_colours
 from .features import Names, best
-from .image import draw_image, known
-from .picture import Picture, sheets, signed
-from .pixels import Numbers, Photograph, layout
-from .source import Array, Source, as_array, plain, position, read
+from .image import draw_image, not_none
+from .picture import Picture, figure_with_axes, label_rows, with_description
+from .pixels import ColourScale, Numbers, channel_axis
+from .source import Array, Source, as_array, checked_position, read_example, replace_invisible
 
 __all__ = ["comparison"]
 
@@ -37,8 +37,8 @@ class _Method:
     Attributes:
         name: of the method.
         values: of one example, in the shape of the input.
-        limit: what fills the scale; 1 for active probabilities, which have a scale of their own.
-        is_probability: whether they come from gates.
+        limit: the number at the end of the scale; 1 for active probabilities.
+        is_probability: whether they are active probabilities of gates.
     """
 
     name: str
@@ -48,17 +48,17 @@ class _Method:
 
     @property
     def colours(self) -> Colormap:
-        """Orange to purple where signs matter, which all colour vision tells apart."""
+        """Cividis for probabilities; for signed values orange to purple, different with all colour vision."""
         return heat_colours() if self.is_probability else colormaps["PuOr_r"]
 
     @property
     def scale(self) -> Normalize:
-        """From 0 to 1, or from the largest negative to the largest positive."""
+        """From 0 to 1 for probabilities, else from minus the limit to the limit."""
         return SCALE if self.is_probability else Normalize(-self.limit, self.limit)
 
     @property
     def title(self) -> str:
-        """The name, and the scale it is drawn on."""
+        """The name, and the scale of the picture."""
         if self.is_probability:
             return f"{self.name}\n0 to 1"
         if not self.values.any():
@@ -77,7 +77,7 @@ def comparison(
     names: Names | None = None,
     top: int = 10,
 ) -> Picture:
-    """The same example as several methods see it: explanations, or any attributions that Captum returns.
+    """One example, explained by several methods: explanations, or any attributions that Captum returns.
 
     Active probabilities keep their scale from 0 to 1. Every other method is scaled by its own largest
     absolute value, which its title states, and pixels show the sum over channels.
@@ -109,10 +109,15 @@ def comparison(
 
 def _method(name: str, source: Attributions, example: int, which: int) -> _Method:
     if isinstance(source, Explanation):
-        return _Method(plain(name), read(source, example, dims=(), which=which).attribution, 1.0, True)
-    part = source[position("which", which, len(source))] if isinstance(source, tuple) else source
+        return _Method(
+            replace_invisible(name),
+            read_example(source, example, dims=(), which=which).attribution,
+            1.0,
+            True,
+        )
+    part = source[checked_position("which", which, len(source))] if isinstance(source, tuple) else source
     values = as_array(part)
-    values = values[position("example", example, len(values))]
+    values = values[checked_position("example", example, len(values))]
     if not np.isfinite(values).all():
         raise ArgumentError(
             f"methods[{name!r}]",
@@ -121,7 +126,7 @@ def _method(name: str, source: Attributions, example: int, which: int) -> _Metho
             mend="Replace them, for example with torch.nan_to_num, if you know where they come from.",
         )
     limit = float(np.abs(values).max()) if values.size else 0.0
-    return _Method(plain(name), values, limit or 1.0, False)
+    return _Method(replace_invisible(name), values, limit or 1.0, False)
 
 
 def _common_shape(methods: list[_Method]) -> tuple[int, ...]:
@@ -149,31 +154,33 @@ def _image(
     explanation = next((s for s in methods.values() if isinstance(s, Explanation)), None)
     if inputs is not None:
         blank = np.zeros(as_array(inputs).shape)
-        one = read(blank, example, dims=(blank.ndim - 1,), inputs=inputs)
+        one = read_example(blank, example, dims=(blank.ndim - 1,), inputs=inputs)
     elif explanation is not None:
-        one = read(explanation, example, dims=(), which=which)
+        one = read_example(explanation, example, dims=(), which=which)
     else:
         return None
-    return Photograph.of(one, mean, std).colours(known(one.shown))
+    return ColourScale.of(one, mean, std).colours(not_none(one.shown))
 
 
 def _maps(methods: list[_Method], image: Array | None) -> Picture:
     maps = [_flat(method) for method in methods]
     height, width = maps[0].shape
     count = len(maps) + (image is not None)
-    fig, axes = sheets(1, count, (2.3 * count + 0.3, min(max(2.2 * height / width, 0.8), 6.0) + 0.9))
+    fig, axes = figure_with_axes(
+        1, count, (2.3 * count + 0.3, min(max(2.2 * height / width, 0.8), 6.0) + 0.9)
+    )
     if image is not None:
         _draw_input(axes[0, 0], image)
     for ax, method, heat in zip(axes[0, count - len(maps) :], methods, maps, strict=True):
         _draw_map(ax, method, heat)
     names = ", ".join(method.title.replace("\n", " from ") for method in methods)
-    return signed(fig, axes[0], f"Attributions of one image by {len(methods)} methods: {names}.")
+    return with_description(fig, axes[0], f"Attributions of one image by {len(methods)} methods: {names}.")
 
 
 def _draw_input(ax: Axes, image: Array) -> None:
     draw_image(ax, image)
     ax.set_title("input\n", fontsize="medium")
-    bar = _bar_below(ax, ax.get_images()[0])  # unseen: it keeps the image as large as the maps
+    bar = _bar_below(ax, ax.get_images()[0])  # invisible; it makes the image as large as the maps
     bar.ax.tick_params(colors="none")
     bar.outline.set_visible(False)
     if bar.solids is not None:
@@ -188,7 +195,7 @@ def _bar_below(ax: Axes, shown: AxesImage) -> Colorbar:
 
 def _flat(method: _Method) -> Array:
     """One value per pixel, [height, width]: the most active channel, or the sum over channels."""
-    channel = layout(method.values.shape)
+    channel = channel_axis(method.values.shape)
     if channel is None:
         return method.values
     flat: Array = method.values.max(channel) if method.is_probability else method.values.sum(channel)
@@ -200,7 +207,7 @@ def _draw_map(ax: Axes, method: _Method, heat: Array) -> None:
     drawn = method if method.is_probability else _Method(method.name, heat, limit, False)
     shown = ax.imshow(heat, cmap=drawn.colours, norm=drawn.scale, interpolation="nearest")
     ax.set_axis_off()
-    ax.set_title(drawn.title, fontsize="medium")
+    ax.set_title(drawn.title, fontsize="medium", parse_math=False)
     _bar_below(ax, shown)
 
 
@@ -208,12 +215,12 @@ def _rows(methods: list[_Method], names: Names | None, top: int) -> Picture:
     share = np.stack([np.abs(method.values) / method.limit for method in methods])
     chosen = best(share.max(0), share.mean(0), top)
     labels = _labels(names, share.shape[1])
-    fig, axes = sheets(1, len(methods), (1.8 + 2.2 * len(methods), 1.4 + 0.3 * len(chosen)))
+    fig, axes = figure_with_axes(1, len(methods), (1.8 + 2.2 * len(methods), 1.4 + 0.3 * len(chosen)))
     for ax, method in zip(axes[0], methods, strict=True):
         _draw_row(ax, method, chosen)
-        ax.set_yticks(range(len(chosen)), [labels[i] for i in chosen] if ax is axes[0, 0] else [])
+        label_rows(ax, range(len(chosen)), [labels[i] for i in chosen] if ax is axes[0, 0] else [])
     listed = "; ".join(f"{m.name}: {labels[int(np.abs(m.values).argmax())]}" for m in methods)
-    return signed(
+    return with_description(
         fig, axes[0], f"Attributions of one row by {len(methods)} methods; the largest of {listed}."
     )
 
@@ -228,12 +235,16 @@ def _draw_row(ax: Axes, method: _Method, chosen: list[int]) -> None:
     ax.set(xlim=(low, 1.05 * method.limit), ylim=(len(chosen) - 0.4, -0.6))
     ax.tick_params(axis="x", labelsize="small")
     ax.xaxis.set_major_locator(MaxNLocator(3))
-    ax.set_title(method.title, fontsize="medium")
+    ax.set_title(method.title, fontsize="medium", parse_math=False)
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def _labels(names: Names | None, count: int) -> list[str]:
-    given = [f"feature {i}" for i in range(count)] if names is None else [plain(str(name)) for name in names]
+    given = (
+        [f"feature {i}" for i in range(count)]
+        if names is None
+        else [replace_invisible(str(name)) for name in names]
+    )
     if len(given) != count:
         raise ArgumentError(
             "names",

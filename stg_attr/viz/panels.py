@@ -14,15 +14,23 @@ from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
 
 from .colours import SCALE, heat_colours
-from .image import Pixels, draw_heat, draw_image, draw_kept, draw_outline, draw_removed, known
-from .picture import Picture, sheets, signed
-from .pixels import Numbers, Photograph, as_map
-from .source import Example, Source, explained, headline, percent, read, upright
+from .image import Pixels, draw_heat, draw_image, draw_kept, draw_outline, draw_removed, not_none
+from .picture import Picture, figure_with_axes, with_description
+from .pixels import ColourScale, Numbers, as_map
+from .source import (
+    Example,
+    Source,
+    checked_explanation,
+    evidence_line,
+    percent,
+    read_example,
+    replace_invisible,
+)
 
 __all__ = ["grid", "panel", "strip"]
 
 _DIMS = (2, 3)
-_LETTERS = 14  # of a small font in an inch
+_LETTERS = 14  # letters of a small font in an inch
 _BUDGETS = (0.01, 0.03, 0.1, 0.3, 1.0)
 
 
@@ -39,7 +47,7 @@ def panel(
 ) -> Picture:
     """Side by side: the image with its selection outlined, what is kept, what is removed, and the heat map.
 
-    The titles say what the model scored on each of the three images.
+    The titles give the model's score of each of the three images.
 
     Args:
         source: an explanation, or attributions, [batch, channels, height, width], [channels, height, width],
@@ -58,16 +66,16 @@ def panel(
     Raises:
         ArgumentError: the example cannot be shown as an image, or its attributions are no probabilities.
     """
-    one = read(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
-    photograph = Photograph.of(one, mean, std)
-    fig, axes = sheets(1, 4, (11.0, _height(one, 2.5) + 0.9))
-    _draw_four(axes[0], one, photograph)
+    one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
+    scale = ColourScale.of(one, mean, std)
+    fig, axes = figure_with_axes(1, 4, (11.0, _height(one, 2.5) + 0.9))
+    _draw_four(axes[0], one, scale)
     for ax, text in zip(axes[0], _titles(one), strict=True):
         ax.set_title(text, fontsize="medium")
     _shared_bar(axes[0, 3:])
-    evidence = "" if one.explanation is None else headline(one.explanation, one.number)
+    evidence = "" if one.explanation is None else evidence_line(one.explanation, one.number)
     fig.suptitle(evidence if title is None else title)
-    return signed(
+    return with_description(
         fig, axes[0], f"Original, kept and removed pixels, and active probabilities. {evidence}".strip()
     )
 
@@ -85,8 +93,8 @@ def grid(
 ) -> Picture:
     """The panels of several examples, one row each.
 
-    Takes what `panel` takes, but `examples`, their places in the batch, the first eight by default; and
-    `names`, what to write beside each row.
+    Takes the arguments of `panel`, but `examples`, their places in the batch (by default the first eight),
+    instead of `example`; and `names`, what to write beside each row.
 
     Returns:
         The figure and its axes, [examples, 4].
@@ -95,15 +103,17 @@ def grid(
     if not chosen:
         raise ArgumentError("examples", expected="at least one", found="none", mend="For example [0, 1].")
     labels = _row_names(names, chosen)
-    ones = [read(source, i, dims=_DIMS, which=which, inputs=inputs, baselines=baselines) for i in chosen]
-    fig, axes = sheets(len(ones), 4, (8.0, sum(_height(one, 1.7) + 0.35 for one in ones) + 0.3))
+    ones = [
+        read_example(source, i, dims=_DIMS, which=which, inputs=inputs, baselines=baselines) for i in chosen
+    ]
+    fig, axes = figure_with_axes(len(ones), 4, (8.0, sum(_height(one, 1.7) + 0.35 for one in ones) + 0.3))
     for row, one, label in zip(axes, ones, labels, strict=True):
-        _draw_four(row, one, Photograph.of(one, mean, std))
+        _draw_four(row, one, ColourScale.of(one, mean, std))
         _title_row(row, one)
         _beside(row[0], label, _height(one, 1.7))
     _shared_bar(axes[:, 3])
-    claims = [headline(one.explanation, one.number) for one in ones if one.explanation is not None]
-    return signed(
+    claims = [evidence_line(one.explanation, one.number) for one in ones if one.explanation is not None]
+    return with_description(
         fig, axes, "; ".join([f"{len(ones)} images, original, kept, removed, heat map", *claims]) + "."
     )
 
@@ -117,7 +127,7 @@ def strip(
     mean: Numbers | None = None,
     std: Numbers | None = None,
 ) -> Picture:
-    """What is kept at several budgets, from the same solve, with the share of the score that it retains.
+    """The kept pixels at several budgets of the same solve, with the share of the score that they retain.
 
     Args:
         explanation: with a measured curve.
@@ -135,14 +145,14 @@ def strip(
     """
     if not len(budgets):
         raise ArgumentError("budgets", expected="at least one", found="none", mend="For example [0.1, 0.5].")
-    readings = [explained(explanation, "explanation").at(budget=budget) for budget in budgets]
-    ones = [read(reading, example, dims=_DIMS, which=which) for reading in readings]
-    fig, axes = sheets(1, len(ones), (2.0 * len(ones) + 0.4, _height(ones[0], 1.9) + 0.8))
+    readings = [checked_explanation(explanation, "explanation").at(budget=budget) for budget in budgets]
+    ones = [read_example(reading, example, dims=_DIMS, which=which) for reading in readings]
+    fig, axes = figure_with_axes(1, len(ones), (2.0 * len(ones) + 0.4, _height(ones[0], 1.9) + 0.8))
     for ax, budget, reading, one in zip(axes[0], budgets, readings, ones, strict=True):
-        draw_kept(ax, one, Photograph.of(one, mean, std))
+        draw_kept(ax, one, ColourScale.of(one, mean, std))
         ax.set_title(_budget_title(budget, reading, one.number), fontsize="small")
-    claims = [headline(reading, one.number) for reading, one in zip(readings, ones, strict=True)]
-    return signed(fig, axes[0], f"Kept pixels at {len(ones)} budgets: {'; '.join(claims)}.")
+    claims = [evidence_line(reading, one.number) for reading, one in zip(readings, ones, strict=True)]
+    return with_description(fig, axes[0], f"Kept pixels at {len(ones)} budgets: {'; '.join(claims)}.")
 
 
 def _first_eight(source: Source) -> list[int]:
@@ -150,11 +160,11 @@ def _first_eight(source: Source) -> list[int]:
     return list(range(min(len(source), 8) if batched else 1))
 
 
-def _draw_four(axes: NDArray[np.object_], one: Example, photograph: Photograph) -> None:
-    draw_image(axes[0], photograph.colours(known(one.shown)))
+def _draw_four(axes: NDArray[np.object_], one: Example, scale: ColourScale) -> None:
+    draw_image(axes[0], scale.colours(not_none(one.shown)))
     draw_outline(axes[0], one)
-    draw_kept(axes[1], one, photograph)
-    draw_removed(axes[2], one, photograph)
+    draw_kept(axes[1], one, scale)
+    draw_removed(axes[2], one, scale)
     draw_heat(axes[3], one)
 
 
@@ -198,11 +208,11 @@ def _row_names(names: Sequence[str] | None, chosen: list[int]) -> list[str]:
             found=str(len(names)),
             mend="Name the rows in the order in which they are drawn.",
         )
-    return [upright(str(name)) for name in names]
+    return [replace_invisible(str(name)) for name in names]
 
 
 def _beside(ax: Axes, text: str, height: float) -> None:
-    """A name as long as the row is high, inches."""
+    """Write a name beside a row, in lines that are no longer than the row is high (inches)."""
     letters = max(int(_LETTERS * height), 4)
     ax.text(
         -0.06,

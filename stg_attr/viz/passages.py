@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -16,10 +15,11 @@ from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
 
 from .colours import KEPT, shade
+from .markup import render
 from .picture import Picture, page
-from .source import NO_FORMULAS, Array, Example, Source, as_array, headline, read, upright
+from .source import Array, Example, Source, as_array, evidence_line, read_example, replace_invisible
 from .typeset import typeset
-from .words import Word, is_right_to_left, join
+from .words import Word, is_right_to_left, words_from_tokens
 
 __all__ = ["Passage", "Text", "text"]
 
@@ -31,7 +31,7 @@ class Passage:
     """One row of a text picture.
 
     Attributes:
-        name: what stands before it; may be empty.
+        name: what is written before it; may be empty.
         words: of the text.
         claim: the evidence; empty for plain attributions.
     """
@@ -42,7 +42,7 @@ class Passage:
 
     @property
     def right_to_left(self) -> bool:
-        """The direction of its script."""
+        """Whether its script runs from right to left."""
         return is_right_to_left("".join(word.text for word in self.words if not word.muted))
 
     @property
@@ -53,13 +53,18 @@ class Passage:
             f"{self.name + ': ' if self.name else ''}selected words: {kept or 'none'}. {self.claim}".strip()
         )
 
+    def most_active(self, count: int) -> list[Word]:
+        """The words with the highest active probability, the highest first."""
+        gated = (word for word in self.words if word.gated)
+        return sorted(gated, key=lambda word: -word.probability)[:count]
+
 
 @dataclass(frozen=True)
 class Text:
     """A text with shaded words; a notebook shows it as it is.
 
-    The markup needs no script, no style sheet and no network, keeps its colours in notebooks that are not
-    trusted, and takes the text colour of the page, light or dark.
+    The HTML needs no script, no style sheet and no network, keeps its colours in untrusted notebooks, and
+    takes the text colour of the page, light or dark.
 
     Attributes:
         passages: one per row.
@@ -72,19 +77,21 @@ class Text:
         """What the picture shows, in words."""
         return " ".join(passage.alt for passage in self.passages)
 
-    def _repr_html_(self) -> str:
-        rows = "".join(_passage_html(passage) for passage in self.passages)
-        return (
-            f'<figure class="{NO_FORMULAS}" style="margin: 0; max-width: 60em">'
-            f"{rows}{_scale_html()}{self._numbers_html()}</figure>"
+    def markup(self) -> str:
+        """The text as HTML."""
+        return render(
+            "viz/templates/text.html", passages=self.passages, shade=shade, kept=KEPT, listed=_LISTED
         )
 
+    def _repr_html_(self) -> str:
+        return self.markup()
+
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Write a page that stands alone; nothing is fetched."""
-        Path(path).write_text(page(self._repr_html_(), title="Words by active probability"), encoding="utf-8")
+        """Write a whole page that needs no other file and no network."""
+        Path(path).write_text(page(self.markup(), title="Words by active probability"), encoding="utf-8")
 
     def draw(self, ax: Axes | None = None, *, width: float = 7.0) -> Picture:
-        """The same as a figure.
+        """Draw the text as a figure.
 
         Args:
             ax: where to draw; a new figure by default.
@@ -92,14 +99,6 @@ class Text:
         """
         rows = [(p.name, p.words, p.claim, p.right_to_left) for p in self.passages]
         return typeset(rows, ax, width, self.alt)
-
-    def _numbers_html(self) -> str:
-        rows = "".join(_number_rows(passage) for passage in self.passages)
-        head = '<tr><th scope="col">word</th><th scope="col">active probability</th></tr>'
-        return (
-            '<details style="font-size: small"><summary>The same in numbers</summary>'
-            f"<table>{head}{rows}</table></details>"
-        )
 
 
 def text(
@@ -139,7 +138,7 @@ def text(
     passages = []
     for example, own, name in zip(chosen, lists, labels, strict=True):
         probabilities, selected, gated, claim = _per_token(source, example, which, len(own))
-        words = join(own, probabilities, selected, gated, special=special, whole=whole_words)
+        words = words_from_tokens(own, probabilities, selected, gated, special=special, whole=whole_words)
         passages.append(Passage(name, tuple(words), claim))
     return Text(tuple(passages))
 
@@ -169,18 +168,18 @@ def _checked_names(names: Sequence[str] | None, count: int) -> list[str]:
         raise ArgumentError(
             "names", expected=f"one for each of {count} rows", found=str(len(names)), mend="Name every row."
         )
-    return [upright(str(name)) for name in names]
+    return [replace_invisible(str(name)) for name in names]
 
 
 def _per_token(
     source: Source, example: int, which: int, count: int
 ) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_], str]:
-    """Probability, selection and existence of each token's gate, [tokens], and the evidence."""
+    """Active probability, selection and existence of each token's gate, [tokens], and the evidence."""
     if not isinstance(source, Explanation):
         source = as_array(source)
         source = source.max(-1) if source.ndim == 3 else source
-    one = read(source, example, dims=(1,), which=which)
-    claim = "" if one.explanation is None else headline(one.explanation, one.number) + "."
+    one = read_example(source, example, dims=(1,), which=which)
+    claim = "" if one.explanation is None else evidence_line(one.explanation, one.number) + "."
     if len(one.attribution) != count:
         return *_per_gate(one, count), claim
     flat = (len(one.attribution), -1)
@@ -199,45 +198,3 @@ def _per_gate(one: Example, count: int) -> tuple[Array, NDArray[np.bool_], NDArr
             mend="Pass what the model was given, special and padding tokens too.",
         )
     return one.attribution.ravel()[first], one.selected.ravel()[first], np.ones(count, dtype=bool)
-
-
-def _passage_html(passage: Passage) -> str:
-    direction = "rtl" if passage.right_to_left else "ltr"
-    name = f"<strong>{html.escape(passage.name)}</strong>" if passage.name else ""
-    words = "".join(_word_html(word) for word in passage.words)
-    body = f'<div dir="{direction}" style="line-height: 1.9; overflow-wrap: break-word">{words}</div>'
-    claim = f'<div style="font-size: small; opacity: 0.85">{html.escape(passage.claim)}</div>'
-    return f'<div style="margin: 0 0 0.8em 0">{name}{body}{claim if passage.claim else ""}</div>'
-
-
-def _word_html(word: Word) -> str:
-    before = "<br>" if word.broken else " " if word.spaced else ""
-    style = "border-radius: 3px; padding: 2px 1px"
-    if word.gated:
-        style += f"; background-color: {shade(word.probability)}"
-    if word.selected:
-        style += f"; border-bottom: 3px solid {KEPT}; font-weight: bold"
-    if word.muted:
-        style += "; font-size: smaller; font-style: italic"
-    if word.faint:
-        style += "; opacity: 0.75"
-    title, text = html.escape(word.numbers), html.escape(word.text)
-    return f'{before}<span title="{title}" style="{style}">{text}</span>'
-
-
-def _scale_html() -> str:
-    gradient = f"linear-gradient(90deg, {shade(0)}, {shade(1)})"
-    bar = (
-        f'<span style="display: inline-block; width: 8em; height: 0.8em; border: 1px solid {KEPT}; '
-        f'background-image: {gradient}"></span>'
-    )
-    words = f'<span style="border-bottom: 3px solid {KEPT}; font-weight: bold">selected</span>'
-    return f'<figcaption style="font-size: small">active probability 0 {bar} 1, {words}</figcaption>'
-
-
-def _number_rows(passage: Passage) -> str:
-    shown = sorted((w for w in passage.words if w.gated), key=lambda word: -word.probability)[:_LISTED]
-    return "".join(
-        f'<tr><th scope="row">{html.escape(word.text)}</th><td>{html.escape(word.numbers)}</td></tr>'
-        for word in shown
-    )

@@ -1,11 +1,11 @@
-"""A picture: a matplotlib figure, its axes, its words for those who cannot see it, and ways to keep it."""
+"""A picture: a matplotlib figure with its axes and a description in words, and ways to save it."""
 
 from __future__ import annotations
 
 import base64
-import html
 import io
 import textwrap
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -22,20 +22,30 @@ from numpy.typing import NDArray
 from stg_attr.errors import ArgumentError
 
 from .colours import SCALE
+from .markup import render
 
-__all__ = ["Picture", "claim_title", "colour_bar", "page", "sheet", "sheets", "signed"]
+__all__ = [
+    "Picture",
+    "colour_bar",
+    "evidence_title",
+    "figure_for",
+    "figure_with_axes",
+    "label_rows",
+    "page",
+    "with_description",
+]
 
 _DPI = 110
-_LETTER = 0.54  # width of a letter over the size of its font, on average
+_LETTER = 0.54  # mean width of a letter, as a share of the font size
 
 
 class Picture(NamedTuple):
-    """What every drawing function returns: the pair `(fig, ax)`, which a notebook shows by itself.
+    """What every drawing function returns: the pair `(fig, ax)`, which a notebook shows as an image.
 
-    Nothing here goes through `pyplot`, so no window opens and no global setting changes.
+    `pyplot` is not used, so no window opens and no global setting changes.
 
     Attributes:
-        fig: the figure; the outermost, where figures lie in figures.
+        fig: the figure; the outermost one if `ax` is in a subfigure.
         ax: its axes, or an array of them where the picture has several.
 
     Example:
@@ -51,16 +61,16 @@ class Picture(NamedTuple):
 
     @property
     def alt(self) -> str:
-        """What the picture shows, in words."""
+        """What the picture shows, in words, for readers who do not see it."""
         labelled = self.ax if isinstance(self.ax, Axes) else self.fig
         return str(labelled.get_label())
 
     def save(self, path: str | PathLike[str], *, dpi: float = _DPI) -> None:
-        """Write an image file; the ending of the name says which kind. PNG, SVG and PDF hold the words too.
+        """Write an image file of the kind that the name ends in. PNG, SVG and PDF hold the description too.
 
         Args:
             path: where to write.
-            dpi: dots per inch, for images made of dots.
+            dpi: dots per inch, for images of pixels.
         """
         kind = Path(path).suffix.lower()
         words = {
@@ -71,23 +81,23 @@ class Picture(NamedTuple):
         self.fig.savefig(path, dpi=dpi, metadata=words.get(kind))
 
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Write a page that stands alone: the image and the words are inside, and nothing is fetched."""
-        Path(path).write_text(page(self._image(), title=self.alt), encoding="utf-8")
+        """Write a whole page that holds the image and its description, and needs no network."""
+        Path(path).write_text(page(self.markup(), title=self.alt), encoding="utf-8")
 
-    def _image(self) -> str:
+    def markup(self) -> str:
+        """The picture as HTML: an image that holds its own data, with its description."""
         buffer = io.BytesIO()
         self.fig.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
         data = base64.b64encode(buffer.getvalue()).decode("ascii")
-        words = html.escape(self.alt)
-        return f'<img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{data}">'
+        return render("viz/templates/image.html", alt=self.alt, data=data)
 
     def _repr_html_(self) -> str | None:
-        """The image with its words; None where `pyplot` manages the figure and shows it itself."""
-        return None if self.fig.canvas.manager is not None else self._image()
+        """The image as HTML; None if `pyplot` manages the figure, because a notebook then shows it anyway."""
+        return None if self.fig.canvas.manager is not None else self.markup()
 
 
-def sheet(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """Where to draw: the caller's axes as they are, or a new figure of `size` inches.
+def figure_for(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """Figure and axes to draw on: the caller's axes, or those of a new figure of `size` inches.
 
     Raises:
         ArgumentError: `ax` is not one axes.
@@ -102,12 +112,14 @@ def sheet(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
             found=type(ax).__name__,
             mend="Pick one from the array, for example axes[0].",
         )
-    whole = ax.figure.figure  # the outer one, where figures lie in figures
+    whole = ax.figure.figure  # the outermost figure, if the axes are in a subfigure
     assert isinstance(whole, Figure)
     return whole, ax
 
 
-def sheets(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, NDArray[np.object_]]:
+def figure_with_axes(
+    rows: int, columns: int, size: tuple[float, float]
+) -> tuple[Figure, NDArray[np.object_]]:
     """A new figure with several axes, [rows, columns]."""
     fig = Figure(figsize=size, layout="constrained")
     return fig, fig.subplots(rows, columns, squeeze=False)
@@ -120,7 +132,7 @@ def colour_bar(ax: Axes, colours: Colormap, label: str, *, inside: bool) -> Colo
         ax: whose colours it explains.
         colours: from 0 to 1.
         label: what they mean.
-        inside: leave the place of the axes as it is, because it is the caller's; else the figure makes room.
+        inside: do not move the axes, because they are the caller's; else the figure makes room for the bar.
     """
     shown = ScalarMappable(SCALE, colours)
     if inside:
@@ -131,13 +143,13 @@ def colour_bar(ax: Axes, colours: Colormap, label: str, *, inside: bool) -> Colo
     return ax.figure.colorbar(shown, ax=ax, fraction=0.05, pad=0.02, label=label)
 
 
-def claim_title(ax: Axes, text: str, *, inside: bool) -> None:
-    """The evidence as a title, in lines that fit.
+def evidence_title(ax: Axes, text: str, *, inside: bool) -> None:
+    """Write the evidence as a title, in lines that fit.
 
     Args:
-        ax: what it is about.
+        ax: the axes that it belongs to.
         text: the evidence.
-        inside: no wider than the axes, because the figure is the caller's; else above the whole figure.
+        inside: above the axes and no wider, because the figure is the caller's; else above the whole figure.
     """
     across = ax.get_position().width if inside else 1.0
     width = across * ax.figure.bbox.width / ax.figure.dpi * 72  # points
@@ -149,19 +161,23 @@ def claim_title(ax: Axes, text: str, *, inside: bool) -> None:
         ax.figure.suptitle(lines, fontsize="medium")
 
 
-def signed(fig: Figure, ax: Axes | NDArray[np.object_], alt: str) -> Picture:
-    """The finished picture, with its words attached; a caller's figure keeps its own label."""
+def label_rows(ax: Axes, places: Sequence[float] | NDArray[np.generic], labels: Sequence[str]) -> None:
+    """Write names beside rows as they are: matplotlib reads text between two dollar signs as a formula."""
+    ax.set_yticks(places, labels, parse_math=False)
+
+
+def with_description(fig: Figure, ax: Axes | NDArray[np.object_], alt: str) -> Picture:
+    """Attach a description and return the picture; the label of a caller's figure does not change."""
     labelled = ax if isinstance(ax, Axes) else fig
-    labelled.set_label(alt.replace(r"\$", "$"))  # as it is where matplotlib does not draw it
+    labelled.set_label(alt)
     return Picture(fig, ax)
 
 
 def page(body: str, *, title: str) -> str:
-    """A whole HTML page around some markup; it follows the reader's light or dark setting."""
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width">\n'
-        f"<title>{html.escape(title)}</title>\n"
-        "<style>:root { color-scheme: light dark; } body { font-family: sans-serif; margin: 2em; "
-        f"max-width: 60em; }}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
+    """A whole HTML page around some HTML; it is light or dark as the reader's browser is set.
+
+    Args:
+        body: HTML, written as it is.
+        title: of the page, escaped.
+    """
+    return render("viz/templates/page.html", body=body, title=title)

@@ -1,4 +1,4 @@
-"""Pixels: tensors in any layout as images to look at, and the lines between regions of pixels."""
+"""Pixels: tensors as images, and the lines between regions of pixels."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from stg_attr.errors import ArgumentError
 
 from .source import Array, Example, as_array
 
-__all__ = ["Numbers", "Photograph", "as_map", "borders", "layout"]
+__all__ = ["ColourScale", "Numbers", "as_map", "borders", "channel_axis"]
 
 Numbers = float | Sequence[float] | Tensor | NDArray[np.generic]
 
 _CHANNELS = (1, 3, 4)
 
 
-def layout(shape: tuple[int, ...]) -> int | None:
-    """Where the channels of an image are: 0 for CHW, 2 for HWC, None for HW.
+def channel_axis(shape: tuple[int, ...]) -> int | None:
+    """The dimension of an image that holds the channels: 0 for CHW, 2 for HWC, None for HW.
 
     Raises:
         ArgumentError: the shape is not that of an image.
 
     Example:
-        >>> layout((3, 32, 40)), layout((32, 40, 3)), layout((32, 40))
+        >>> channel_axis((3, 32, 40)), channel_axis((32, 40, 3)), channel_axis((32, 40))
         (0, 2, None)
     """
     if len(shape) == 2:
@@ -45,21 +45,21 @@ def layout(shape: tuple[int, ...]) -> int | None:
 
 
 def as_map(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """One value per pixel, [height, width]: the largest over channels, so that any open gate shows."""
-    channel = layout(values.shape)
+    """One value per pixel, [height, width]: the largest over channels, so that every open gate is visible."""
+    channel = channel_axis(values.shape)
     flat: NDArray[np.generic] = values if channel is None else values.max(axis=channel)
     return flat
 
 
 @dataclass(frozen=True)
-class Photograph:
-    """How the pixels of one image turn into colours; the same for its kept and removed parts.
+class ColourScale:
+    """Turns the pixels of one image into colours, with the same scale for its kept and removed parts.
 
     Attributes:
-        mean: added back, by channel; None if the image was not normalised.
-        std: multiplied back, by channel.
-        low: what becomes black.
-        high: what becomes white.
+        mean: of each channel, added to undo a normalisation; None if there was none.
+        std: of each channel, multiplied to undo a normalisation.
+        low: the value that becomes black.
+        high: the value that becomes white.
     """
 
     mean: Array | None
@@ -68,8 +68,8 @@ class Photograph:
     high: float
 
     @classmethod
-    def of(cls, example: Example, mean: Numbers | None, std: Numbers | None) -> Photograph:
-        """From an example; without `mean` and `std`, values outside [0, 1] are stretched to fit.
+    def of(cls, example: Example, mean: Numbers | None, std: Numbers | None) -> ColourScale:
+        """The scale for an example; without `mean` and `std`, values outside [0, 1] are scaled into it.
 
         Raises:
             ArgumentError: no input was given, or only one of `mean` and `std`.
@@ -94,7 +94,7 @@ class Photograph:
 
     def colours(self, image: Array) -> Array:
         """[height, width] or [height, width, 3 or 4], in [0, 1]."""
-        channel = layout(image.shape)
+        channel = channel_axis(image.shape)
         last = image[..., None] if channel is None else np.moveaxis(image, channel, -1)
         if self.mean is not None and self.std is not None:
             last = last * _by_channel(self.std, last, "std") + _by_channel(self.mean, last, "mean")
@@ -130,11 +130,11 @@ def _by_channel(values: Array, last: Array, what: str) -> Array:
 
 
 def borders(labels: NDArray[np.generic], *, outer: bool = False) -> list[Array]:
-    """Lines between pixels whose labels differ, as runs of pixel edges.
+    """Lines between pixels whose labels differ; edges that continue each other are one line.
 
     Args:
         labels: [height, width].
-        outer: also draw, along the edge of the image, round pixels whose label is true.
+        outer: also return the border of the image beside pixels whose label is true.
 
     Returns:
         Lines, each [2, 2]: two corners as (x, y), where pixel centres have whole coordinates.

@@ -1,4 +1,4 @@
-"""Restarts: how often each feature is selected when the solve is repeated, and how sure that is."""
+"""Restarts: how often each feature is selected when the solve is repeated, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from stg_attr.errors import ArgumentError
 
 from .colours import NEUTRAL
 from .features import Names, best, feature_names, rows_of
-from .picture import Picture, claim_title, sheet, signed
-from .source import as_array, explained, percent
+from .picture import Picture, evidence_title, figure_for, with_description
+from .source import as_array, checked_explanation, percent
 from .tabular import draw_bars
 
 __all__ = ["frequency"]
@@ -39,7 +39,7 @@ def frequency(
     Raises:
         ArgumentError: not an explanation, no restarts, no such example, or counts that do not match.
     """
-    explanation = explained(explanation, "explanation")
+    explanation = checked_explanation(explanation, "explanation")
     restarts = _restarts_of(explanation)
     (row,) = rows_of(explanation, [example])
     there = explanation.feature_ids[example] >= 0
@@ -47,7 +47,7 @@ def frequency(
     low, high = (as_array(end[example][there]) for end in restarts.interval())
     chosen = best(often, row.rank, top)
     labels = [feature_names(names, row)[i] for i in chosen]
-    fig, drawn = sheet(ax, (6.4, 1.3 + 0.32 * len(chosen)))
+    fig, drawn = figure_for(ax, (6.4, 1.3 + 0.32 * len(chosen)))
     draw_bars(drawn, often[chosen], row.selected[chosen], labels, high[chosen])
     reach = np.stack([often - low, high - often]).clip(0.0)[:, chosen]
     drawn.errorbar(
@@ -64,12 +64,12 @@ def frequency(
         f"{len(restarts)} restarts; two of them share {percent(float(restarts.agreement[example]))} "
         "of what they select"
     )
-    claim_title(drawn, claim, inside=ax is not None)
+    evidence_title(drawn, claim, inside=ax is not None)
     shown = ", ".join(
         f"{label} {often[i]:.2f} ({low[i]:.2f} to {high[i]:.2f})"
         for label, i in zip(labels, chosen, strict=True)
     )
-    return signed(fig, drawn, f"Selection frequencies: {shown}. {claim}.")
+    return with_description(fig, drawn, f"Selection frequencies: {shown}. {claim}.")
 
 
 def _restarts_of(explanation: Explanation) -> Restarts:

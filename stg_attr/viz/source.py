@@ -1,4 +1,4 @@
-"""What is drawn: one example of an explanation, or of plain tensors, as checked numpy arrays."""
+"""Reading what is drawn: one example of an explanation, or of plain tensors, as checked numpy arrays."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ from stg_attr.attribution import Explanation, Status
 from stg_attr.errors import ArgumentError
 
 __all__ = [
-    "NO_FORMULAS",
+    "SELECTED_FROM",
     "Array",
     "Example",
     "Source",
     "as_array",
+    "checked_explanation",
+    "checked_position",
     "checked_probabilities",
-    "explained",
-    "headline",
+    "evidence_line",
     "percent",
-    "plain",
-    "position",
-    "read",
-    "upright",
+    "read_example",
+    "replace_invisible",
 ]
 
 Array = NDArray[np.float64]
-NO_FORMULAS = "mathjax_ignore tex2jax_ignore"  # classes that keep MathJax, in notebooks, off dollar signs
 _CONTROLS = [n for n in (*range(0x20), *range(0x7F, 0xA0)) if not chr(n).isspace()]
 _UNSEEN = dict.fromkeys((*_CONTROLS, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd")
 Source = Explanation | Tensor | NDArray[np.generic]
 
-_SLACK = 1e-6  # rounding that may carry a probability out of [0, 1]
+SELECTED_FROM = 0.5  # attributions without an explanation: the probability from which a feature is selected
+_SLACK = 1e-6  # a probability can lie this far outside [0, 1] because of rounding
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,12 @@ class Example:
 
     Attributes:
         attribution: active probability of each element, any shape.
-        selected: elements whose gate is reported as needed, in that shape.
-        columns: number of each element's gate, -1 where never gated, in that shape.
-        shown: the input, in that shape; None where only attributions were given.
-        baseline: what closed gates show, in that shape; None with `shown`.
+        selected: whether the gate of each element is selected, in that shape.
+        columns: index of each element's gate, -1 for elements without a gate, in that shape.
+        shown: the input, in that shape; None if only attributions were given.
+        baseline: what closed gates show, in that shape; None if `shown` is.
         integral: the input came as integers, so an image runs from 0 to 255.
-        explanation: where it came from; None for plain tensors.
+        explanation: the explanation it is read from; None for plain tensors.
         number: its place in the batch.
     """
 
@@ -64,12 +63,12 @@ class Example:
 
     @property
     def kept(self) -> Array | None:
-        """The input with all but the selection at the baseline: what the kept score was measured on."""
+        """The input with everything but the selection at the baseline; the kept score was measured on it."""
         return self._blended(self.selected | (self.columns < 0))
 
     @property
     def removed(self) -> Array | None:
-        """The input with the selection at the baseline: what the removed score was measured on."""
+        """The input with the selection at the baseline; the removed score was measured on it."""
         return self._blended(~self.selected | (self.columns < 0))
 
     def _blended(self, is_open: NDArray[np.bool_]) -> Array | None:
@@ -78,7 +77,7 @@ class Example:
         return np.where(is_open, self.shown, self.baseline)
 
 
-def read(
+def read_example(
     source: Source,
     example: int = 0,
     *,
@@ -87,7 +86,7 @@ def read(
     inputs: Tensor | NDArray[np.generic] | None = None,
     baselines: Tensor | NDArray[np.generic] | float | None = None,
 ) -> Example:
-    """One example, checked.
+    """Read one example and check it.
 
     Args:
         source: an explanation, or attributions as a tensor or array, with or without a batch dimension.
@@ -114,16 +113,18 @@ def read(
 
 
 def _from_explanation(explanation: Explanation, example: int, which: int) -> Example:
-    number = position("example", example, len(explanation))
+    number = checked_position("example", example, len(explanation))
     single = isinstance(explanation.attributions, Tensor)
     attributions = (explanation.attributions,) if single else explanation.attributions
-    part = position("which", which, len(attributions))
+    part = checked_position("which", which, len(attributions))
     attribution = checked_probabilities(as_array(attributions[part][number]))
     columns = _row(explanation.feature_mask[part], number, attribution.shape)
-    chosen = np.append(as_array(explanation.selected[number]) > 0.5, False)  # the last is for never gated
+    chosen = np.append(
+        as_array(explanation.selected[number]) > 0.5, False
+    )  # the last entry is for column -1, which has no gate
     given = explanation.inputs[part] if part < len(explanation.inputs) else explanation.inputs[0]
     shown, baseline = as_array(given[number]), None
-    if shown.shape == attribution.shape:  # gates on an inner layer have no input of their shape
+    if shown.shape == attribution.shape:  # gates on an inner layer have another shape than the inputs
         baseline = np.broadcast_to(_row(explanation.baselines[part], number, None), shown.shape)
     return Example(
         attribution=attribution,
@@ -160,13 +161,13 @@ def _from_tensors(
             found=str(values.shape),
             mend="Pass the attributions of one example, or of a batch with its number.",
         )
-    number = position("example", example, len(values) if batched else 1)
+    number = checked_position("example", example, len(values) if batched else 1)
     attribution = checked_probabilities(values[number] if batched else values)
     shown = None if inputs is None else _matching(inputs, values.shape)
     baseline = np.broadcast_to(as_array(0.0 if baselines is None else baselines), values.shape)
     return Example(
         attribution=attribution,
-        selected=attribution >= 0.5,
+        selected=attribution >= SELECTED_FROM,
         columns=np.arange(attribution.size).reshape(attribution.shape),
         shown=None if shown is None else shown[number] if batched else shown,
         baseline=None if shown is None else baseline[number] if batched else baseline,
@@ -188,8 +189,8 @@ def _matching(inputs: Tensor | NDArray[np.generic], shape: tuple[int, ...]) -> A
     return array
 
 
-def position(what: str, index: int, count: int) -> int:
-    """A place in a list of `count`, counted from 0, or from -1 backwards.
+def checked_position(what: str, index: int, count: int) -> int:
+    """The index as a number from 0 on; as in Python, -1 is the last of `count`.
 
     Raises:
         ArgumentError: there is no such place.
@@ -218,7 +219,7 @@ def _is_integral(values: Tensor | NDArray[np.generic]) -> bool:
 
 
 def checked_probabilities(values: Array) -> Array:
-    """The same values, refused unless all are finite and in [0, 1].
+    """Check that all values are finite and in [0, 1], and return them.
 
     Raises:
         ArgumentError: NaN, infinite or outside [0, 1].
@@ -240,8 +241,8 @@ def checked_probabilities(values: Array) -> Array:
     return values.clip(0.0, 1.0)
 
 
-def explained(source: Source, what: str) -> Explanation:
-    """The source as an explanation, for pictures that need measured scores.
+def checked_explanation(source: Source, what: str) -> Explanation:
+    """Check that the source is an explanation, for pictures that need measured scores, and return it.
 
     Raises:
         ArgumentError: it is a plain tensor.
@@ -256,8 +257,8 @@ def explained(source: Source, what: str) -> Explanation:
     )
 
 
-def headline(explanation: Explanation, example: int) -> str:
-    """The measured claim about one example in one line."""
+def evidence_line(explanation: Explanation, example: int) -> str:
+    """The evidence of one example in one line: the share of the score that the selection keeps."""
     n_gates = int((explanation.feature_ids[example] >= 0).sum())
     if explanation.status[example] is Status.NOTHING_TO_EXPLAIN:
         return f"nothing to explain: the baseline scores {float(explanation.scores.full[example]):.3g} too"
@@ -266,24 +267,19 @@ def headline(explanation: Explanation, example: int) -> str:
     return claim + (f"; without them {percent(left)} is left" if np.isfinite(left) else "")
 
 
-def plain(text: str) -> str:
-    """Text that matplotlib draws as it is, dollar signs too, which else would begin a formula."""
-    return upright(text).replace("$", r"\$")
-
-
-def upright(text: str) -> str:
-    r"""Text without signs that cannot be seen but turn or break what stands beside them.
+def replace_invisible(text: str) -> str:
+    r"""Replace characters that are invisible but change the direction or the lines of the text around them.
 
     These are control characters, and the embeddings, overrides and isolates of Unicode's bidirectional
     algorithm (https://www.unicode.org/reports/tr9/).
 
     Example:
-        >>> upright("evil\u202etxt.exe")
+        >>> replace_invisible("evil\u202etxt.exe")
         'evil�txt.exe'
     """
     return text.translate(_UNSEEN)
 
 
 def percent(share: float) -> str:
-    """A share as text, without a sign on zero; scores that the model did not give have none."""
+    """A share as a percentage; zero has no sign, and a share that is not finite is unknown."""
     return f"{round(100 * share):d}%" if np.isfinite(share) else "an unknown share"

@@ -1,4 +1,4 @@
-"""Tables: which features of a row, or of a data set, are needed."""
+"""Tables: which features of one row are needed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from stg_attr.attribution import Explanation
 
 from .colours import KEPT
 from .features import Names, Values, feature_names, feature_values, rows_of
-from .picture import Picture, claim_title, sheet, signed
-from .source import Array, Source, headline
+from .picture import Picture, evidence_title, figure_for, label_rows, with_description
+from .source import Array, Source, evidence_line
 
 __all__ = ["bars"]
 
@@ -33,8 +33,8 @@ def bars(
     Args:
         source: an explanation, or attributions, [batch, features] or [features].
         example: its place in the batch.
-        names: of the features, or of the input's elements, of which a group lists its own; a DataFrame hands
-            over its columns.
+        names: of the features, or of the input's elements, which name their group together; of a DataFrame
+            the columns are taken.
         values: of the features, to write beside the names; the input's own by default.
         top: how many to draw.
         inputs: the rows, in the shape of the attributions; only with plain attributions.
@@ -53,23 +53,23 @@ def bars(
     (row,) = rows_of(source, [example], inputs)
     chosen = row.best(top)
     labels = _labels(chosen, feature_names(names, row), feature_values(values, row))
-    fig, drawn = sheet(ax, (6.4, 1.3 + 0.32 * len(chosen)))
+    fig, drawn = figure_for(ax, (6.4, 1.3 + 0.32 * len(chosen)))
     draw_bars(drawn, row.probabilities[chosen], row.selected[chosen], labels, row.probabilities[chosen])
     drawn.set_xlabel("active probability")
-    claim = headline(source, example) if isinstance(source, Explanation) else ""
-    claim_title(drawn, claim, inside=ax is not None)
+    claim = evidence_line(source, example) if isinstance(source, Explanation) else ""
+    evidence_title(drawn, claim, inside=ax is not None)
     shown = ", ".join(f"{label} {p:.2f}" for label, p in zip(labels, row.probabilities[chosen], strict=True))
-    return signed(fig, drawn, f"Bars of active probability: {shown}. {claim}".strip())
+    return with_description(fig, drawn, f"Bars of active probability: {shown}. {claim}".strip())
 
 
 def draw_bars(ax: Axes, lengths: Array, filled: NDArray[np.bool_], labels: list[str], ends: Array) -> None:
-    """Horizontal bars, best at the top, on the fixed scale, with their numbers behind `ends`."""
+    """Draw horizontal bars on the scale from 0 to 1, the first at the top; numbers stand behind `ends`."""
     places = np.arange(len(lengths))
     faces = [KEPT if full else "none" for full in filled]
     ax.barh(places, lengths, color=faces, edgecolor=KEPT, height=0.7)
     for place, (length, end) in enumerate(zip(lengths, ends, strict=True)):
         ax.text(end + 0.01, place, f"{length:.2f}", va="center", fontsize="small")
-    ax.set_yticks(places, labels)
+    label_rows(ax, places, labels)
     ax.set_ylim(len(lengths) - 0.4, -0.6)
     ax.set_xlim(0.0, 1.12)  # room for the numbers; the scale itself ends at 1
     ax.xaxis.set_major_locator(MultipleLocator(0.25))

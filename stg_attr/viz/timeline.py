@@ -1,4 +1,4 @@
-"""Time series: channels stacked over one time axis, with the active spans shaded."""
+"""Time series: channels above each other over one time axis, shaded where gates are active."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 
-from .colours import KEPT, SCALE, veil_over
-from .features import short
-from .picture import Picture, claim_title, colour_bar, sheet, signed
-from .source import Array, Example, Source, as_array, headline, read
+from .colours import KEPT, SCALE, transparent_colours
+from .features import shortened
+from .picture import Picture, colour_bar, evidence_title, figure_for, label_rows, with_description
+from .source import Array, Example, Source, as_array, evidence_line, read_example
 
 __all__ = ["series"]
 
-_FILL = 0.8  # share of a lane's height that its channel uses
+_FILL = 0.8  # share of the height of its row that a channel uses
 
 
 def series(
@@ -32,9 +32,9 @@ def series(
     channels_last: bool = False,
     ax: Axes | None = None,
 ) -> Picture:
-    """Every channel in a lane of its own, from its smallest to its largest value, shaded where it is active.
+    """Every channel in a row of its own, from its smallest to its largest value, shaded where it is active.
 
-    Selected spans have a bar along the foot of their lane.
+    A bar at the bottom of the row marks selected spans.
 
     Args:
         source: an explanation, or attributions, [batch, channels, time], [channels, time] or [time].
@@ -49,19 +49,19 @@ def series(
     Raises:
         ArgumentError: counts do not match, times do not ascend, or the attributions are no probabilities.
     """
-    one = read(source, example, dims=(1, 2), which=which, inputs=inputs)
+    one = read_example(source, example, dims=(1, 2), which=which, inputs=inputs)
     heat, chosen, values = _lanes(one, channels_last)
     n_channels, n_steps = heat.shape
     labels = _names(names, n_channels)
     steps = _times(times, n_steps)
-    fig, drawn = sheet(ax, (8.0, 1.4 + 0.65 * min(n_channels, 12)))
+    fig, drawn = figure_for(ax, (8.0, 1.4 + 0.65 * min(n_channels, 12)))
     for lane in range(n_channels):
         _draw_lane(drawn, lane, steps, heat[lane], chosen[lane], values[lane])
     _lane_axes(drawn, labels, steps)
-    colour_bar(drawn, veil_over(), "active probability", inside=ax is not None)
-    claim = "" if one.explanation is None else headline(one.explanation, one.number)
-    claim_title(drawn, claim, inside=ax is not None)
-    return signed(fig, drawn, _words(labels, chosen, steps, claim))
+    colour_bar(drawn, transparent_colours(), "active probability", inside=ax is not None)
+    claim = "" if one.explanation is None else evidence_line(one.explanation, one.number)
+    evidence_title(drawn, claim, inside=ax is not None)
+    return with_description(fig, drawn, _words(labels, chosen, steps, claim))
 
 
 def _lanes(one: Example, channels_last: bool) -> tuple[Array, NDArray[np.bool_], Array]:
@@ -90,7 +90,7 @@ def _names(names: Sequence[str] | None, count: int) -> list[str]:
             found=str(len(names)),
             mend="Name every channel, or set channels_last if time comes first.",
         )
-    return [short(str(name)) for name in names]
+    return [shortened(str(name)) for name in names]
 
 
 def _times(times: Sequence[float] | Tensor | NDArray[np.generic] | None, count: int) -> Array:
@@ -106,7 +106,7 @@ def _times(times: Sequence[float] | Tensor | NDArray[np.generic] | None, count: 
 
 
 def _edges(steps: Array) -> Array:
-    """Where the cell of each step begins and ends: half way to its neighbours."""
+    """Edges between the cells of the steps, in the middle between two steps, [steps + 1]."""
     if len(steps) == 1:
         return np.array([steps[0] - 0.5, steps[0] + 0.5])
     middle = (steps[1:] + steps[:-1]) / 2
@@ -117,7 +117,7 @@ def _draw_lane(
     ax: Axes, lane: int, steps: Array, heat: Array, chosen: NDArray[np.bool_], values: Array
 ) -> None:
     edges = _edges(steps)
-    ax.pcolormesh(edges, [lane, lane + 1], heat[None], cmap=veil_over(), norm=SCALE, zorder=0)
+    ax.pcolormesh(edges, [lane, lane + 1], heat[None], cmap=transparent_colours(), norm=SCALE, zorder=0)
     low, high = (np.nanmin(values), np.nanmax(values)) if np.isfinite(values).any() else (0.0, 0.0)
     middle, span = lane + 0.5, high - low
     height = (values - (low + high) / 2) / span * _FILL if span > 0 else np.zeros_like(values)
@@ -129,7 +129,7 @@ def _draw_lane(
 
 
 def _spans(chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where runs of selected steps begin, and the step after their end."""
+    """The first step of each run of selected steps, and the step after its last."""
     step = np.diff(np.pad(chosen, 1).astype(np.int8))
     return np.flatnonzero(step == 1), np.flatnonzero(step == -1)
 
@@ -137,7 +137,7 @@ def _spans(chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int
 def _lane_axes(ax: Axes, labels: Sequence[str], steps: Array) -> None:
     edges, count = _edges(steps), len(labels)
     ax.set(xlim=(edges[0], edges[-1]), ylim=(count, 0), xlabel="time")
-    ax.set_yticks(np.arange(count) + 0.5, labels)
+    label_rows(ax, np.arange(count) + 0.5, labels)
     ax.tick_params(axis="y", length=0)
     for lane in range(1, count):
         ax.axhline(lane, color="0.7", linewidth=0.6, zorder=1)

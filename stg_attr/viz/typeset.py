@@ -1,4 +1,8 @@
-"""Typesetting: shaded words in lines, as matplotlib draws them."""
+"""Typesetting: shaded words in lines, drawn by matplotlib.
+
+Matplotlib cannot break a line of words that have different fonts and backgrounds: `offsetbox` packs boxes
+without line breaks, and wrapped text has one font. So lines are broken here, from measured widths.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Affine2D, ScaledTranslation, Transform
 
-from .colours import KEPT, SCALE, veil_over
-from .picture import Picture, sheet, signed
+from .colours import KEPT, SCALE, transparent_colours
+from .picture import Picture, figure_for, with_description
 from .words import Word
 
 if TYPE_CHECKING:
@@ -27,13 +31,13 @@ if TYPE_CHECKING:
 __all__ = ["typeset"]
 
 _SIZE = 11.0  # points, as are all lengths here
-_SMALLEST = 4.0
+_SMALLEST = 4.0  # letters do not shrink below this size to fit the caller's axes
 _LEADING = 1.75  # line height over font size
 _MARGIN = 8.0
-_PAD = 1.5  # beside every word
+_PAD = 1.5  # space after every word
 _SMALL = 0.8  # size of muted words and evidence
-_LONGEST = 40  # letters of a word with what clings to it, so that any line can be broken
-_FONTS = (  # families that hold what DejaVu lacks, on one system or another
+_LONGEST = 40  # letters of a word with its punctuation; else a long run of punctuation could not be broken
+_FONTS = (  # fonts with letters that DejaVu does not have, on different systems
     "Noto Sans CJK", "Noto Sans JP", "Noto Sans SC", "Noto Sans KR", "Source Han Sans", "WenQuanYi",
     "Hiragino Sans", "PingFang", "Yu Gothic", "Microsoft YaHei", "SimHei", "Malgun Gothic", "IPAGothic",
     "Droid Sans Fallback", "Noto Sans Devanagari", "Noto Sans Thai", "Noto Sans Arabic", "Noto Sans Hebrew",
@@ -43,7 +47,7 @@ Row = tuple[str, tuple[Word, ...], str, bool]  # name, words, claim, right to le
 
 
 @dataclass(frozen=True)
-class _Piece:
+class _PlacedWord:
     """A word with its place: left edge, base line and width."""
 
     word: Word
@@ -54,7 +58,7 @@ class _Piece:
 
 @dataclass(frozen=True)
 class _Caption:
-    """A plain line: left edge, base line, and whether it is a name rather than evidence."""
+    """A line without shades: left edge, base line, and whether it is a name or evidence."""
 
     text: str
     x: float
@@ -63,10 +67,10 @@ class _Caption:
 
 
 @dataclass(frozen=True)
-class _Setting:
-    """Everything in its place, and the height it takes."""
+class _Layout:
+    """The place of every word and caption, and the height of all."""
 
-    pieces: list[_Piece]
+    placed: list[_PlacedWord]
     captions: list[_Caption]
     height: float
 
@@ -81,22 +85,22 @@ def typeset(rows: Sequence[Row], ax: Axes | None, width: float, alt: str) -> Pic
         alt: the picture in words.
     """
     if ax is None:
-        size, across = _SIZE, width * 72
-        setting = _set(rows, across, size)
-        tall = setting.height
+        size, width_of_lines = _SIZE, width * 72
+        layout = _laid_out(rows, width_of_lines, size)
+        tall = layout.height
         fig = Figure(figsize=(width, tall / 72))
         ax = fig.add_axes((0.0, 0.0, 1.0, 1.0))
     else:
-        fig, ax = sheet(ax, (width, 1.0))
-        across, tall = _extent(ax)
-        size, setting = _fitted(rows, across, tall)
-        tall = max(tall, setting.height)
-    _draw(ax, setting, size, tall)
-    return signed(fig, ax, alt)
+        fig, ax = figure_for(ax, (width, 1.0))
+        width_of_lines, tall = _extent(ax)
+        size, layout = _fitted(rows, width_of_lines, tall)
+        tall = max(tall, layout.height)
+    _draw(ax, layout, size, tall)
+    return with_description(fig, ax, alt)
 
 
 def _extent(ax: Axes) -> tuple[float, float]:
-    """Width and height of the axes once its figure is laid out."""
+    """Width and height of the axes, after matplotlib has laid out the figure."""
     ax.set_axis_off()
     whole = ax.figure.figure
     whole.draw_without_rendering()
@@ -104,82 +108,84 @@ def _extent(ax: Axes) -> tuple[float, float]:
     return box.width * 72 / whole.dpi, box.height * 72 / whole.dpi
 
 
-def _fitted(rows: Sequence[Row], across: float, tall: float) -> tuple[float, _Setting]:
+def _fitted(rows: Sequence[Row], width_of_lines: float, tall: float) -> tuple[float, _Layout]:
     size = _SIZE
-    setting = _set(rows, across, size)
-    while setting.height > tall and size > _SMALLEST:
+    layout = _laid_out(rows, width_of_lines, size)
+    while layout.height > tall and size > _SMALLEST:
         size -= 0.5
-        setting = _set(rows, across, size)
-    return size, setting
+        layout = _laid_out(rows, width_of_lines, size)
+    return size, layout
 
 
-def _set(rows: Sequence[Row], across: float, size: float) -> _Setting:
-    pieces: list[_Piece] = []
+def _laid_out(rows: Sequence[Row], width_of_lines: float, size: float) -> _Layout:
+    placed: list[_PlacedWord] = []
     captions: list[_Caption] = []
     y = _MARGIN
     for name, words, claim, right_to_left in rows:
         if name:
             y += size * 1.3
             captions.append(_Caption(name, _MARGIN, y, True))
-        for line in _lines(words, across - 2 * _MARGIN, size):
+        for line in _lines(words, width_of_lines - 2 * _MARGIN, size):
             y += size * _LEADING
-            pieces += _line(line, across, y, size, right_to_left)
-        for text in _broken(claim, across - 2 * _MARGIN, size * _SMALL):
+            placed += _placed_line(line, width_of_lines, y, size, right_to_left)
+        for text in _wrapped(claim, width_of_lines - 2 * _MARGIN, size * _SMALL):
             y += size * 1.4
             captions.append(_Caption(text, _MARGIN, y, False))
         y += size * 1.2
-    return _Setting(pieces, captions, y + size * 1.2 + _MARGIN)
+    return _Layout(placed, captions, y + size * 1.2 + _MARGIN)
 
 
-def _lines(words: Sequence[Word], across: float, size: float) -> list[list[Word]]:
-    """Lines of words that fit; a break comes before a word, not before the punctuation behind it."""
+def _lines(words: Sequence[Word], width_of_lines: float, size: float) -> list[list[Word]]:
+    """Lines of words that fit; no line begins with the punctuation that belongs to the word before."""
     lines: list[list[Word]] = [[]]
     used = 0.0
-    for cluster in _clusters(words):
-        need = sum(_advance(word, size) for word in cluster)
-        if lines[-1] and (cluster[0].broken or used + need > across):
+    for group in _with_punctuation(words):
+        need = sum(_needed_width(word, size) for word in group)
+        if lines[-1] and (group[0].broken or used + need > width_of_lines):
             lines.append([])
             used = 0.0
-        lines[-1] += cluster
+        lines[-1] += group
         used += need
     return lines
 
 
-def _clusters(words: Sequence[Word]) -> list[list[Word]]:
-    """Words with the punctuation that clings to them."""
-    clusters: list[list[Word]] = []
+def _with_punctuation(words: Sequence[Word]) -> list[list[Word]]:
+    """Groups of a word and the punctuation after it, between which no line is broken."""
+    groups: list[list[Word]] = []
     for word in words:
-        clings = not word.spaced and not word.broken and not word.text[:1].isalnum()
-        if clusters and clings and sum(len(w.text) for w in clusters[-1]) < _LONGEST:
-            clusters[-1].append(word)
+        attached = not word.spaced and not word.broken and not word.text[:1].isalnum()
+        if groups and attached and sum(len(w.text) for w in groups[-1]) < _LONGEST:
+            groups[-1].append(word)
         else:
-            clusters.append([word])
-    return clusters
+            groups.append([word])
+    return groups
 
 
-def _line(words: Sequence[Word], across: float, y: float, size: float, right_to_left: bool) -> list[_Piece]:
-    pieces, used = [], 0.0
+def _placed_line(
+    words: Sequence[Word], width_of_lines: float, y: float, size: float, right_to_left: bool
+) -> list[_PlacedWord]:
+    placed, used = [], 0.0
     for i, word in enumerate(words):
         used += _space(word, size) if i else 0.0
         width = _width(word.text, *_face(word, size))
-        x = across - _MARGIN - used - width if right_to_left else _MARGIN + used
-        pieces.append(_Piece(word, x, y, width))
+        x = width_of_lines - _MARGIN - used - width if right_to_left else _MARGIN + used
+        placed.append(_PlacedWord(word, x, y, width))
         used += width + _PAD
-    return pieces
+    return placed
 
 
-def _broken(text: str, across: float, size: float) -> list[str]:
+def _wrapped(text: str, width_of_lines: float, size: float) -> list[str]:
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
-        if lines and _width(longer, size, False, False) <= across:
+        if lines and _width(longer, size, False, False) <= width_of_lines:
             lines[-1] = longer
         else:
             lines.append(word)
     return lines
 
 
-def _advance(word: Word, size: float) -> float:
+def _needed_width(word: Word, size: float) -> float:
     return _space(word, size) + _width(word.text, *_face(word, size)) + _PAD
 
 
@@ -193,15 +199,17 @@ def _face(word: Word, size: float) -> tuple[float, bool, bool]:
 
 
 def _width(text: str, size: float, bold: bool, italic: bool) -> float:
-    font = _font(size, bold, italic, _is_plain(text))
+    font = _font(size, bold, italic, _in_dejavu(text))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # drawing warns of letters that no font has; once is enough
+        warnings.simplefilter(
+            "ignore"
+        )  # drawing warns about letters that no font has; a second warning is not needed
         return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
 
 
 @cache
 def _font(size: float, bold: bool, italic: bool, plain: bool) -> FontProperties:
-    """DejaVu; for letters that it lacks other families too, which seldom have a bold."""
+    """DejaVu Sans; if it lacks a letter also other fonts, and then not bold, because few of them are."""
     style: Literal["italic", "normal"] = "italic" if italic else "normal"
     if plain:
         weight = "bold" if bold else "normal"
@@ -211,51 +219,51 @@ def _font(size: float, bold: bool, italic: bool, plain: bool) -> FontProperties:
     return FontProperties(family=["DejaVu Sans", *more], size=size)
 
 
-def _is_plain(text: str) -> bool:
-    """Whether DejaVu has all its letters."""
-    return all(ord(letter) in _letters() for letter in text)
+def _in_dejavu(text: str) -> bool:
+    """Whether DejaVu Sans has all its letters."""
+    return all(ord(letter) in _dejavu_letters() for letter in text)
 
 
 @cache
-def _letters() -> frozenset[int]:
+def _dejavu_letters() -> frozenset[int]:
     path = font_manager.findfont("DejaVu Sans")
     return frozenset(font_manager.get_font(path).get_charmap())
 
 
-def _draw(ax: Axes, setting: _Setting, size: float, tall: float) -> None:
-    """In points from the upper left corner, so that a later change of layout moves nothing apart."""
+def _draw(ax: Axes, layout: _Layout, size: float, tall: float) -> None:
+    """Draw all, in points from the upper left corner: if the axes move later, all words move together."""
     corner = ScaledTranslation(0.0, 1.0, ax.transAxes)  # type: ignore[arg-type]  # axes are affine
     points = Affine2D().scale(1 / 72, -1 / 72) + ax.figure.dpi_scale_trans + corner
     ax.set_axis_off()
     ax.set_autoscale_on(False)
-    for piece in setting.pieces:
-        _draw_piece(ax, piece, size, points)
-    for caption in setting.captions:
+    for one in layout.placed:
+        _draw_word(ax, one, size, points)
+    for caption in layout.captions:
         small = size if caption.is_name else size * _SMALL
         _write(ax, caption.x, caption.y, caption.text, (small, caption.is_name, False), points)
     _draw_scale(ax, size * _SMALL, tall - _MARGIN, points)
 
 
-def _draw_piece(ax: Axes, piece: _Piece, size: float, points: Transform) -> None:
-    word, x, y = piece.word, piece.x - 1, piece.y
-    wide = piece.width + 2
+def _draw_word(ax: Axes, one: _PlacedWord, size: float, points: Transform) -> None:
+    word, x, y = one.word, one.x - 1, one.y
+    wide = one.width + 2
     if word.gated:
-        shade = veil_over()(word.probability)
+        shade = transparent_colours()(word.probability)
         ax.add_patch(_box(x, y - size, wide, 1.35 * size, shade, points))
     if word.selected:
         ax.add_patch(_box(x, y + 0.35 * size, wide, 0.16 * size, KEPT, points))
-    _write(ax, piece.x, y, word.text, _face(word, size), points, alpha=0.75 if word.faint else 1.0)
+    _write(ax, one.x, y, word.text, _face(word, size), points, alpha=0.75 if word.faint else 1.0)
 
 
 def _draw_scale(ax: Axes, size: float, y: float, points: Transform) -> None:
-    """The colour bar, at the foot."""
+    """Draw the colour bar at the bottom."""
     face = (size, False, False)
     start = _MARGIN + _width("active probability 0", *face) + size / 2
     edges = np.linspace(start, start + 7 * size, 65)
     _write(ax, _MARGIN, y, "active probability 0", face, points)
     steps = np.linspace(0.0, 1.0, 64)[None]
     heights = [y + 0.1 * size, y - 0.8 * size]
-    ax.pcolormesh(edges, heights, steps, cmap=veil_over(), norm=SCALE, transform=points)
+    ax.pcolormesh(edges, heights, steps, cmap=transparent_colours(), norm=SCALE, transform=points)
     frame = _box(start, y - 0.8 * size, 7 * size, 0.9 * size, "none", points)
     frame.set(edgecolor=KEPT, linewidth=0.6)
     ax.add_patch(frame)
@@ -275,5 +283,5 @@ def _write(
     points: Transform,
     alpha: float = 1.0,
 ) -> None:
-    font = _font(*face, _is_plain(text))
+    font = _font(*face, _in_dejavu(text))
     ax.text(x, y, text, fontproperties=font, alpha=alpha, parse_math=False, transform=points)

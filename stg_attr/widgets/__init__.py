@@ -1,4 +1,4 @@
-"""Widgets: explanations to explore, compare and watch in a notebook, and on pages that stand alone."""
+"""Widgets: explore, compare and watch explanations in a notebook, and on pages that need no kernel."""
 
 try:
     import anywidget  # noqa: F401
@@ -9,13 +9,14 @@ except ModuleNotFoundError as error:
     ) from error
 
 from .explorer import Explorer, compare, explore
-from .live import watch
+from .live import Pace, watch
 from .views import ImageView, SeriesView, TableView, TextView, View
 from .workbench import Run, Workbench
 
 __all__ = [
     "Explorer",
     "ImageView",
+    "Pace",
     "Run",
     "SeriesView",
     "TableView",

@@ -1,9 +1,8 @@
-"""The explorer: an explanation, or several side by side, along their measured budget curves."""
+"""The explorer: an explanation, or several side by side, with a slider over the budget."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,17 @@ import traitlets
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
 from stg_attr.model import Baselines, Inputs
-from stg_attr.viz.source import NO_FORMULAS, explained, position, upright
+from stg_attr.viz.parts import checked_explanation, checked_position, render, replace_invisible
 
-from .methods import Method, Solved, at_count, checked_methods, compared_picture
+from .methods import ExplanationMethod, Method, at_count, checked_methods, compared_picture
 from .packing import Json, checked_curve, target_name
-from .page import fragment, new_id, script, stand_alone, style, template
+from .page import cell_output, new_id, script, standalone_page, style, template
 from .views import View, fitting_view
 
 __all__ = ["Explorer", "compare", "explore", "explorer"]
 
 _LISTED = 8  # examples whose evidence is written out
-_SHOWN = 12  # examples that are sent to the browser, unless the caller chooses
+_SHOWN = 12  # examples that are sent to the browser if the caller does not choose any
 
 
 class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships no types
@@ -33,7 +32,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships n
     Its traits can be read, set and observed from Python, and linked to other widgets.
 
     Attributes:
-        example: place of the shown example among those that can be picked.
+        example: index of the shown example among those that can be chosen.
         budget: the largest number of features to keep.
         show: "all", "kept", "removed" or, for images, "veil".
     """
@@ -57,33 +56,33 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships n
     @property
     def explanation(self) -> Explanation:
         """The explanation, or the first of several."""
-        return next(m.explanation for m in self._methods.values() if isinstance(m, Solved))
+        return next(m.explanation for m in self._methods.values() if isinstance(m, ExplanationMethod))
 
     @property
     def place(self) -> int:
-        """Place of the shown example in the batch."""
+        """Index of the shown example in the batch."""
         return self._places[int(self.example)]
 
     @property
     def reading(self) -> Explanation:
-        """The explanation, or the first of several, at the budget that is shown."""
+        """The explanation, or the first of several, read at the budget that is shown."""
         return at_count(self.explanation, self.place, self.budget)
 
     def refresh(self, explanation: Explanation) -> None:
-        """Show another state of the same solve; the reader stays at the example and budget of before."""
-        self._methods = {"explanation": Solved(explanation)}
+        """Show another state of the same solve, at the example and budget that are shown now."""
+        self._methods = {"explanation": ExplanationMethod(explanation)}
         self.methods = _packed_methods(self._methods, self._places)
 
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Write a page that stands alone: the slider works in it without a kernel and without a network.
+        """Write a whole page, in which the slider works without a kernel and without a network.
 
-        Where scripts do not run, the picture and the evidence of the shown example stand there.
+        Where scripts do not run, the page shows the picture and the evidence of the shown example.
         """
-        Path(path).write_text(stand_alone(self._state(), self.static()), encoding="utf-8")
+        Path(path).write_text(standalone_page(self._state(), self.static()), encoding="utf-8")
 
     def markup(self) -> str:
-        """The same as markup for a page or an output of a cell, which needs no kernel and no network."""
-        return fragment(self._state(), self.static())
+        """The explorer as HTML for a page or an output of a cell; it needs no kernel and no network."""
+        return cell_output(self._state(), self.static())
 
     def _state(self) -> Json:
         return {
@@ -91,21 +90,24 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships n
         }
 
     def static(self) -> str:
-        """The shown example as a picture, and the evidence of the first of them."""
+        """HTML without scripts: the shown example as a picture, and the evidence of the first examples."""
         place = self.place
         if len(self._methods) > 1:
             return compared_picture(self._methods, self._view, place, self.budget)
         reading = self.reading
         chosen = [place, *(i for i in self._places if i != place)][:_LISTED]
         labels = {i: entry["label"] for i, entry in zip(self._places, self.payload["examples"], strict=True)}
-        sentences = "".join(f"<li>{escape(f'{labels[i]}: {reading.describe(i)}')}</li>" for i in chosen)
-        return f'<div class="{NO_FORMULAS}">{self._view.picture(reading, place)}<ul>{sentences}</ul></div>'
+        return render(
+            "widgets/templates/explanation.html",
+            picture=self._view.picture(reading, place),
+            evidence=[(labels[i], reading.describe(i)) for i in chosen],
+        )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """Markup, which needs no kernel and finds this widget where there is one.
+        """HTML, which works without a kernel, and connects to this widget if the kernel runs.
 
-        A widget view in its place would leave an error message in a notebook that is opened again without its
-        kernel, and an empty cell on a page made from a notebook whose widget states were stored.
+        It is not a widget view, because that would be an error message in a notebook that is opened again
+        without its kernel, and an empty cell on a page made from a notebook whose widget states were stored.
         """
         return {"text/plain": repr(self.explanation), "text/html": self.markup()}, {}
 
@@ -118,7 +120,7 @@ def explore(
     names: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
 ) -> Explorer:
-    """A slider over the budget of an explanation: features come and go along the measured curve.
+    """A slider over the budget of an explanation: it adds and removes features along the measured curve.
 
     Args:
         explanation: with a measured curve, as `explain` returns it.
@@ -131,9 +133,9 @@ def explore(
     Raises:
         ArgumentError: not an explanation, no curve, no such example, or it cannot be drawn in this view.
     """
-    explanation = explained(explanation, "explanation")
+    explanation = checked_explanation(explanation, "explanation")
     checked_curve(explanation)
-    return explorer({"explanation": Solved(explanation)}, view, examples, names, classes)
+    return explorer({"explanation": ExplanationMethod(explanation)}, view, examples, names, classes)
 
 
 def compare(
@@ -180,11 +182,12 @@ def explorer(
     compared: bool = False,
 ) -> Explorer:
     """The widget of some methods; arguments as for `explore`."""
-    first = next(m.explanation for m in methods.values() if isinstance(m, Solved))
+    first = next(m.explanation for m in methods.values() if isinstance(m, ExplanationMethod))
     view = fitting_view(first) if view is None else view
     count = len(first)
     places = [
-        position("examples", i, count) for i in (range(min(count, _SHOWN)) if examples is None else examples)
+        checked_position("examples", i, count)
+        for i in (range(min(count, _SHOWN)) if examples is None else examples)
     ]
     labels = _labels(first, places, names, classes)
     return Explorer(
@@ -200,7 +203,7 @@ def explorer(
 def _packed(
     first: Explanation, view: View, places: Sequence[int], labels: Sequence[str], compared: bool
 ) -> Json:
-    """What is drawn, at whatever budget and of whatever method."""
+    """What the browser draws at every budget and for every method."""
     scenes = [view.scene(first, place) for place in places]
     return {
         "kind": scenes[0]["kind"],
@@ -238,6 +241,6 @@ def _labels(
             mend="Name what examples=[...] chooses, in its order.",
         )
     given = [f"example {place}" for place in places] if names is None else names
-    own = [upright(str(name)) for name in given]
+    own = [replace_invisible(str(name)) for name in given]
     targets = [target_name(explanation, place, classes) for place in places]
     return [f"{name} ({target})" if target else name for name, target in zip(own, targets, strict=True)]

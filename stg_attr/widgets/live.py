@@ -1,10 +1,10 @@
-"""Watching: a solve that shows its picture, evidence and loss while it runs."""
+"""Watching: show the picture, the evidence and the loss of a solve while it runs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from IPython import get_ipython
@@ -12,43 +12,64 @@ from IPython.display import display
 from torch import Tensor
 
 from stg_attr.attribution import LayerStochasticGates, StochasticGates
+from stg_attr.errors import check_number
 from stg_attr.explanation import Explanation, Status
 from stg_attr.model import Inputs
 
 from .explorer import Explorer, explore
 from .views import View
 
-__all__ = ["Watch", "watch"]
+__all__ = ["Pace", "Watch", "watch"]
 
-_EVERY = 0.4  # seconds between two pictures, at least
-_SHARE = 2  # times as long as a picture took to read, before the next one
-_TOLD = 0.1  # seconds between two reports of progress
+
+@dataclass(frozen=True)
+class Pace:
+    """How often a solve that is watched is shown; each picture costs model evaluations.
+
+    Args:
+        pause: the least number of seconds between two pictures.
+        times: the least time between two pictures, as a multiple of what the last one took; with 2, pictures
+            take about a third of the whole time at most.
+        report: the least number of seconds between two reports of progress.
+    """
+
+    pause: float = 0.4
+    times: float = 2.0
+    report: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            check_number(name, value, least=0, mend="Pace() has the usual numbers.")
 
 
 class Watch:
-    """Follows a solve: keeps its latest reading, and an explorer up to date.
+    """Follows a solve: keeps its latest explanation, and shows it in an explorer.
 
     Args:
         view: how examples are drawn; see `explore`.
+        pace: how often a picture is drawn; `Pace()` by default.
         in_parts: examples are solved in parts, so that there is no picture of all before the end.
         settings: see `explore`.
     """
 
-    def __init__(self, view: View | None = None, in_parts: bool = False, **settings: Any) -> None:
+    def __init__(
+        self, view: View | None = None, pace: Pace | None = None, in_parts: bool = False, **settings: Any
+    ) -> None:
+        self._pace = Pace() if pace is None else pace
         self._in_parts = in_parts
         self._settings = {"view": view, **settings}
         self._began = self._drawn = time.monotonic()
-        self._cost = self._told = 0.0
+        self._cost = self._reported = 0.0
         self.explorer: Explorer | None = None
         self.latest: Explanation | None = None
         self.text = ""
 
     def follow(self, done: int, n_steps: int, so_far: Callable[[], Explanation]) -> bool:
-        """Take note of a step; whether there is a new picture. Arguments as for `OnStep`."""
-        self._tell(done, n_steps)
+        """Read the state after a step if a picture is due; returns whether one was drawn. See `OnStep`."""
+        self._report(done, n_steps)
         now = time.monotonic()
-        due = self.latest is None or now - self._drawn > max(_EVERY, _SHARE * self._cost)
-        if self._in_parts or not due:
+        due = self.latest is None or now - self._drawn > max(self._pace.pause, self._pace.times * self._cost)
+        if self._in_parts or not due:  # only the whole batch is drawn
             return False
         self.latest = so_far()
         self.show(self.latest)
@@ -57,7 +78,7 @@ class Watch:
         return True
 
     def show(self, explanation: Explanation) -> Explorer:
-        """Bring the explorer up to an explanation."""
+        """Show an explanation in the explorer."""
         if self.explorer is None:
             self.explorer = explore(explanation, **self._settings)
         else:
@@ -72,11 +93,11 @@ class Watch:
         shown.progress = {"done": 1, "total": 1, "text": f"{steps} steps in {spent:.1f} s", "running": False}
         return shown
 
-    def _tell(self, done: int, n_steps: int) -> None:
+    def _report(self, done: int, n_steps: int) -> None:
         now = time.monotonic()
-        if now - self._told < _TOLD:
+        if now - self._reported < self._pace.report:
             return
-        self._told = now
+        self._reported = now
         left = (now - self._began) / done * (n_steps - done)
         self.text = f"step {done} of {n_steps}, about {left:.0f} s left"
         if self.explorer is not None:
@@ -93,12 +114,13 @@ def watch(
     examples: Sequence[int] | None = None,
     names: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
+    pace: Pace | None = None,
     **arguments: Any,
 ) -> Explanation:
     """Explain, and show the picture, the evidence and the loss while the solve runs.
 
-    Interrupt the kernel (the square button, or I twice in JupyterLab) to stop: what was learned until then is
-    returned, with the status `INTERRUPTED`. Outside a notebook a progress bar is shown instead.
+    To stop, interrupt the kernel (the square button, or I twice in JupyterLab): the explanation learned until
+    then is returned, with the status `INTERRUPTED`. Outside a notebook a progress bar is shown instead.
 
     Args:
         stg: how to explain.
@@ -107,6 +129,7 @@ def watch(
         examples: see `explore`.
         names: of these examples.
         classes: names of the model's outputs.
+        pace: how often a picture is drawn; `Pace()` by default.
         arguments: passed on to `stg.explain`.
 
     Returns:
@@ -119,7 +142,7 @@ def watch(
         return stg.explain(inputs, show_progress=True, **arguments)
     first = inputs if isinstance(inputs, Tensor) else inputs[0]
     in_parts = (arguments.get("internal_batch_size") or len(first)) < len(first)
-    watched = Watch(view, in_parts, examples=examples, names=names, classes=classes)
+    watched = Watch(view, pace, in_parts, examples=examples, names=names, classes=classes)
     shown = display({"text/plain": "Solving"}, raw=True, display_id=True)
 
     def follow(done: int, n_steps: int, so_far: Callable[[], Explanation]) -> None:
@@ -131,7 +154,7 @@ def watch(
 
     try:
         explanation = stg.explain(inputs, on_step=follow, **arguments)
-    except KeyboardInterrupt:  # before the first step, or while the result was read
+    except KeyboardInterrupt:  # interrupted before the first step, or while the result was read
         if watched.latest is None:
             raise
         explanation = replace(watched.latest, status=(Status.INTERRUPTED,) * len(watched.latest))

@@ -1,61 +1,60 @@
-"""Methods: what an explorer shows, an explanation or several beside each other, with their evidence."""
+"""Methods: the explanations and other attributions that an explorer shows side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from stg_attr import viz
-from stg_attr.attribution import Explanation
+from stg_attr.attribution import Explanation, Scores
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups
 from stg_attr.metrics import BudgetCurves, budget_curves
 from stg_attr.metrics.curves import rank_features
 from stg_attr.model import Baselines, Inputs
-from stg_attr.viz.source import NO_FORMULAS, explained, percent, upright
+from stg_attr.objective import retained_share
+from stg_attr.viz.parts import checked_explanation, percent, render, replace_invisible
 
-from .packing import Json, checked_curve, pack_gates, pack_reading, pack_rival
+from .packing import Json, checked_curve, pack_attributions, pack_gates, pack_reading
 from .views import TextView, View
 
-__all__ = ["Method", "Rival", "Solved", "checked_methods", "compared_picture"]
+__all__ = ["AttributionMethod", "ExplanationMethod", "Method", "checked_methods", "compared_picture"]
 
 
 @dataclass(frozen=True, eq=False)
-class Solved:
-    """An explanation, which holds everything that is shown of it."""
+class ExplanationMethod:
+    """An explanation; it holds all scores that are shown."""
 
     explanation: Explanation
 
     def packed(self, places: Sequence[int]) -> Json:
-        """What the front end needs of some examples."""
+        """What the browser needs to show some examples."""
         readings = self.explanation.readings()
         own = [pack_reading(self.explanation, readings, place) for place in places]
         return {"gates": pack_gates(self.explanation), "readings": own}
 
-    def scores(self, place: int, budget: int) -> tuple[int, float, float, float, float]:
-        """Features, and the scores full, baseline, kept and removed at a budget."""
+    def scores(self, place: int, budget: int) -> tuple[int, Scores]:
+        """The number of features, and the scores of one example at a budget, each of no dimension."""
         view = at_count(self.explanation, place, budget)
-        full, baseline, kept, removed = (float(s[place]) for s in vars(view.scores).values())
-        return int(view.n_selected[place]), full, baseline, kept, removed
+        return int(view.n_selected[place]), Scores(*(score[place] for score in vars(view.scores).values()))
 
     def attributions(self, place: int, budget: int) -> Explanation | Inputs:
-        """What a picture is drawn of."""
+        """The attributions that a picture shows."""
         return at_count(self.explanation, place, budget)
 
 
 @dataclass(frozen=True, eq=False)
-class Rival:
-    """Attributions of another method, measured like the explanation they stand beside.
+class AttributionMethod:
+    """Attributions of another method, measured on the model as the explanation beside them was.
 
     Attributes:
         given: as the method returned them.
         reference: the explanation.
-        curves: what the model scored.
+        curves: the measured scores.
         means: mean attribution of each feature, [batch, gates].
         groups: the features.
     """
@@ -67,30 +66,29 @@ class Rival:
     groups: FeatureGroups
 
     def packed(self, places: Sequence[int]) -> Json:
-        """What the front end needs of some examples."""
+        """What the browser needs to show some examples."""
         ranking = rank_features(self.given, self.reference.inputs, self.groups)
-        own = [pack_rival(self.reference, self.curves, ranking, self.means, place) for place in places]
+        own = [pack_attributions(self.reference, self.curves, ranking, self.means, place) for place in places]
         return {"gates": None, "readings": own}
 
-    def scores(self, place: int, budget: int) -> tuple[int, float, float, float, float]:
-        """Features, and the scores full, baseline, kept and removed at a budget."""
-        counts = self.curves.n_features[place]
+    def scores(self, place: int, budget: int) -> tuple[int, Scores]:
+        """The number of features, and the scores of one example at a budget, each of no dimension."""
+        curves = self.curves
+        counts = curves.n_features[place]
         point = max(int((counts <= budget).sum()) - 1, 0)
-        measured = (self.curves.kept[place, point], self.curves.removed[place, point])
-        ends = (self.curves.full[place], self.curves.baseline[place])
-        full, baseline, kept, removed = (float(score) for score in (*ends, *measured))
-        return int(counts[point]), full, baseline, kept, removed
+        ends = curves.full[place], curves.baseline[place]
+        return int(counts[point]), Scores(*ends, curves.kept[place, point], curves.removed[place, point])
 
     def attributions(self, place: int, budget: int) -> Explanation | Inputs:
-        """What a picture is drawn of."""
+        """The attributions that a picture shows."""
         return self.given
 
 
-Method = Solved | Rival
+Method = ExplanationMethod | AttributionMethod
 
 
 def at_count(explanation: Explanation, place: int, count: int) -> Explanation:
-    """An explanation read at a number of features of one example."""
+    """The explanation at the budget that allows this number of features of one example."""
     n_gates = int((explanation.feature_ids[place] >= 0).sum())
     return explanation.at(budget=min(1.0, count / max(n_gates, 1)))
 
@@ -118,7 +116,7 @@ def checked_methods(
         checked_curve(explanation)
         _check_same(explanation, solved[0])
     return {
-        upright(str(name)): Solved(explained(method, name))
+        replace_invisible(str(name)): ExplanationMethod(checked_explanation(method, name))
         if isinstance(method, Explanation)
         else _measured(name, method, solved[0], forward_func, baselines, additional_forward_args)
         for name, method in methods.items()
@@ -147,7 +145,7 @@ def _measured(
     forward_func: Callable[..., Any] | None,
     baselines: Baselines,
     additional_forward_args: Any,
-) -> Rival:
+) -> AttributionMethod:
     if forward_func is None:
         raise ArgumentError(
             "forward_func",
@@ -168,46 +166,41 @@ def _measured(
         counts=reference.curve.n_open,
     )
     groups = FeatureGroups.from_mask(reference.feature_mask, reference.inputs)
-    return Rival(given, reference, curves, groups.reduce(given), groups)
+    return AttributionMethod(given, reference, curves, groups.reduce(given), groups)
 
 
 def _means(explanation: Explanation) -> tuple[Tensor, ...]:
-    """What its closed gates showed, in the shape of the inputs."""
+    """The baselines of an explanation, in the shape of the inputs."""
     pairs = zip(explanation.baselines, explanation.inputs, strict=True)
     return tuple(b.expand(len(b), *x.shape[1:]) for b, x in pairs)
 
 
 def compared_picture(methods: Mapping[str, Method], view: View, place: int, budget: int) -> str:
-    """Several methods as static markup: their picture, where there is one, and the evidence as a table."""
+    """Several methods as static HTML: their pictures, where these can be drawn, and a table of evidence."""
     drawn = {name: method.attributions(place, budget) for name, method in methods.items()}
-    shown = f"{_side_by_side(drawn, view, place)}{_evidence(methods, place, budget)}"
-    return f'<div class="{NO_FORMULAS}">{shown}</div>'
+    return render(
+        "widgets/templates/compared.html",
+        pictures=_side_by_side(drawn, view, place),
+        heads=("method", "features", "kept", "removed", "sufficiency", "comprehensiveness"),
+        rows=[(name, _evidence(method, place, budget)) for name, method in methods.items()],
+    )
 
 
-def _side_by_side(drawn: Mapping[str, Explanation | Inputs], view: View, place: int) -> str:
+def _side_by_side(drawn: Mapping[str, Explanation | Inputs], view: View, place: int) -> list[tuple[str, str]]:
+    """Titles and pictures: one of each text, or one without a title for all methods."""
     if isinstance(view, TextView):
         explanations = {name: method for name, method in drawn.items() if isinstance(method, Explanation)}
-        return "".join(
-            f"<p>{escape(name)}</p>{view.picture(method, place)}" for name, method in explanations.items()
-        )
+        return [(name, view.picture(method, place)) for name, method in explanations.items()]
     try:
-        return viz.comparison(drawn, place)._repr_html_() or ""
+        return [("", viz.comparison(drawn, place).markup())]
     except ArgumentError:  # inputs that are neither images nor rows
-        return ""
+        return []
 
 
-def _evidence(methods: Mapping[str, Method], place: int, budget: int) -> str:
-    heads = ("method", "features", "kept", "removed", "sufficiency", "comprehensiveness")
-    rows = ""
-    for name, method in methods.items():
-        count, full, baseline, kept, removed = method.scores(place, budget)
-        span = full - baseline
-        share = f" ({percent((kept - baseline) / span)})" if span else ""
-        cells = (
-            str(count),
-            f"{kept:.4g}{share}",
-            *(f"{x:.4g}" for x in (removed, full - kept, full - removed)),
-        )
-        rows += f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{c}</td>" for c in cells)}</tr>'
-    head = "".join(f'<th scope="col">{text}</th>' for text in heads)
-    return f"<table><tr>{head}</tr>{rows}</table>"
+def _evidence(method: Method, place: int, budget: int) -> list[str]:
+    """The cells of one method's row in the table."""
+    count, scores = method.scores(place, budget)
+    full, kept, removed = float(scores.full), float(scores.kept), float(scores.removed)
+    share = float(retained_share(scores.kept, scores.full, scores.baseline))
+    shown = f" ({percent(share)})" if full != float(scores.baseline) else ""
+    return [str(count), f"{kept:.4g}{shown}", *(f"{x:.4g}" for x in (removed, full - kept, full - removed))]

@@ -1,11 +1,11 @@
-"""Packing: what the front end needs of an explanation, as JSON of moderate size.
+"""Packing: what the browser needs of an explanation, as small JSON.
 
-The front end holds the whole budget path. Every reading of an explanation is the same log-alphas, shifted:
+The browser shows the explanation at every budget. At each budget the log-alphas are the same, plus one shift:
 
     P_k(gate) = P(active at log_alpha + shift_k)              for gates that the model reacts to
     P_k(gate) = P(active at min(log_alpha + shift_k, half))   for all others
 
-so one number per gate and one per reading are enough, with a table of P(active) to look them up in.
+so one number per gate and one shift per budget are enough, with a table of P(active) to look values up.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from stg_attr.attribution import Explanation, Status
 from stg_attr.errors import ArgumentError
 from stg_attr.metrics import BudgetCurves
 from stg_attr.select import Ranking
-from stg_attr.viz.source import as_array, upright
+from stg_attr.viz.parts import as_array, replace_invisible
 
-__all__ = ["Json", "checked_curve", "pack", "pack_gates", "pack_reading", "pack_rival", "target_name"]
+__all__ = ["Json", "checked_curve", "pack", "pack_attributions", "pack_gates", "pack_reading", "target_name"]
 
 Json = dict[str, Any]
 
-_REACH, _STEP = 24.0, 1 / 32  # of the table of active probabilities around one half
+# The table of active probabilities: its range around the parameter at which they are one half, and its step.
+_REACH, _STEP = 24.0, 1 / 32
 _UNSEEN = -1  # rank of a gate that is never selected
 
 
 def pack(values: NDArray[np.generic]) -> str:
-    """Numbers as text: their bytes, deflated, in base64.
+    """Numbers as text: their bytes, compressed with deflate, in base64.
 
     Example:
         >>> len(pack(np.zeros(10**6, dtype=np.uint8))) < 2000
@@ -45,7 +46,7 @@ def pack(values: NDArray[np.generic]) -> str:
 
 
 def checked_curve(explanation: Explanation) -> None:
-    """Refuse an explanation without a measured curve, along which alone a slider can move.
+    """Check that an explanation has a measured curve; the slider moves along its points.
 
     Raises:
         ArgumentError: no curve was measured, or there are no examples.
@@ -61,7 +62,7 @@ def checked_curve(explanation: Explanation) -> None:
 
 
 def pack_gates(explanation: Explanation) -> Json:
-    """The table of active probabilities, by distance from the parameter at which they are one half."""
+    """A table of active probabilities around the parameter at which they are one half."""
     gates = explanation.gates
     parameters = torch.arange(-_REACH, _REACH + _STEP, _STEP, dtype=torch.float64, device="cpu") + gates.half
     table = as_array(gates.active_probability(parameters)).astype(np.float32)
@@ -72,8 +73,8 @@ def pack_reading(explanation: Explanation, readings: Sequence[Explanation], exam
     """One example of an explanation along its measured curve.
 
     Args:
-        explanation: what is read.
-        readings: the same at every point of the curve, from `Explanation.readings`.
+        explanation: the explanation to pack.
+        readings: the explanation at every point of its curve, from `Explanation.readings`.
         example: its place in the batch.
     """
     curve, scores = explanation.curve, explanation.scores
@@ -97,13 +98,13 @@ def pack_reading(explanation: Explanation, readings: Sequence[Explanation], exam
     }
 
 
-def pack_rival(
+def pack_attributions(
     reference: Explanation, curves: BudgetCurves, ranking: Ranking, means: Tensor, example: int
 ) -> Json:
-    """One example of another method, measured where a reference explanation was.
+    """One example of another method, measured at the same numbers of features as an explanation.
 
     Args:
-        reference: whose features, scores and counts are shared.
+        reference: the explanation, which has the same features and counts.
         curves: of the other method.
         ranking: the order of its features.
         means: mean attribution of each feature, [batch, gates].
@@ -129,12 +130,12 @@ def pack_rival(
 
 
 def target_name(explanation: Explanation, example: int, classes: Sequence[str] | None) -> str:
-    """What is explained, in words; empty where the model returns one number."""
+    """The explained output in words; empty if the model returns one number per example."""
     if explanation.target is None:
         return ""
     index = explanation.target[example].tolist()
     if classes is not None and len(index) == 1 and 0 <= index[0] < len(classes):
-        return upright(str(classes[index[0]]))
+        return replace_invisible(str(classes[index[0]]))
     return "output " + ", ".join(str(i) for i in index)
 
 
@@ -153,12 +154,12 @@ def _shift(explanation: Explanation, reading: Explanation, example: int) -> floa
 
 
 def _finite_start(losses: Tensor) -> Tensor:
-    """Without the steps after an example had settled, or was interrupted."""
+    """The losses up to the last finite one; later steps had no part of this example."""
     known = losses.isfinite().nonzero()
     return losses[: int(known[-1]) + 1] if len(known) else losses[:0]
 
 
 def _numbers(values: Tensor, places: NDArray[np.int64] | None = None) -> list[float | None]:
-    """As JSON has them: six digits, null for what is not finite."""
+    """Numbers for JSON: six digits; None for numbers that are not finite, which JSON does not have."""
     array = as_array(values) if places is None else as_array(values)[places]
     return [float(f"{value:.6g}") if np.isfinite(value) else None for value in array]

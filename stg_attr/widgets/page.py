@@ -1,115 +1,84 @@
-"""Pages: the explorer as markup that needs no kernel, around a picture that needs no script either."""
+"""Pages: the explorer as HTML that needs no kernel; it contains a picture that needs no script."""
 
 from __future__ import annotations
 
-import json
 import uuid
 from functools import cache
 from importlib.resources import files
 
+from stg_attr.viz.parts import as_json, render
+
 from .packing import Json
 
-__all__ = ["fragment", "new_id", "portal", "script", "stand_alone", "style", "template"]
+__all__ = ["cell_output", "controls_output", "new_id", "script", "standalone_page", "style", "template"]
 
 _PARTS = (
+    "readings.js",
     "pictures.js",
     "chart.js",
     "tables.js",
     "export.js",
     "explorer.js",
 )  # of one ES module, which anywidget takes as one text
-_BODY = """<div id="{id}">%%picture%%</div>
-<script type="application/json" id="{id}-data">%%payload%%</script>
-<script type="application/json" id="{id}-page">%%page%%</script>
-<style id="{id}-style">%%style%%</style>
-<script type="module" id="{id}-code">%%script%%
-// start
-mount("{id}");
-</script>"""
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Explanation</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ background: Canvas; color: CanvasText; font-family: sans-serif; margin: 2em; }}
-</style>
-</head>
-<body>
-<main>
-<h1>Explanation</h1>
-{body}
-</main>
-</body>
-</html>
-"""
 
 
 @cache
 def script() -> str:
-    """The ES module of the front end."""
+    """The JavaScript of the explorer, as one ES module."""
     return "\n".join(_read(part) for part in _PARTS)
 
 
 @cache
 def style() -> str:
-    """Its style sheet."""
+    """The style sheet of the explorer."""
     return _read("explorer.css")
 
 
 def template() -> str:
-    """A page that stands alone, with places for its parts."""
-    return _PAGE.format(body=_BODY.format(id="stg"))
+    """A whole page with `%%name%%` in place of its parts.
+
+    The browser fills these in, because it writes pages too (*Download HTML*), without a kernel.
+    """
+    places = {name: f"%%{name}%%" for name in ("picture", "payload", "page", "style", "script")}
+    return render("widgets/templates/page.html", title="Explanation", id="stg", **places)
 
 
-def stand_alone(state: Json, picture: str) -> str:
-    """A page with everything inside: nothing is fetched.
+def standalone_page(state: Json, picture: str) -> str:
+    """A whole page that needs no other file and no network.
 
     Args:
-        state: payload, example, budget and show, as the front end has them.
-        picture: markup that stands there until the script has run, or where none does.
+        state: the traits of the explorer.
+        picture: HTML that is shown until the script has run, or where scripts do not run.
     """
-    return _filled(template(), state, picture)
+    return render("widgets/templates/page.html", title="Explanation", id="stg", **_parts(state, picture))
 
 
-def fragment(state: Json, picture: str) -> str:
-    """The same as an output of a notebook cell."""
-    return _filled(_BODY.format(id=new_id()), state, picture)
+def cell_output(state: Json, picture: str) -> str:
+    """The explorer as an output of a notebook cell."""
+    return render("widgets/templates/explorer.html", id=new_id(), **_parts(state, picture))
 
 
-def portal(key: str, picture: str) -> str:
-    """A place in an output of a cell to which the widgets of a live kernel come; a picture until then."""
-    place = new_id()
-    return (
-        f'<div id="{place}" data-key="{key}">{picture}</div>\n'
-        f'<script type="module">{script()}\nsummon("{place}");\n</script>'
+def controls_output(key: str, picture: str) -> str:
+    """An output of a cell that shows a picture, or the widgets of the kernel if it runs."""
+    return render(
+        "widgets/templates/controls.html", place=new_id(), key=key, picture=picture, script=script()
     )
 
 
 def new_id() -> str:
-    """A name for a part of a document that no other has."""
+    """An id for an element that no other element has."""
     return f"stg-{uuid.uuid4().hex[:12]}"
 
 
-def _filled(text: str, state: Json, picture: str) -> str:
-    parts = {
+def _parts(state: Json, picture: str) -> dict[str, str]:
+    """What the templates of an explorer need."""
+    return {
         "picture": picture,
-        "payload": _inert(state),
-        "page": _inert(template()),
+        "payload": as_json(state),
+        "page": as_json(template()),
         "style": style(),
         "script": script(),
     }
-    pieces = text.split("%%")  # one pass: what is filled in is not looked at again
-    return "".join(parts[piece] if i % 2 else piece for i, piece in enumerate(pieces))
-
-
-def _inert(value: object) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace(
-        "<", "\\u003c"
-    )
 
 
 def _read(name: str) -> str:

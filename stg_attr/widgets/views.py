@@ -1,4 +1,4 @@
-"""Views: how one example is drawn, by the kind of its inputs; the pictures are those of `viz`."""
+"""Views: how one example is drawn in the browser and as a static picture, for each kind of inputs."""
 
 from __future__ import annotations
 
@@ -12,21 +12,29 @@ from torch import Tensor
 
 from stg_attr import viz
 from stg_attr.attribution import Explanation
-from stg_attr.errors import ArgumentError
-from stg_attr.viz.features import Features, feature_names, rows_of
-from stg_attr.viz.notebook import is_image
-from stg_attr.viz.picture import Picture
-from stg_attr.viz.pixels import Numbers, Photograph, layout
-from stg_attr.viz.source import Array, as_array, read, upright
-from stg_attr.viz.words import is_right_to_left, join
+from stg_attr.errors import ArgumentError, check_count
+from stg_attr.viz.parts import (
+    Array,
+    ColourScale,
+    Features,
+    Numbers,
+    as_array,
+    channel_axis,
+    feature_names,
+    is_image,
+    is_right_to_left,
+    read_example,
+    replace_invisible,
+    rows_of,
+    words_from_tokens,
+)
 
+from .code import Variable, call_text
 from .packing import Json, pack
 
 __all__ = ["ImageView", "SeriesView", "TableView", "TextView", "View", "fitting_view"]
 
-_LONGEST_SIDE = 384  # pixels of an image in the browser; larger ones are thinned out
 _MODES = ("all", "kept", "removed")
-_NAMED = 4000  # features whose names and values are sent
 
 
 class View(ABC):
@@ -34,7 +42,7 @@ class View(ABC):
 
     @abstractmethod
     def scene(self, explanation: Explanation, example: int) -> Json:
-        """What the front end draws of one example, at every budget.
+        """What the browser needs to draw one example at every budget.
 
         Raises:
             ArgumentError: the example cannot be drawn in this way.
@@ -42,38 +50,43 @@ class View(ABC):
 
     @abstractmethod
     def picture(self, explanation: Explanation, example: int) -> str:
-        """The same as a static picture: HTML that survives where scripts and style sheets do not."""
+        """A static picture of the example, as HTML without scripts and style sheets."""
 
     @abstractmethod
     def code(self, example: int) -> dict[str, str]:
-        """For everything that can be shown of an example, a call of `viz` that draws the variable `view`."""
+        """A call of `viz` that draws the variable `view`, for every mode: all, kept, removed, ..."""
 
     def alone(self, example: int) -> View:
-        """The view of an explanation of this example alone."""
+        """The view for an explanation that has only this example."""
         return self
 
 
 @dataclass(frozen=True)
 class ImageView(View):
-    """Pixels: what is kept, what is removed, and a veil of active probability over the image.
+    """Images: what is kept, what is removed, and active probabilities over the image.
 
     Args:
         mean: undoes the normalisation `(x - mean) / std`, a number or one per channel.
         std: see `mean`.
         which: the input to draw, where an explanation has several.
+        longest_side: pixels; of larger images every second, third, ... row and column is sent to the browser.
     """
 
     mean: Numbers | None = None
     std: Numbers | None = None
     which: int = 0
+    longest_side: int = 384
+
+    def __post_init__(self) -> None:
+        check_count("longest_side", self.longest_side, mend="It is a number of pixels.")
 
     def scene(self, explanation: Explanation, example: int) -> Json:
-        one = read(explanation, example, dims=(2, 3), which=self.which)
-        photograph = Photograph.of(one, self.mean, self.std)
-        assert one.shown is not None  # Photograph.of has refused what has none
+        one = read_example(explanation, example, dims=(2, 3), which=self.which)
+        scale = ColourScale.of(one, self.mean, self.std)
+        assert one.shown is not None  # ColourScale.of has refused what has none
         assert one.baseline is not None
-        shown, hidden = _bytes(photograph.colours(one.shown)), _bytes(photograph.colours(one.baseline))
-        step = -(-max(shown.shape[:2]) // _LONGEST_SIDE)
+        shown, hidden = _bytes(scale.colours(one.shown)), _bytes(scale.colours(one.baseline))
+        step = -(-max(shown.shape[:2]) // self.longest_side)
         shown, hidden = shown[::step, ::step], hidden[::step, ::step]
         columns = _channels_first(one.columns)[:, ::step, ::step]
         constant = bool((hidden == hidden[:1, :1]).all())
@@ -88,12 +101,12 @@ class ImageView(View):
         }
 
     def picture(self, explanation: Explanation, example: int) -> str:
-        return _html(viz.panel(explanation, example, which=self.which, mean=self.mean, std=self.std))
+        return viz.panel(explanation, example, which=self.which, mean=self.mean, std=self.std).markup()
 
     def code(self, example: int) -> dict[str, str]:
         calls = {"all": "contour", "kept": "kept", "removed": "removed", "veil": "overlay"}
         settings = {"which": self.which or None, "mean": self.mean, "std": self.std}
-        return {mode: _call(call, example, **settings) for mode, call in calls.items()}
+        return {mode: call_text(call, example, **settings) for mode, call in calls.items()}
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,9 @@ class TextView(View):
         tokens = self._tokens(explanation, example)
         columns = self._columns(explanation, example, len(tokens))
         gated = np.array([bool(own) for own in columns], dtype=bool)
-        words = join(tokens, np.zeros(len(tokens)), np.zeros(len(tokens), bool), gated, special=self.special)
+        words = words_from_tokens(
+            tokens, np.zeros(len(tokens)), np.zeros(len(tokens), bool), gated, special=self.special
+        )
         ends = np.cumsum([len(word.parts) for word in words]).tolist()
         return {
             "kind": "text",
@@ -134,10 +149,12 @@ class TextView(View):
             examples=[example],
             which=self.which,
             special=self.special,
-        )._repr_html_()
+        ).markup()
 
     def code(self, example: int) -> dict[str, str]:
-        return dict.fromkeys(_MODES, _call("text", f"tokens, examples=[{example}]", which=self.which or None))
+        return dict.fromkeys(
+            _MODES, call_text("text", f"tokens, examples=[{example}]", which=self.which or None)
+        )
 
     def alone(self, example: int) -> TextView:
         if all(isinstance(token, str) for token in self.tokens):
@@ -157,8 +174,8 @@ class TextView(View):
         return [str(token) for token in self.tokens[example]]
 
     def _columns(self, explanation: Explanation, example: int, count: int) -> list[list[int]]:
-        """The gates of each token."""
-        one = read(explanation, example, dims=(1,), which=self.which)
+        """The indices of the gates of each token."""
+        one = read_example(explanation, example, dims=(1,), which=self.which)
         if len(one.columns) == count:
             rows = one.columns.reshape(count, -1)
             return [sorted({int(column) for column in row if column >= 0}) for row in rows]
@@ -179,34 +196,37 @@ class TableView(View):
 
     Args:
         names: of the features, or of the input's elements; a DataFrame hands over its columns.
+        most_named: the largest number of features whose names and values are sent to the browser.
     """
 
     names: Iterable[str] | None = None
+    most_named: int = 4000
 
     def __post_init__(self) -> None:
-        if self.names is not None:  # which may be read only once
+        check_count("most_named", self.most_named, mend="It is a number of features.")
+        if self.names is not None:  # an iterator can be read only once
             object.__setattr__(self, "names", tuple(str(name) for name in self.names))
 
     def scene(self, explanation: Explanation, example: int) -> Json:
         (row,) = rows_of(explanation, [example])
-        shown = min(len(row.ids), _NAMED)
+        shown = min(len(row.ids), self.most_named)
         return {
             "kind": "table",
-            "names": _plain_names(self.names, row)[:shown],
+            "names": feature_names(self.names, row)[:shown],
             "values": [_number(value) for value in row.values[:shown]],
             "hidden": [_number(value) for value in _baseline_values(explanation, example, row)[:shown]],
         }
 
     def picture(self, explanation: Explanation, example: int) -> str:
-        return _html(viz.bars(explanation, example, names=self.names))
+        return viz.bars(explanation, example, names=self.names).markup()
 
     def code(self, example: int) -> dict[str, str]:
-        return dict.fromkeys(_MODES, _call("bars", example, names=self.names and _Variable("names")))
+        return dict.fromkeys(_MODES, call_text("bars", example, names=self.names and Variable("names")))
 
 
 @dataclass(frozen=True)
 class SeriesView(View):
-    """Channels over time, shaded where active, with a bar under selected spans.
+    """Channels over time, shaded where gates are active, with a bar below selected spans.
 
     Args:
         names: of the channels.
@@ -219,7 +239,7 @@ class SeriesView(View):
     which: int = 0
 
     def scene(self, explanation: Explanation, example: int) -> Json:
-        one = read(explanation, example, dims=(1, 2), which=self.which)
+        one = read_example(explanation, example, dims=(1, 2), which=self.which)
         if one.attribution.ndim not in (1, 2):
             raise ArgumentError(
                 "explanation",
@@ -242,13 +262,13 @@ class SeriesView(View):
 
     def picture(self, explanation: Explanation, example: int) -> str:
         names = None if self.names is None else [str(name) for name in self.names]
-        return _html(
-            viz.series(explanation, example, which=self.which, names=names, channels_last=self.channels_last)
-        )
+        return viz.series(
+            explanation, example, which=self.which, names=names, channels_last=self.channels_last
+        ).markup()
 
     def code(self, example: int) -> dict[str, str]:
-        names = self.names and _Variable("names")
-        call = _call(
+        names = self.names and Variable("names")
+        call = call_text(
             "series", example, which=self.which or None, names=names, channels_last=self.channels_last or None
         )
         return dict.fromkeys(_MODES, call)
@@ -267,11 +287,11 @@ class SeriesView(View):
                 found=str(len(self.names)),
                 mend="Name every channel, or set channels_last if time comes first.",
             )
-        return [upright(str(name)) for name in self.names]
+        return [replace_invisible(str(name)) for name in self.names]
 
 
 def fitting_view(explanation: Explanation) -> View:
-    """The view that fits the inputs: images, [channels, time] a series, bars for everything else."""
+    """The view for the shape of the inputs: images, [channels, time] as a series, bars for all else."""
     shape = tuple(explanation.inputs[0].shape[1:])
     attributions = explanation.attributions
     gated = attributions if isinstance(attributions, Tensor) else attributions[0]
@@ -283,36 +303,27 @@ def fitting_view(explanation: Explanation) -> View:
     return TableView()
 
 
-def _html(picture: Picture) -> str:
-    return picture._repr_html_() or ""
-
-
 def _bytes(colours: Array) -> NDArray[np.uint8]:
-    """[height, width, 1, 3 or 4]."""
+    """Colours in [0, 1] as bytes, [height, width, 1, 3 or 4]."""
     whole = np.rint(255 * colours).astype(np.uint8)
     return whole[..., None] if whole.ndim == 2 else whole
 
 
 def _channels_first(columns: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[layers, height, width]; one layer where all channels share their gates."""
-    channel = layout(columns.shape)
+    """Gates of pixels, [layers, height, width]; one layer if all channels have the same gates."""
+    channel = channel_axis(columns.shape)
     layers = columns[None] if channel is None else np.moveaxis(columns, channel, 0)
     return layers[:1] if bool((layers == layers[:1]).all()) else layers
 
 
 def _ids(explanation: Explanation, example: int) -> list[int] | None:
-    """Ids of the gates; None where they are 0, 1, 2, ..."""
+    """Ids of the gates; None if they are 0, 1, 2, ..."""
     ids: list[int] = explanation.feature_ids[example].tolist()
     return None if ids == list(range(len(ids))) else ids
 
 
-def _plain_names(names: Iterable[str] | None, row: Features) -> list[str]:
-    """Without what matplotlib needs before a dollar sign."""
-    return [name.replace(r"\$", "$") for name in feature_names(names, row)]
-
-
 def _baseline_values(explanation: Explanation, example: int, row: Features) -> Array:
-    """The baseline of each feature of one element, NaN for groups."""
+    """The baseline of each feature that has one element, NaN for groups."""
     parts = [
         np.broadcast_to(as_array(b[example if len(b) > 1 else 0]), tuple(x.shape[1:])).ravel()
         for b, x in zip(explanation.baselines, explanation.inputs, strict=True)
@@ -323,34 +334,13 @@ def _baseline_values(explanation: Explanation, example: int, row: Features) -> A
 
 
 def _by_gate(columns: list[list[int]], tokens: Sequence[str], count: int) -> list[str]:
-    """What each gate is called: its tokens."""
+    """A name for each gate: its tokens."""
     names: list[list[str]] = [[] for _ in range(count)]
     for own, token in zip(columns, tokens, strict=True):
         for column in own:
-            names[column].append(upright(token))
+            names[column].append(replace_invisible(token))
     return [" ".join(own) for own in names]
 
 
 def _number(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.4g}"
-
-
-class _Variable:
-    """A variable of the user, written as it is."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-def _call(name: str, first: int | str, **settings: object) -> str:
-    given = [f"{key}={_written(value)}" for key, value in settings.items() if value is not None]
-    return f"viz.{name}({', '.join(['view', str(first), *given])})"
-
-
-def _written(value: object) -> str:
-    if isinstance(value, _Variable):
-        return value.name
-    if isinstance(value, bool):
-        return repr(value)
-    numbers = as_array(value).ravel().tolist()  # type: ignore[arg-type]  # what Numbers are
-    return repr(numbers[0] if len(numbers) == 1 else numbers)

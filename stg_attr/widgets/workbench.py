@@ -1,4 +1,4 @@
-"""The workbench: choose what to explain and how, explain it, and compare with earlier runs."""
+"""The workbench: choose an example and settings, explain it, and compare with earlier runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from html import escape
 from typing import Any
 
 import anywidget
@@ -23,11 +22,11 @@ from stg_attr.gates import Baseline
 from stg_attr.model import undisturbed
 from stg_attr.objective import Delete, Hybrid, Objective, Preserve
 from stg_attr.select import Budget, Sparsity, Sweep
-from stg_attr.viz.source import NO_FORMULAS, upright
+from stg_attr.viz.parts import render, replace_invisible
 
 from .explorer import Explorer, compare
 from .live import Watch
-from .page import new_id, portal, script
+from .page import controls_output, new_id, script
 from .views import View
 
 __all__ = ["Run", "Workbench"]
@@ -63,8 +62,8 @@ class Run:
 class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no types
     """Pick an example and a target, set baseline, objective and budget, explain, and compare the runs.
 
-    A solve that the button starts runs beside the notebook, so that Stop works while it runs and keeps what
-    was learned. Do not train the model meanwhile.
+    The button starts a solve in a thread, so that Stop works while it runs; what was learned is kept. Do not
+    train the model meanwhile.
 
     Args:
         model: as `StochasticGates` takes it.
@@ -74,6 +73,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         classes: names of the model's outputs.
         baselines: to choose from, by name; zeros and the mean of the examples by default.
         objectives: to choose from, by name; `Hybrid`, `Preserve` and `Delete` by default.
+        budgets: to choose from, by name; `Sweep` and four shares of the features by default.
         feature_mask: see `StochasticGates.attribute`; with one row.
 
     Attributes:
@@ -93,6 +93,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         classes: Sequence[str] | None = None,
         baselines: Mapping[str, Baseline] | None = None,
         objectives: Mapping[str, Objective] | None = None,
+        budgets: Mapping[str, Sparsity] | None = None,
         feature_mask: Tensor | None = None,
     ) -> None:
         self._model, self._examples, self._view = model, examples, view
@@ -104,24 +105,25 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         }
         self._baselines: dict[str, Baseline] = dict(mean if baselines is None else baselines)
         self._objectives = dict(_OBJECTIVES if objectives is None else objectives)
+        self._budgets = dict(_BUDGETS if budgets is None else budgets)
         self._stopped = threading.Event()
         self.history: list[Run] = []
         self._explorer: Explorer | None = None
         self._shown: list[DisplayHandle] = []
         super().__init__(self._controls())
-        self._portal = _Portal(key=new_id(), inner=self.model_id)
+        self._controls_output = _ControlsOutput(key=new_id(), inner=self.model_id)
 
     def explain(self) -> Run:
-        """Solve as the controls say, show the result, and add it to the history."""
+        """Explain with the settings of the controls, show the result, and add it to the history."""
         self._stopped.clear()
         place = self._example.value
         stg = StochasticGates(
             self._model,
             objective=self._objectives[self._objective.value],
-            sparsity=_BUDGETS[self._budget.value],
+            sparsity=self._budgets[self._budget.value],
         )
         inputs = self._examples[place : place + 1]
-        watched = Watch(self._alone(place), names=[self._names[place]], classes=self._classes)
+        watched = Watch(self._view_of(place), names=[self._names[place]], classes=self._classes)
         explanation = stg.explain(
             inputs,
             on_step=partial(self._follow, watched),
@@ -134,7 +136,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         return self._remember(Run(self._words(), place, explanation))
 
     def stop(self) -> None:
-        """End the running solve after its next step; what was learned is kept."""
+        """Stop the running solve after its next step; what was learned until then is kept."""
         self._stopped.set()
 
     def compare(self, runs: Sequence[Run]) -> Explorer:
@@ -156,7 +158,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             own = [part for part, differs in zip(run.settings, differ, strict=True) if differs]
             number = self.history.index(run) + 1
             methods[f"{number}. {', '.join(own)}" if own else f"run {number}"] = run.explanation
-        shown = compare(methods, view=self._alone(runs[0].example), names=[self._names[runs[0].example]])
+        shown = compare(methods, view=self._view_of(runs[0].example), names=[self._names[runs[0].example]])
         self._show(shown)
         return shown
 
@@ -166,9 +168,9 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         self._target = ipywidgets.Dropdown(options=self._targets(), description="Target")
         self._baseline = ipywidgets.Dropdown(options=list(self._baselines), description="Baseline")
         self._objective = ipywidgets.Dropdown(options=list(self._objectives), description="Objective")
-        self._budget = ipywidgets.Dropdown(options=list(_BUDGETS), description="Budget")
+        self._budget = ipywidgets.Dropdown(options=list(self._budgets), description="Budget")
         self._steps = ipywidgets.BoundedIntText(12, min=1, max=10**6, description="Steps")
-        self._start = _button("Explain", self._explain_beside)
+        self._start = _button("Explain", self._explain_in_thread)
         self._stop = _button("Stop", self.stop)
         self._stop.disabled = True
         self._status = ipywidgets.Label("Choose, then explain.")
@@ -192,7 +194,9 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         if output.dim() != 2:
             return predicted
         count = output.shape[1]
-        names = [upright(str(c)) for c in (range(count) if self._classes is None else self._classes)]
+        names = [
+            replace_invisible(str(c)) for c in (range(count) if self._classes is None else self._classes)
+        ]
         if len(names) != count:
             raise ArgumentError(
                 "classes",
@@ -202,17 +206,17 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             )
         return predicted + [(name, i) for i, name in enumerate(names)]
 
-    def _explain_beside(self) -> None:
+    def _explain_in_thread(self) -> None:
         self._start.disabled, self._stop.disabled = True, False
         threading.Thread(target=self._explain_and_say, daemon=True).start()
 
     def _explain_and_say(self) -> None:
-        """What the thread does: whatever goes wrong is told, since nobody sees a thread's traceback."""
+        """What the thread runs; it shows every error as text, because a thread's traceback is not visible."""
         self._status.value = "Solving"
         try:
             self.explain()
         except Exception as error:
-            self._status.value = upright(f"{type(error).__name__}: {error}")
+            self._status.value = replace_invisible(f"{type(error).__name__}: {error}")
         finally:
             self._start.disabled, self._stop.disabled = False, True
 
@@ -222,13 +226,13 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             self._show(watched.explorer)
         self._status.value = watched.text
         if self._stopped.is_set():
-            raise KeyboardInterrupt  # which a solve takes as the wish to keep what it has
+            raise KeyboardInterrupt  # a solve then ends and keeps what it has learned
 
     def _remember(self, run: Run) -> Run:
         self.history.append(run)
         self._runs.options = [(f"{i + 1}. {run.name}", i) for i, run in enumerate(self.history)]
         self._status.value = f"Run {len(self.history)} is done."
-        for shown in self._shown:  # what is saved shows this run
+        for shown in self._shown:  # so that a saved notebook shows this run
             shown.update(*self._markup(), raw=True)
         return run
 
@@ -249,7 +253,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         if self._place.children != (explorer,):
             self._place.children = (explorer,)
 
-    def _alone(self, place: int) -> View | None:
+    def _view_of(self, place: int) -> View | None:
         return None if self._view is None else self._view.alone(place)
 
     def _ipython_display_(self) -> None:
@@ -259,19 +263,24 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         return self._markup()[0], {}
 
     def _markup(self) -> tuple[dict[str, str]]:
-        """The last picture and what was run, where a live kernel puts the controls."""
+        """The last picture and the list of runs; a running kernel puts the controls in their place."""
         lines = [f"{i + 1}. {run.name}: {run.explanation.describe(0)}" for i, run in enumerate(self.history)]
-        listed = "".join(f"<li>{escape(line)}</li>" for line in lines) or "<li>no runs yet</li>"
-        picture = "" if self._explorer is None else self._explorer.static()
-        head = f"<p>Workbench of {len(self._names)} examples</p><ul>{listed}</ul>"
-        html = f'<div class="{NO_FORMULAS}">{head}{picture}</div>'
+        html = render(
+            "widgets/templates/workbench.html",
+            count=len(self._names),
+            lines=lines,
+            picture="" if self._explorer is None else self._explorer.static(),
+        )
         return (
-            {"text/plain": "\n".join(["Workbench", *lines]), "text/html": portal(self._portal.key, html)},
+            {
+                "text/plain": "\n".join(["Workbench", *lines]),
+                "text/html": controls_output(self._controls_output.key, html),
+            },
         )
 
 
-class _Portal(anywidget.AnyWidget):  # type: ignore[misc]  # as above
-    """Brings the controls to markup in the output of a cell."""
+class _ControlsOutput(anywidget.AnyWidget):  # type: ignore[misc]  # as above
+    """Puts the controls into an output of a cell that shows HTML."""
 
     _esm = script()
 
@@ -295,4 +304,4 @@ def _checked_names(names: Sequence[str] | None, count: int) -> list[str]:
             found=str(len(names)),
             mend="Name them all.",
         )
-    return [upright(str(name)) for name in names]
+    return [replace_invisible(str(name)) for name in names]

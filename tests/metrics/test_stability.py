@@ -120,13 +120,13 @@ def test_noise_leaves_the_global_random_state_alone(untouched):
     [
         (lambda x: agreement([x]), "runs: expected two or more"),
         (lambda x: agreement([x, x[:, :1]]), "runs: expected two or more"),
-        (lambda x: agreement([x, x], top=0), "top: expected a share"),
-        (lambda x: agreement([x, x], top=2), "top: expected a share"),
+        (lambda x: agreement([x, x], top=0), r"top: expected a number in \(0, 1\]"),
+        (lambda x: agreement([x, x], top=2), r"top: expected a number in \(0, 1\]"),
         (lambda x: agreement([x, x], among=x), "among: expected bool"),
         (lambda x: agreement([x, x], among=x[:, :1] > 0), "among: expected bool"),
         (lambda x: under_noise(abs, x.long()), "inputs: expected floating-point"),
-        (lambda x: under_noise(abs, x, n_draws=0), "n_draws and radius: expected"),
-        (lambda x: under_noise(abs, x, radius=-1.0), "n_draws and radius: expected"),
+        (lambda x: under_noise(abs, x, n_draws=0), "n_draws: expected a whole number of at least 1"),
+        (lambda x: under_noise(abs, x, radius=-1.0), "radius: expected a number of at least 0"),
     ],
 )
 def test_arguments_that_cannot_be_used(call, message):

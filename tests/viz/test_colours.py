@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from stg_attr.viz.colours import KEPT, REMOVED, VEIL, heat_colours, luminance, shade, veil_over
+from stg_attr.viz.colours import (
+    KEPT,
+    MAX_OPACITY,
+    REMOVED,
+    heat_colours,
+    luminance,
+    shade,
+    transparent_colours,
+)
 
 PAGES = {  # background and text
     "white page": ("#ffffff", "#000000"),
@@ -54,14 +62,16 @@ def _without_green_cones(colours):
 @pytest.mark.parametrize("page", PAGES)
 def test_letters_are_readable_on_every_shade(page):
     ground, letters = PAGES[page]
-    worst = min(_contrast(_over(KEPT, VEIL * p, ground), to_rgb(letters)) for p in np.linspace(0, 1, 101))
+    worst = min(
+        _contrast(_over(KEPT, MAX_OPACITY * p, ground), to_rgb(letters)) for p in np.linspace(0, 1, 101)
+    )
     assert worst >= 4.5  # WCAG AA
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_higher_probabilities_stand_out_more(page):
     ground = PAGES[page][0]
-    shades = _lab(np.stack([_over(KEPT, VEIL * p, ground) for p in np.linspace(0, 1, 11)]))
+    shades = _lab(np.stack([_over(KEPT, MAX_OPACITY * p, ground) for p in np.linspace(0, 1, 11)]))
     assert (np.diff(np.linalg.norm(shades - shades[0], axis=1)) > 0).all()
 
 
@@ -79,6 +89,6 @@ def test_kept_and_removed_are_told_apart_by_all_eyes():
 
 
 def test_css_and_matplotlib_agree():
-    red, green, blue, opacity = veil_over()(1.0)
+    red, green, blue, opacity = transparent_colours()(1.0)
     assert shade(1.0) == f"rgba({red * 255:.0f}, {green * 255:.0f}, {blue * 255:.0f}, {opacity:g})"
     assert shade(0.0).endswith(", 0)")

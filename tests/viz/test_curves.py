@@ -84,3 +84,10 @@ def test_losses_that_are_not_finite_are_gaps(table):
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_short_traces_are_drawn(steps, table):
     viz.trace(replace(table, loss_trace=table.loss_trace[:steps])).fig.draw_without_rendering()
+
+
+def test_the_moving_mean_is_as_wide_as_asked(table):
+    _, ax = viz.trace(table, 1, smoothing=0.05)
+    assert np.isclose(ax.lines[1].get_ydata()[30], table.loss_trace[27:34, 1].mean())
+    with pytest.raises(ArgumentError, match=r"smoothing: expected a number in \[0, 1\]; found 2"):
+        viz.trace(table, smoothing=2)

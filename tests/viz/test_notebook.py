@@ -1,11 +1,12 @@
 """In a notebook an explanation shows the fitting picture and its evidence at once."""
 
+import subprocess
 import sys
 
 import pytest
 import torch
 
-from stg_attr import viz
+from stg_attr import ArgumentError, viz
 from stg_attr.viz import notebook
 
 
@@ -65,3 +66,16 @@ def test_without_matplotlib_the_evidence_is_text(table, monkeypatch):
     markup = table._repr_html_()
     assert markup.startswith("<pre>Explanation of 12 examples")
     assert "<img" not in markup
+
+
+def test_how_many_are_listed_can_be_chosen(table):
+    assert "and 9 more" in viz.html(table, listed=3)
+    with pytest.raises(ArgumentError, match="listed: expected a whole number of at least 1; found 0"):
+        viz.html(table, listed=0)
+
+
+@pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(package):
+    code = f"import sys, stg_attr; sys.modules['{package}'] = None\nimport stg_attr.viz"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f"stg_attr.viz needs {package}: pip install 'stg_attr[viz]'" in run.stderr

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from stg_attr import viz
 from stg_attr.errors import ArgumentError
-from stg_attr.viz.colours import KEPT, VEIL
+from stg_attr.viz.colours import KEPT, MAX_OPACITY
 
 # What JupyterLab 4 keeps of HTML in notebooks that are not trusted, as far as we use it.
 LENGTH = r"[0-9.]+(px|em|%)|0"
@@ -122,7 +122,7 @@ def test_hover_shows_the_number(sentence, tokens):
 def test_shade_and_underline_say_the_same_as_the_numbers(sentence, tokens):
     markup = viz.text(sentence, tokens)._repr_html_()
     spans = {text: style for style, text in re.findall(r'style="([^"]*)">([^<]*)</span>', markup)}
-    assert f"rgba(0, 114, 178, {VEIL:g})" in spans["great"]
+    assert f"rgba(0, 114, 178, {MAX_OPACITY:g})" in spans["great"]
     assert KEPT in spans["great"]
     assert KEPT not in spans["the"]
     assert "background-color" not in spans["[CLS]"]
@@ -168,7 +168,7 @@ def test_figure_holds_the_same_words_and_shades(sentence, tokens):
     assert {word.text for word in picture.passages[0].words} <= set(drawn)
     boxes = [p for p in ax.patches if p.get_linewidth() == 0 and p.get_facecolor()[3] < 1]
     gated = [word.probability for word in picture.passages[0].words if word.gated]
-    assert np.allclose([p.get_facecolor()[3] for p in boxes], [VEIL * p for p in gated], atol=0.005)
+    assert np.allclose([p.get_facecolor()[3] for p in boxes], [MAX_OPACITY * p for p in gated], atol=0.005)
     assert fig.get_size_inches()[0] == 7
 
 

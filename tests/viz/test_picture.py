@@ -79,3 +79,18 @@ def test_signs_that_turn_text_around_are_shown():
     picture = viz.text(torch.ones(1, 2), ["a\u202eb", "\x00"], names=["\u2066c"])
     assert picture.alt == "\ufffdc: selected words: a\ufffdb \ufffd."
     assert "d\ufffde" in viz.bars(torch.ones(1), names=["d\u2069e"]).alt
+
+
+def test_dollars_reach_matplotlib_as_they_are_and_begin_no_formula():
+    name = "$5 and $6"
+    pictures = [
+        viz.bars(torch.ones(1), names=[name]),
+        viz.comparison({name: torch.ones(1, 2)}, names=[name, "b"]),
+        viz.series(torch.ones(2, 4), names=[name, "b"]),
+    ]
+    for picture in pictures:
+        picture.fig.draw_without_rendering()
+        texts = [text for ax in picture.fig.axes for text in (*ax.get_yticklabels(), ax.title)]
+        shown = [text for text in texts if name in text.get_text()]
+        assert shown
+        assert not any(text.get_parse_math() for text in shown)

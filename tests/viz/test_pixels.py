@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stg_attr.errors import ArgumentError
-from stg_attr.viz.pixels import borders, layout
+from stg_attr.viz.pixels import borders, channel_axis
 
 
 def _naive_edges(labels, outer):
@@ -53,10 +53,10 @@ def test_runs_are_one_line():
     ("shape", "channel"), [((1, 8, 8), 0), ((3, 8, 8), 0), ((8, 8, 4), 2), ((8, 8), None), ((3, 5, 3), 0)]
 )
 def test_channels_are_found(shape, channel):
-    assert layout(shape) == channel
+    assert channel_axis(shape) == channel
 
 
 @pytest.mark.parametrize("shape", [(8,), (5, 8, 8), (1, 3, 8, 8)])
 def test_other_shapes_are_no_images(shape):
     with pytest.raises(ArgumentError, match="image: expected"):
-        layout(shape)
+        channel_axis(shape)

@@ -93,7 +93,7 @@ def test_a_group_has_two_ways_to_be_named(explain):
     [
         ({"names": ["a"]}, "names: expected 6, one per feature; found 1"),
         ({"values": [1.0, 2.0]}, "values: expected 6, one per feature; found 2"),
-        ({"top": 0}, "top: expected at least 1; found 0"),
+        ({"top": 0}, "top: expected a whole number of at least 1; found 0"),
     ],
 )
 def test_counts_must_match(arguments, message, table):

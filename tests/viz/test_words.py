@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stg_attr.viz.words import is_right_to_left, join
+from stg_attr.viz.words import is_right_to_left, words_from_tokens
 
 
 def _joined(tokens, **kwargs):
     p = np.linspace(0, 1, len(tokens))
-    return join(tokens, p, p > 0.5, np.ones(len(tokens), dtype=bool), **kwargs)
+    return words_from_tokens(tokens, p, p > 0.5, np.ones(len(tokens), dtype=bool), **kwargs)
 
 
 def _read(words):
@@ -44,10 +44,24 @@ def test_reads_every_kind_of_tokens(tokens, text):
     assert _read(_joined(tokens)) == text
 
 
+@pytest.mark.parametrize(
+    ("decoder", "tokens"),
+    [
+        ("ByteLevel", ["The", "Ġun", "believ", "able", "ĠcafÃ©", "Ġâ", "Ģ", "ľ", "hi", "âĢĿ"]),
+        ("Metaspace", ["▁The", "▁un", "believ", "able", "▁film", "!"]),
+        ("WordPiece", ["the", "un", "##believ", "##able", "film", "!"]),
+        ("BPEDecoder", ["the</w>", "un", "believ", "able</w>", "film</w>"]),
+    ],
+)
+def test_the_text_is_that_of_the_tokenizers_own_decoder(decoder, tokens):
+    decoders = pytest.importorskip("tokenizers.decoders")
+    assert _read(_joined(tokens)) == getattr(decoders, decoder)().decode(tokens)
+
+
 def test_a_word_is_as_active_as_its_most_active_token():
     tokens = ["▁un", "believ", "able", "!"]
     p = np.array([0.2, 0.9, 0.1, 0.3])
-    word, mark = join(tokens, p, p > 0.5, np.ones(4, dtype=bool))
+    word, mark = words_from_tokens(tokens, p, p > 0.5, np.ones(4, dtype=bool))
     assert (word.text, word.probability, word.selected) == ("unbelievable", 0.9, True)
     assert word.numbers == "0.90 (un 0.20, believ 0.90, able 0.10)"
     assert (mark.text, mark.numbers) == ("!", "0.30")
@@ -75,7 +89,7 @@ def test_a_run_of_padding_is_one_word():
 
 
 def test_tokens_without_a_gate_are_muted_and_say_so():
-    words = join(["a", "b"], np.zeros(2), np.zeros(2, dtype=bool), np.array([False, True]))
+    words = words_from_tokens(["a", "b"], np.zeros(2), np.zeros(2, dtype=bool), np.array([False, True]))
     assert [(word.muted, word.numbers) for word in words] == [(True, "no gate"), (False, "0.00")]
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stg_attr import LayerStochasticGates, StochasticGates
+from stg_attr import ArgumentError, LayerStochasticGates, StochasticGates
 from stg_attr.attribution import Status
 
 widgets = pytest.importorskip("stg_attr.widgets")  # whose error says what is missing
@@ -118,3 +118,16 @@ def test_restarts_are_watched_as_one(net, images, blocks):
         on_step=lambda done, n_steps, so_far: seen.append(so_far()),
     )
     assert {len(explanation) for explanation in seen} == {3}
+
+
+def test_the_pace_has_a_say_in_how_many_pictures_are_read(net, images, blocks, monkeypatch):
+    _notebook(monkeypatch)
+    stg, arguments = StochasticGates(net), {"feature_mask": blocks, "target": 1, "n_steps": 8}
+    often = widgets.watch(stg, images, pace=widgets.Pace(pause=0, times=0), **arguments)
+    seldom = widgets.watch(stg, images, pace=widgets.Pace(pause=1000), **arguments)
+    assert (often.n_evaluations > seldom.n_evaluations).all()
+
+
+def test_a_pace_is_of_numbers_of_at_least_zero():
+    with pytest.raises(ArgumentError, match="pause: expected a number of at least 0; found -1"):
+        widgets.Pace(pause=-1)

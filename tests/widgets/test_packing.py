@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stg_attr import BinaryConcrete, Gaussian, StochasticGates
+from stg_attr import BinaryConcrete, Gaussian, StochasticGates, viz
 from stg_attr.errors import ArgumentError
 
 widgets = pytest.importorskip("stg_attr.widgets")  # whose error says what is missing
@@ -193,3 +193,26 @@ def test_token_lists_are_counted(text):
 def test_only_explanations_are_explored(image):
     with pytest.raises(ArgumentError, match="explanation: expected an Explanation"):
         widgets.explore(image.attributions)
+
+
+def test_what_is_sent_to_the_browser_can_be_limited(image, table):
+    scene = widgets.explore(image, view=widgets.ImageView(longest_side=8)).payload["examples"][0]["scene"]
+    assert scene["size"] == [8, 8, 3]
+    scene = widgets.explore(table, view=widgets.TableView(most_named=2)).payload["examples"][0]["scene"]
+    assert len(scene["names"]) == len(scene["values"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("view", "name"), [(widgets.ImageView, "longest_side"), (widgets.TableView, "most_named")]
+)
+def test_limits_are_whole_numbers(view, name):
+    with pytest.raises(ArgumentError, match=f"{name}: expected a whole number of at least 1; found 0"):
+        view(**{name: 0})
+
+
+def test_code_can_be_run_with_a_second_input():
+    pair = (torch.rand(1, 6, 6), torch.rand(1, 8, 8))
+    view = StochasticGates(lambda a, b: a.sum((1, 2)) + b.sum((1, 2))).explain(pair, n_steps=1)
+    for call in widgets.ImageView(which=1, mean=0.5, std=[0.25]).code(0).values():
+        assert "which=1, mean=0.5, std=0.25" in call
+        assert eval(call, {"view": view, "viz": viz}).alt

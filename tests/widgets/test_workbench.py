@@ -121,7 +121,7 @@ def test_saved_notebooks_show_the_runs(bench, monkeypatch, hostile):
     bench.explain()
     (data,) = shown
     assert set(data) == {"text/html", "text/plain"}
-    assert "1. &lt;img src=x onerror=&quot;harm()" in data["text/html"]
+    assert "1. &lt;img src=x onerror=&#34;harm()" in data["text/html"]
     assert "<img src=x" not in data["text/html"]
     assert "data:image/png;base64," in data["text/html"]
 
@@ -146,3 +146,9 @@ def test_text_views_follow_the_example(text, tokens):
 def test_counts_must_match(settings, message, net, images):
     with pytest.raises(ArgumentError, match=message):
         widgets.Workbench(net, images, **settings)
+
+
+def test_budgets_are_chosen_by_name(net, images, blocks):
+    bench = widgets.Workbench(net, images, feature_mask=blocks, budgets={"half": Budget(0.5)})
+    assert _control(bench, "Budget").options == ("half",)
+    assert int(bench.explain().explanation.n_selected) <= 8

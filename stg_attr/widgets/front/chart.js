@@ -27,7 +27,7 @@ function across(place, count) {
   return LEFT + (place / Math.max(count - 1, 1)) * WIDE;
 }
 
-// Kept and removed scores of one method, or the kept scores of several; the axis is that of the slider.
+// Kept and removed scores of one method, or the kept scores of several; the axis has the scale of the slider.
 class BudgetCurve {
   constructor(names) {
     this.several = names.length > 1;
@@ -103,7 +103,7 @@ class BudgetCurve {
   }
 }
 
-// The loss of every step; null where a step was left out.
+// The loss of every step; null if a step has no loss.
 function drawLoss(svg, trace) {
   const known = trace.filter((loss) => loss !== null);
   const low = Math.min(...known), span = Math.max(...known) - low || 1; // of one step there is no line

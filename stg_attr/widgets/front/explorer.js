@@ -1,5 +1,5 @@
-// The explorer: controls around pictures, evidence, curve and tables. It needs no kernel: a model only holds the
-// data and where the reader is, and may be a live one or a plain object on a page.
+// The explorer: controls around pictures, evidence, curve and tables. It needs no kernel: the
+// model holds the data and what is shown, and is the model of a running kernel or a plain object on a page.
 
 const MODES = { all: "Everything", kept: "Kept", removed: "Removed", veil: "Probability" };
 
@@ -14,7 +14,7 @@ class Explorer {
   constructor(model, host) {
     Object.assign(this, { model, host });
     this.root = make("section", { class: "stg mathjax_ignore tex2jax_ignore" });
-    // JupyterLab binds arrow keys and letters to commands of the notebook
+    // JupyterLab would run its own commands for arrow keys and letters
     this.root.addEventListener("keydown", (event) => event.stopPropagation());
   }
 
@@ -27,7 +27,7 @@ class Explorer {
     for (const [name, listener] of Object.entries(this.listeners)) this.model.on(name, listener);
   }
 
-  // Go on with another model, such as the kernel's own in place of what a page holds.
+  // Use another model from now on: that of the kernel in place of the one that the page holds.
   async adopt(model) {
     for (const [name, listener] of Object.entries(this.listeners)) this.model.off(name, listener);
     this.model = model;
@@ -55,7 +55,7 @@ class Explorer {
     this.model.save_changes();
   }
 
-  // Unpack the example that is shown; what was asked for later wins.
+  // Unpack the example that is shown. If a later call began meanwhile, this one stops and draws nothing.
   async load() {
     const turn = (this.turn = (this.turn || 0) + 1);
     const payload = { ...this.model.get("payload"), methods: this.model.get("methods") };
@@ -78,7 +78,7 @@ class Explorer {
     this.draw();
   }
 
-  // Controls are made once, and anew only if there are other examples, methods or pictures.
+  // Make the controls; they are made again only if the examples, methods or pictures are others.
   build({ kind, modes, examples, methods }) {
     const names = methods.map((method) => method.name), labels = examples.map((example) => example.label);
     const shape = JSON.stringify([kind, modes, labels, names]);
@@ -148,9 +148,9 @@ class Explorer {
   }
 
   slides() {
-    // the attribute keeps JupyterLab's shortcuts off this very element
+    // the attribute stops JupyterLab's shortcuts on this element
     this.slider = make("input", { type: "range", min: "0", step: "1", "data-lm-suppress-shortcuts": "true" });
-    // to set the budget draws; that every step is sent lets ipywidgets tell echoes of earlier ones from news
+    // setting the budget draws; every step is sent, so that ipywidgets can tell echoes of earlier steps from changes
     this.slider.addEventListener("input", () => this.set("budget", this.stops[Number(this.slider.value)]));
     return make("label", { class: "stg-slider" }, make("span", {}, "Features kept "), this.slider);
   }
@@ -178,7 +178,7 @@ class Explorer {
     return modes.includes(asked) ? asked : modes[0];
   }
 
-  // Everything that depends on the budget.
+  // Draw everything that depends on the budget.
   draw() {
     if (!this.readings || this.stopped) return;
     const budget = this.model.get("budget"), { shown } = this;
@@ -278,8 +278,8 @@ class Explorer {
   }
 }
 
-// The kernel's models by key. They come to life without a view, as soon as the kernel makes them; markup in the
-// outputs of cells finds them here, and does without them once they are gone.
+// The models of the kernel by key. The kernel makes them without a view; the HTML in outputs of cells finds them
+// here, and works without them when they are gone.
 const LIVE = (window.stgAttrLive ??= new Map());
 
 function initialize({ model }) {
@@ -294,7 +294,7 @@ function whenLive(key, use) {
   window.addEventListener("stg-attr-live", (event) => event.detail === key && use(LIVE.get(key)));
 }
 
-// Put the widgets of the kernel where their static picture stands.
+// Replace a static picture by the widgets of the kernel.
 function summon(id) {
   const host = document.getElementById(id);
   whenLive(host.dataset.key, async (model) => {
@@ -312,7 +312,7 @@ async function render({ model, el }) {
   return () => explorer.stop();
 }
 
-// In an output or on a page: the data stand beside the static picture, which the explorer replaces.
+// Replace the static picture in an output or on a page by the explorer; the data are in script elements beside it.
 async function mount(id) {
   const text = (part) => document.getElementById(`${id}-${part}`).textContent;
   const state = { progress: {}, ...JSON.parse(text("data")), page: JSON.parse(text("page")) };

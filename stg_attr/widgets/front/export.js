@@ -1,4 +1,4 @@
-// Export: the view as code, as a picture, and as a page that stands alone.
+// Export: what is shown as code, as a picture, and as a whole page.
 
 function download(blob, name) {
   const link = make("a", { href: URL.createObjectURL(blob), download: name });
@@ -6,7 +6,7 @@ function download(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-// Code that draws with viz what is shown.
+// Python code that draws with viz what is shown.
 function codeOf({ payload, place, readings }, show) {
   const call = payload.examples[place].code[show];
   if (!payload.compared) return `view = explanation.at(budget=${readings[0].count} / ${readings[0].packed.gates})\n${call}`;
@@ -46,7 +46,7 @@ function ground(node) {
   return "#ffffff";
 }
 
-// Words as they stand on the page, drawn on a canvas.
+// Draw words on a canvas at their places on the page.
 function typeset(picture, root) {
   const box = picture.node.getBoundingClientRect();
   const canvas = make("canvas", { width: Math.ceil(box.width), height: Math.ceil(box.height) });
@@ -65,12 +65,12 @@ function typeset(picture, root) {
   return canvas;
 }
 
-// JSON that cannot end the script element it stands in.
+// JSON in which no text can end the script element around it.
 function inert(value) {
   return JSON.stringify(value).replaceAll("<", "\\u003c");
 }
 
-// The page that Python would write, with the current picture for those who run no scripts.
+// The page that Python would write, with the current picture for browsers that run no scripts.
 function pageOf(model, picture) {
   const names = ["key", "payload", "methods", "example", "budget", "show"], page = model.get("page");
   const state = Object.fromEntries(names.map((name) => [name, model.get(name)]));

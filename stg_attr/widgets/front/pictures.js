@@ -1,98 +1,4 @@
-// Pictures: packed arrays, readings of them at a budget, and how each kind of input is drawn.
-// Strings of the user only ever become textContent, titles or canvas text: never markup.
-
-const KEPT = [0, 114, 178], REMOVED = [213, 94, 0], EDGE = "#F0E442", VEIL = 0.72;
-const WIDEST = 380; // CSS pixels of an image
-
-async function unpack(text, Kind) {
-  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Kind(await new Response(stream).arrayBuffer());
-}
-
-function make(name, attributes = {}, ...children) {
-  const svg = ["svg", "path", "polyline", "line", "circle", "rect", "text"].includes(name);
-  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  node.append(...children);
-  return node;
-}
-
-function rgba(colour, opacity) {
-  return `rgba(${colour.join(", ")}, ${opacity.toFixed(3)})`;
-}
-
-// One example as one method sees it: which gates are open at a budget, and how probable they are.
-class Reading {
-  static async of(packed, gates) {
-    const reading = new Reading();
-    reading.packed = packed;
-    reading.rank = await unpack(packed.rank, Int32Array);
-    reading.level = packed.level ? await unpack(packed.level, Float32Array) : null;
-    reading.alpha = packed.alpha ? await unpack(packed.alpha, Float32Array) : null;
-    reading.table = gates ? { ...gates, values: await unpack(gates.table, Float32Array) } : null;
-    reading.p = new Float32Array(reading.rank.length);
-    reading.open = new Uint8Array(reading.rank.length);
-    reading.order = reading.ranked();
-    return reading;
-  }
-
-  ranked() {
-    const places = Array.from(this.rank.keys());
-    const key = (g) => (this.rank[g] < 0 ? Infinity : this.rank[g]);
-    return places.sort((a, b) => key(a) - key(b) || a - b);
-  }
-
-  // Read at the largest measured count within the budget.
-  at(budget) {
-    const { n, shift } = this.packed;
-    this.point = Math.max(0, n.findLastIndex((count) => count <= budget));
-    this.count = n[this.point];
-    for (let g = 0; g < this.rank.length; g++) {
-      this.open[g] = this.rank[g] >= 0 && this.rank[g] < this.count ? 1 : 0;
-      this.p[g] = this.level ? Math.abs(this.level[g]) : this.probability(g, shift[this.point]);
-    }
-    return this;
-  }
-
-  probability(g, shift) {
-    const { half, reach, step, values } = this.table;
-    const above = this.alpha[g] + shift - half, parameter = this.rank[g] < 0 ? Math.min(above, 0) : above;
-    const place = Math.min(Math.max((parameter + reach) / step, 0), values.length - 1);
-    const below = Math.floor(place), part = place - below;
-    return part === 0 ? values[below] : values[below] * (1 - part) + values[below + 1] * part;
-  }
-
-  colour(g) {
-    return this.level && this.level[g] < 0 ? REMOVED : KEPT;
-  }
-
-  score(which) {
-    return this.packed[which][this.point];
-  }
-
-  get explainable() {
-    return this.packed.full !== this.packed.baseline && this.packed.explainable !== false;
-  }
-
-  share(score) {
-    return (score - this.packed.baseline) / (this.packed.full - this.packed.baseline);
-  }
-
-  number(g) {
-    if (!this.level) return this.p[g].toFixed(2);
-    return digits(this.level[g] * this.packed.limit, 3);
-  }
-}
-
-function featureName(scene, g) {
-  if (scene.names && scene.names[g]) return scene.names[g];
-  return `feature ${scene.ids ? scene.ids[g] : g}`;
-}
-
-function ink(node) {
-  return getComputedStyle(node).color;
-}
+// Pictures: how each kind of input is drawn on a canvas or as elements of the page.
 
 class ImagePicture {
   constructor() {
@@ -149,7 +55,7 @@ class ImagePicture {
     if (show === "veil") this.cover(4 * i, first, most, reading);
   }
 
-  // Grey and half way to white, so that the veil keeps its colour.
+  // Grey and mixed with white, so that the colours drawn over it stay visible.
   cover(at, g, probability, reading) {
     const out = this.data.data;
     const grey = 89 + 0.65 * (0.299 * out[at] + 0.587 * out[at + 1] + 0.114 * out[at + 2]);
@@ -212,7 +118,7 @@ class TextPicture {
     this.node.replaceChildren(...pieces);
   }
 
-  // Styles change only where they must: a long text stays within a frame.
+  // Change only the styles that differ, so that a long text is drawn within one frame.
   draw(reading, show) {
     this.scene.words.forEach((word, i) => {
       const span = this.spans[i], gated = word.g.length > 0;
@@ -234,7 +140,7 @@ class TextPicture {
   }
 }
 
-// A canvas whose marks are measured in CSS pixels.
+// A canvas on which lines are measured in CSS pixels.
 function sized(canvas, width, height) {
   const dense = window.devicePixelRatio || 1;
   const [across, down] = [Math.round(width * dense), Math.round(height * dense)];

@@ -1,4 +1,4 @@
-// Tables: the evidence at the current budget, and on demand every feature and every point of the curve.
+// Tables: the evidence at the current budget, and, when opened, every feature and every point of the curve.
 
 const LISTED = 100; // features
 
@@ -23,7 +23,7 @@ function scrolling(label, extra, ...children) {
   return make("div", { class: `stg-scroll ${extra}`, tabindex: "0", role: "group", "aria-label": label }, ...children);
 }
 
-// A difference of scores; what rounding left of nothing is nothing.
+// A difference of scores; one that is only rounding error is 0.
 function difference(full, score) {
   if (score === null) return digits(null);
   const less = full - score;
@@ -45,7 +45,7 @@ class Tables {
     this.details.addEventListener("toggle", onOpen);
   }
 
-  // Rows are made only where they are looked at, and keep their order at every budget.
+  // Rows are made only when the table is open, and keep their order at every budget.
   fill(readings, scene) {
     this.readings = readings;
     if (!this.details.open) return;

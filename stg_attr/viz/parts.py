@@ -1,0 +1,38 @@
+"""What other packages of stg_attr, such as the widgets, use to show the same examples in another way."""
+
+from .features import Features, feature_names, rows_of
+from .markup import as_json, render
+from .notebook import is_image
+from .pixels import ColourScale, Numbers, channel_axis
+from .source import (
+    Array,
+    as_array,
+    checked_explanation,
+    checked_position,
+    percent,
+    read_example,
+    replace_invisible,
+)
+from .words import Word, is_right_to_left, words_from_tokens
+
+__all__ = [
+    "Array",
+    "ColourScale",
+    "Features",
+    "Numbers",
+    "Word",
+    "as_array",
+    "as_json",
+    "channel_axis",
+    "checked_explanation",
+    "checked_position",
+    "feature_names",
+    "is_image",
+    "is_right_to_left",
+    "percent",
+    "read_example",
+    "render",
+    "replace_invisible",
+    "rows_of",
+    "words_from_tokens",
+]

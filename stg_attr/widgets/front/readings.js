@@ -1,0 +1,95 @@
+// Readings: packed arrays, their values at a budget, and the colours and elements that all pictures use.
+// Strings of the user become textContent, titles or canvas text, and never HTML.
+
+const KEPT = [0, 114, 178], REMOVED = [213, 94, 0], EDGE = "#F0E442", VEIL = 0.72;
+const WIDEST = 380; // CSS pixels of an image
+
+async function unpack(text, Kind) {
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Kind(await new Response(stream).arrayBuffer());
+}
+
+function make(name, attributes = {}, ...children) {
+  const svg = ["svg", "path", "polyline", "line", "circle", "rect", "text"].includes(name);
+  const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  node.append(...children);
+  return node;
+}
+
+function rgba(colour, opacity) {
+  return `rgba(${colour.join(", ")}, ${opacity.toFixed(3)})`;
+}
+
+// One example of one method: which gates are open at a budget, and their active probabilities.
+class Reading {
+  static async of(packed, gates) {
+    const reading = new Reading();
+    reading.packed = packed;
+    reading.rank = await unpack(packed.rank, Int32Array);
+    reading.level = packed.level ? await unpack(packed.level, Float32Array) : null;
+    reading.alpha = packed.alpha ? await unpack(packed.alpha, Float32Array) : null;
+    reading.table = gates ? { ...gates, values: await unpack(gates.table, Float32Array) } : null;
+    reading.p = new Float32Array(reading.rank.length);
+    reading.open = new Uint8Array(reading.rank.length);
+    reading.order = reading.ranked();
+    return reading;
+  }
+
+  ranked() {
+    const places = Array.from(this.rank.keys());
+    const key = (g) => (this.rank[g] < 0 ? Infinity : this.rank[g]);
+    return places.sort((a, b) => key(a) - key(b) || a - b);
+  }
+
+  // Read at the largest measured count within the budget.
+  at(budget) {
+    const { n, shift } = this.packed;
+    this.point = Math.max(0, n.findLastIndex((count) => count <= budget));
+    this.count = n[this.point];
+    for (let g = 0; g < this.rank.length; g++) {
+      this.open[g] = this.rank[g] >= 0 && this.rank[g] < this.count ? 1 : 0;
+      this.p[g] = this.level ? Math.abs(this.level[g]) : this.probability(g, shift[this.point]);
+    }
+    return this;
+  }
+
+  probability(g, shift) {
+    const { half, reach, step, values } = this.table;
+    const above = this.alpha[g] + shift - half, parameter = this.rank[g] < 0 ? Math.min(above, 0) : above;
+    const place = Math.min(Math.max((parameter + reach) / step, 0), values.length - 1);
+    const below = Math.floor(place), part = place - below;
+    return part === 0 ? values[below] : values[below] * (1 - part) + values[below + 1] * part;
+  }
+
+  colour(g) {
+    return this.level && this.level[g] < 0 ? REMOVED : KEPT;
+  }
+
+  score(which) {
+    return this.packed[which][this.point];
+  }
+
+  get explainable() {
+    return this.packed.full !== this.packed.baseline && this.packed.explainable !== false;
+  }
+
+  share(score) {
+    return (score - this.packed.baseline) / (this.packed.full - this.packed.baseline);
+  }
+
+  number(g) {
+    if (!this.level) return this.p[g].toFixed(2);
+    return digits(this.level[g] * this.packed.limit, 3);
+  }
+}
+
+function featureName(scene, g) {
+  if (scene.names && scene.names[g]) return scene.names[g];
+  return `feature ${scene.ids ? scene.ids[g] : g}`;
+}
+
+function ink(node) {
+  return getComputedStyle(node).color;
+}
