@@ -1,4 +1,4 @@
-"""What is asked of the gates: an objective over the score, and a sparsity."""
+"""The question that the gates answer: an objective, which is a loss of the score, and a sparsity."""
 
 from .fidelity import (
     Anchors,

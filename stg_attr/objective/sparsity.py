@@ -1,4 +1,4 @@
-"""Sparsity: at which budgets the gates are learned, and at which budget they are read."""
+"""Sparsity: the budgets at which the gates are learned, and the budget at which they are reported."""
 
 from __future__ import annotations
 
@@ -13,53 +13,54 @@ from stg_attr.errors import check_number, check_share
 
 __all__ = ["Budget", "FixedWeight", "Sparsity", "Sweep"]
 
-_GOLDEN = 0.6180339887498949  # the fractional part of the golden ratio
+# The fractional part of the golden ratio. Its multiples, modulo 1, fill (0, 1) evenly, whatever their number.
+_GOLDEN = 0.6180339887498949
 _WEIGHT = "0.01 asks every open gate for one percent of the score."
 _SHARE = "Give a share, not a count."
 
 
 class Family(Protocol):
-    """A solved example as a family of selections: the top k features, for every k."""
+    """The selections of solved examples: for every k, the k features that rank first."""
 
     @property
     def n_gates(self) -> Tensor:
         """Number of gates of each example, long [batch]."""
 
     def smallest_sufficient(self, retain: float) -> Tensor:
-        """The smallest k found whose top k features achieve `retain`, measured; long [batch]."""
+        """Find the smallest k whose first k features keep `retain` when the model is run; long [batch]."""
 
     def best_value(self, price: float) -> Tensor:
-        """The k whose top k features achieve most after `price` for each of them, measured; long [batch]."""
+        """Find the k whose first k features keep most, less `price` for each of them; long [batch]."""
 
 
 class Sparsity(ABC):
-    """Where on the scale from all gates closed to all gates open a solve looks."""
+    """How many gates are open while they are learned, and how many are reported as open."""
 
     #: Price of an open gate, in units of the retained score.
     reg_weight: float
 
     @abstractmethod
     def budgets(self, first: int, n: int, start: float) -> Tensor:
-        """Budget of samples `first` to `first + n - 1` of a solve.
+        """Return the budgets of samples `first` to `first + n - 1` of a solve.
 
         Args:
             first: number of the first sample, counted from the start of the solve.
             n: number of samples.
-            start: where a sequence of budgets begins, in [0, 1), from the seed.
+            start: first element of a sequence of budgets, in [0, 1), from the seed.
 
         Returns:
-            Expected fraction of open gates of each sample, float64 [n]; NaN where the gates stay at
-            their own level, which must not depend on `start`.
+            Expected fraction of open gates of each sample, float64 [n]; NaN for samples that are drawn at
+            the learned parameters, without a shift. Which samples are NaN must not depend on `start`.
         """
 
     @abstractmethod
     def n_open(self, family: Family) -> Tensor:
-        """How many gates are reported as open, long [batch]."""
+        """Return how many gates are reported as open, long [batch]."""
 
 
 @dataclass(frozen=True)
 class FixedWeight(Sparsity):
-    """A gate stays open when it is worth more than `reg_weight` of the score.
+    """A gate stays open if it adds more than `reg_weight` to the retained score.
 
         loss + reg_weight * sum_g P(z_g > 0)
 
@@ -90,8 +91,8 @@ class FixedWeight(Sparsity):
 class Budget(Sparsity):
     """A fixed expected fraction of open gates.
 
-    Every other sample is taken at another budget, spread over (0, 1), so that the gates that are mostly
-    closed are ranked too.
+    Every second sample uses another budget, from all over (0, 1). Otherwise gates that are closed in most
+    samples would get no gradient, and would not be ranked.
 
     Args:
         fraction: in (0, 1]; at least one gate is reported.
@@ -120,18 +121,19 @@ class Budget(Sparsity):
 
 @dataclass(frozen=True)
 class Sweep(Sparsity):
-    """All budgets in one solve; read at the smallest budget that suffices.
+    """Learn the gates at all budgets, and report the smallest set that suffices.
 
-    A share of the samples is taken at budgets spread over (0, 1), by a golden-ratio sequence. For
-    those, all parameters of an example are shifted together until the mean active probability is the
-    budget, and their gradient is centred over the gates. The other samples are taken at the gates' own
-    level, where every open gate costs `reg_weight`.
+    A share of the samples is drawn at budgets from all over (0, 1). For such a sample, the same number is
+    added to all parameters of an example, so that the mean active probability is the budget. The sample says
+    nothing about the level of all gates together, so the mean over the gates is subtracted from its gradient.
+    The other samples are drawn at the learned parameters, without a shift, and there every open gate costs
+    `reg_weight`.
 
     Args:
-        retain: share of the output that the reported features keep on their own (or, with `Delete`, take away
-            with them), in (0, 1].
-        share: share of the samples at random budgets, in (0, 1].
-        reg_weight: price of an open gate at the gates' own level, at least 0.
+        retain: share of the output that the reported features keep without the others (with `Delete`: that is
+            lost when they are removed), in (0, 1].
+        share: share of the samples that are drawn at such budgets, in (0, 1].
+        reg_weight: price of an open gate in the other samples, at least 0.
 
     Raises:
         ArgumentError: a setting is outside its range.
@@ -152,6 +154,7 @@ class Sweep(Sparsity):
 
     def budgets(self, first: int, n: int, start: float) -> Tensor:
         sample = torch.arange(first, first + n, dtype=torch.float64, device="cpu")
+        # how many of the samples up to this one have a budget; it rises by 1 at each sample that has one
         turn = torch.floor((sample + 1) * self.share)
         budget = (start + turn * _GOLDEN) % 1
         return torch.where(turn > torch.floor(sample * self.share), budget, torch.nan)
