@@ -1,4 +1,4 @@
-"""Gate distributions: how a gate's parameter and its noise become a value in [0, 1]."""
+"""Distributions of gates: they turn the parameter of a gate and random noise into a value in [0, 1]."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ __all__ = ["Bernoulli", "BinaryConcrete", "GateDistribution", "Gaussian"]
 
 
 class GateDistribution(ABC):
-    """A family of gates, indexed by one real parameter per gate: the larger, the more often open.
+    """The distribution of a gate value, with one real parameter per gate.
 
-    The object holds settings only; parameters of shape [batch, gates] (or anything that broadcasts
-    with the noise, [samples, batch, gates]) go into the calls. Subclass it to try another gate.
+    A larger parameter means that the gate is open more often. The object holds only the settings. The
+    methods take the parameters, of shape [batch, gates] or of any shape that broadcasts with the noise,
+    [samples, batch, gates]. Write a subclass to try another distribution.
     """
 
-    #: The parameter at which a solve starts.
+    #: The parameter of every gate at the start of a solve.
     start: float = 0.0
 
     @abstractmethod
     def sample(self, parameter: Tensor, uniform: Tensor) -> Tensor:
-        """Gate values in [0, 1].
+        """Draw gate values in [0, 1].
+
+        The noise is an argument, so the caller decides how it is drawn, and equal noise gives equal gates.
 
         Args:
             parameter: gate parameters, broadcastable with [samples, batch, gates].
@@ -37,18 +40,22 @@ class GateDistribution(ABC):
         """
 
     def sample_with_slope(self, parameter: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        """Gate values as `sample` gives them, and their derivatives dz/da; shapes as for `sample`.
+        """Return the gate values of `sample` and their derivatives dz/da, in the shapes of `sample`.
 
-        Differentiates `sample`; override it where a formula is at hand.
+        This method differentiates `sample` by autograd. Override it if you have a formula, which is faster.
         """
-        with torch.enable_grad():
+        with torch.enable_grad():  # the caller may have turned gradients off
+            # The zeros give each sample a parameter of its own, so each gets its own derivative.
             leaf = (parameter.detach() + torch.zeros_like(uniform)).requires_grad_()
             z = self.sample(leaf, uniform)
             (slope,) = torch.autograd.grad(z.sum(), leaf)
         return z.detach(), slope
 
     def openness(self, parameter: Tensor) -> Tensor:
-        """The derivative of the active probability, in the shape of `parameter`; override it as above."""
+        """Return the derivative of the active probability, in the shape of `parameter`.
+
+        This method uses autograd, too. Override it if you have a formula.
+        """
         with torch.enable_grad():
             leaf = parameter.detach().requires_grad_()
             (slope,) = torch.autograd.grad(self.active_probability(leaf).sum(), leaf)
@@ -56,30 +63,39 @@ class GateDistribution(ABC):
 
     @abstractmethod
     def active_probability(self, parameter: Tensor) -> Tensor:
-        """P(z > 0), the probability that the gate is open, in the shape of `parameter`."""
+        """Return P(z > 0), the probability that the gate is open, in the shape of `parameter`."""
 
     @abstractmethod
     def value(self, parameter: Tensor, clamp: bool = True) -> Tensor:
-        """The noise-free gate value (not the mean of the samples), in the shape of `parameter`.
+        """Return the gate value without noise, in the shape of `parameter`.
+
+        This is not the mean of the samples.
 
         Args:
             parameter: gate parameters, any shape.
-            clamp: cut the value to [0, 1].
+            clamp: whether values below 0 and above 1 are set to 0 and 1.
         """
 
     @abstractmethod
     def parameter_at(self, probability: Tensor) -> Tensor:
-        """The parameter whose active probability is `probability`, in (0, 1): the inverse of it."""
+        """Return the parameter at which the active probability is `probability`, in (0, 1).
+
+        It is the inverse of `active_probability`.
+        """
 
     @property
     def half(self) -> float:
-        """The parameter at which a gate is active as often as not; override it where a formula is at hand."""
+        """The parameter at which a gate is active with a probability of one half."""
+        # double precision and the CPU, whatever the defaults of torch are
         return float(self.parameter_at(torch.tensor(0.5, dtype=torch.float64, device="cpu")))
 
 
 @dataclass(frozen=True)
 class BinaryConcrete(GateDistribution):
-    r"""Hard concrete gates: a stretched, cut, differentiable relaxation of a coin.
+    r"""Hard concrete gates: a differentiable approximation of gates that are 0 or 1.
+
+    A sigmoid of logistic noise is stretched from (0, 1) to (lo, hi) and clamped to [0, 1]. So a gate is
+    exactly 0 or exactly 1 with positive probability, and has a derivative in between.
 
         s = sigmoid((logit(u) + a) / T),  z = clamp(s (hi - lo) + lo, 0, 1)
         P(z > 0) = sigmoid(a - T log(-lo / hi))
@@ -88,9 +104,9 @@ class BinaryConcrete(GateDistribution):
     https://arxiv.org/abs/1712.01312. The parameter `a` is called `log_alpha`.
 
     Args:
-        temperature: T > 0; the smaller, the nearer to a coin.
-        lower_bound: lo < 0, where the stretched interval begins.
-        upper_bound: hi > 1, where it ends.
+        temperature: T > 0; with a smaller T more of the values are near 0 or 1.
+        lower_bound: lo < 0, the lower end of the stretched interval.
+        upper_bound: hi > 1, its upper end.
 
     Raises:
         ArgumentError: a setting is outside its range.
@@ -132,12 +148,13 @@ class BinaryConcrete(GateDistribution):
         s = torch.sigmoid((torch.logit(uniform) + parameter) / self.temperature)
         stretched = self._stretch(s)
         width = (self.upper_bound - self.lower_bound) / self.temperature
-        slope = torch.addcmul(s, s, s, value=-1).mul_(width)
-        # the derivative of clamp in one operation; a mask takes three, and they are slow
+        slope = torch.addcmul(s, s, s, value=-1).mul_(width)  # s (1 - s) in one operation
+        # hardtanh_backward is the derivative of clamp: it sets the slope to 0 where the value was clamped.
+        # It is one operation. A mask of two comparisons takes three, and this code runs at every step.
         return stretched.clamp(0, 1), torch.ops.aten.hardtanh_backward(slope, stretched, 0, 1)
 
     def openness(self, parameter: Tensor) -> Tensor:
-        p = self.active_probability(parameter)
+        p = self.active_probability(parameter)  # a sigmoid, so its derivative is p (1 - p)
         return torch.addcmul(p, p, p, value=-1)
 
     def active_probability(self, parameter: Tensor) -> Tensor:
@@ -157,7 +174,7 @@ class BinaryConcrete(GateDistribution):
 
 @dataclass(frozen=True)
 class Gaussian(GateDistribution):
-    r"""Gaussian gates: a shifted normal variable, cut to [0, 1].
+    r"""Gaussian gates: a normal variable with mean mu, clamped to [0, 1].
 
         z = clamp(mu + std * eps, 0, 1),  eps ~ N(0, 1),  P(z > 0) = Phi(mu / std)
 
@@ -188,10 +205,11 @@ class Gaussian(GateDistribution):
     def sample_with_slope(self, parameter: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         free = parameter + self.std * torch.special.ndtri(uniform)
         z = free.clamp(0, 1)
-        return z, (z == free).to(z.dtype)
+        return z, (z == free).to(z.dtype)  # the slope is 1 inside [0, 1], and 0 where the value was clamped
 
     def active_probability(self, parameter: Tensor) -> Tensor:
-        # erfc, since 1 + erf, which ndtr computes too, cancels to exactly 0 at mu = -3 in single precision
+        # torch.special.ndtr computes 1 + erf(...). For a small mu both terms cancel: in single precision
+        # the result is exactly 0 at mu = -3. erfc computes the same number without this loss of digits.
         return 0.5 * torch.erfc(-parameter / (self.std * math.sqrt(2)))
 
     def value(self, parameter: Tensor, clamp: bool = True) -> Tensor:
@@ -208,11 +226,11 @@ class Gaussian(GateDistribution):
 
 @dataclass(frozen=True)
 class Bernoulli(GateDistribution):
-    r"""Coins: every sample is exactly 0 or 1.
+    r"""Bernoulli gates: every sample is exactly 0 or 1.
 
         z = 1[u < p],  p = P(z > 0) = sigmoid(a)
 
-    A sample carries no gradient, so these gates go with the score-function estimator.
+    A sample has no derivative in the parameter, so these gates need the score-function estimator.
 
     Example:
         >>> Bernoulli().sample(torch.zeros(3), torch.tensor([0.2, 0.4, 0.9]))

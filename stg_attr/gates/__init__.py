@@ -1,4 +1,4 @@
-"""What is learned: gates, the features they switch, and what the model sees when they close."""
+"""Features and their gates: which elements share a gate, and what the model sees when gates are closed."""
 
 from stg_attr.distributions import Bernoulli, BinaryConcrete, GateDistribution, Gaussian
 from stg_attr.modules import BinaryConcreteStochasticGates, GaussianStochasticGates

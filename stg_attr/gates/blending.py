@@ -1,4 +1,4 @@
-"""Blending: what the model sees when some gates are closed."""
+"""Blending: the input of the model when some gates are closed."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["Baseline", "Blend", "ReferenceSet", "as_references"]
 
 @dataclass(frozen=True)
 class ReferenceSet:
-    """Many baselines for every example: each sample of the gates is shown one of them.
+    """Many baselines for every example. Each sample of the gates uses one of them.
 
-    A plain tensor whose first dimension is neither 1 nor the batch size means the same; this class
-    says it without depending on the batch size.
+    A plain tensor whose first dimension is neither 1 nor the batch size is read as a reference set, too. With
+    this class the meaning does not depend on the batch size.
 
     Args:
-        rows: reference rows, [references, ...], of the shape of one example.
+        rows: reference rows, [references, ...], each of the shape of one example.
 
     Example:
         >>> ReferenceSet(torch.zeros(100, 3)).rows.shape
@@ -37,25 +37,25 @@ class ReferenceSet:
 
 
 #: What a closed gate shows: a number, a tensor ([1 or batch, ...]), many reference rows, or a function of
-#: the input that returns [batch, ...] (blur) or [references, batch, ...] (noise).
+#: the input. The function returns [batch, ...], as a blur does, or [references, batch, ...], as noise does.
 Baseline = int | float | Tensor | ReferenceSet | Callable[[Tensor], Tensor]
 
 
 def as_references(
     baselines: Baseline | tuple[Baseline | None, ...] | None, inputs: Sequence[Tensor]
 ) -> tuple[Tensor, ...]:
-    """Bring every kind of baseline into one form, for several inputs at once.
+    """Convert every kind of baseline into one form, for all inputs.
 
     Args:
         baselines: one baseline, or one per input; None means 0.
         inputs: the inputs, each [batch, ...].
 
     Returns:
-        One tensor per input, [references, 1 or batch, ...], broadcastable to the input; all with one
-        reference or the same number of them.
+        One tensor per input, [references, 1 or batch, ...], which broadcasts to the input. Each has either
+        one reference or the same number of references as the others.
 
     Raises:
-        ArgumentError: wrong count, type, shape or values.
+        ArgumentError: count, type, shape or values of the baselines do not fit the inputs.
     """
     several = isinstance(baselines, tuple)
     given = list(baselines) if isinstance(baselines, tuple) else [baselines] * len(inputs)
@@ -83,7 +83,8 @@ def _references(baseline: Baseline | None, x: Tensor, i: int) -> Tensor:
     if baseline is None:
         baseline = 0
     if isinstance(baseline, (bool, int, float)) or (isinstance(baseline, Tensor) and baseline.dim() == 0):
-        # the default one would round it, and some devices have no other
+        # Without a dtype torch would round the number to the default one, usually single precision. It is
+        # made on the CPU, since some devices have no double precision.
         fine = x.dtype if x.is_floating_point() else torch.float64
         dtype = fine if isinstance(baseline, float) else None
         number = torch.as_tensor(baseline, dtype=dtype, device="cpu")
@@ -109,7 +110,7 @@ def _references(baseline: Baseline | None, x: Tensor, i: int) -> Tensor:
 
 
 def _computed(baseline: Callable[[Tensor], Tensor], x: Tensor, what: str) -> Tensor:
-    shown = baseline(x.clone())  # it may work in place
+    shown = baseline(x.clone())  # a copy, since the function may change its argument in place
     if not isinstance(shown, Tensor):
         raise _wrong_type(what, shown, "a function that returns a tensor")
     return shown.unsqueeze(0) if shown.dim() == x.dim() else shown
@@ -125,7 +126,7 @@ def _wrong_type(what: str, found: object, expected: str) -> ArgumentError:
 
 
 def _converted(reference: Tensor, x: Tensor, what: str) -> Tensor:
-    """A reference in the input's dtype and on its device, where it must be finite too."""
+    """Convert a reference to dtype and device of the input, and check its values before and after."""
     if reference.is_complex() and not x.is_complex():
         raise ArgumentError(
             what, expected="real numbers", found=str(reference.dtype), mend="Take its .real or .abs()."
@@ -147,7 +148,8 @@ def _converted(reference: Tensor, x: Tensor, what: str) -> Tensor:
             found=f"{reference.dtype} with others",
             mend="Give whole numbers within its range, or convert the input with .float().",
         )
-    return converted.clone() if converted.is_inference() else converted  # such a tensor enters no graph
+    # autograd refuses tensors that were made under torch.inference_mode; a copy of one is an ordinary tensor
+    return converted.clone() if converted.is_inference() else converted
 
 
 def _reference_rows(rows: Tensor, x: Tensor, what: str) -> Tensor:
@@ -180,12 +182,12 @@ def _check_shape(reference: Tensor, x: Tensor, what: str) -> None:
 
 @dataclass(frozen=True)
 class Blend(Batch):
-    """x_z = z x + (1 - z) b, for one or several inputs whose elements share gates.
+    """x_z = z x + (1 - z) b: the input that the model sees, for one or several inputs.
 
     Attributes:
-        inputs: the inputs, each [batch, ...].
-        references: what closed gates show, from `as_references`.
-        groups: the gate of each element.
+        inputs: x, each [batch, ...].
+        references: b, what closed gates show, from `as_references`.
+        groups: which gate each element belongs to.
     """
 
     inputs: tuple[Tensor, ...] = field(metadata=per_example())
@@ -194,7 +196,7 @@ class Blend(Batch):
 
     @property
     def n_references(self) -> int:
-        """How many references an example has."""
+        """Number of references of each example."""
         return max(reference.shape[0] for reference in self.references)
 
     @cached_property
@@ -214,19 +216,19 @@ class Blend(Batch):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of the gates: double when an input is, else single."""
+        """Dtype of the gates: float64 if an input has that dtype, else float32."""
         double = any(x.dtype == torch.float64 for x in self.inputs)
         return torch.float64 if double else torch.float32
 
     def __call__(self, gates: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
-        """The inputs as the model sees them, samples and batch folded into one dimension.
+        """Return the inputs that the model sees, with samples and batch in one dimension.
 
         Args:
             gates: gate values in [0, 1], [samples, batch, gates].
-            draws: which reference each sample is shown, long [samples].
+            draws: number of the reference that each sample uses, long [samples].
 
         Returns:
-            One tensor per input, [samples * batch, ...], sample by sample.
+            One tensor per input, [samples * batch, ...]: all examples of the first sample, then of the next.
         """
         return tuple(self._blend(gates, draws, which) for which in range(len(self.inputs)))
 
@@ -235,9 +237,10 @@ class Blend(Batch):
         b = references[draws] if references.shape[0] > 1 else references  # [samples or 1, 1 or batch, ...]
         z = self.groups.expand(gates, which)  # [samples, batch, ...]
         if x.is_floating_point() or x.is_complex():
-            blended = torch.lerp(b, x, z.to(x.dtype))  # exact at z = 0 and z = 1
+            # lerp returns exactly b at z = 0 and exactly x at z = 1; z * x + (1 - z) * b may round
+            blended = torch.lerp(b, x, z.to(x.dtype))
         else:
-            blended = torch.where(z > 0.5, x, b)
+            blended = torch.where(z > 0.5, x, b)  # a mixture of integers, such as ids, has no meaning
         return blended.expand(gates.shape[0], *x.shape).flatten(0, 1)
 
 

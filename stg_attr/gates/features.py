@@ -1,4 +1,4 @@
-"""Feature groups: which element of which input belongs to which gate."""
+"""Feature groups: the gate that each element of each input belongs to."""
 
 from __future__ import annotations
 
@@ -19,24 +19,26 @@ from .tensors import unusual
 
 __all__ = ["FeatureGroups"]
 
-UNGATED = -1
+UNGATED = -1  # the id, and the column, of elements that no gate switches
 
 
 @dataclass(frozen=True)
 class FeatureGroups(Batch):
-    """The gate of every input element, compacted from a `feature_mask`.
+    """The gate of every element of the inputs, from a `feature_mask`.
 
-    Columns are ordered by feature id, smallest first. Every example has its own columns when the
-    mask has one row per example: examples with fewer groups than the largest leave their last
-    columns empty.
+    Each gate has a column in tensors of shape [..., gates]. The columns are in the order of the feature ids,
+    the smallest first. If the mask has a row for each example, each example has columns of its own. An
+    example with fewer features than the others has empty columns at the end.
 
     Attributes:
-        index: per input, the column of each element's gate, -1 where an element is never gated,
+        index: for each input, the column of each element's gate, -1 where no gate switches the element;
             [1 or batch, ...], broadcastable to the input.
-        feature_ids: the ids of the mask as they came, [1 or batch, gates]; -1 in empty columns.
-        noise_order: which noise variable a gate uses, [1 or batch, gates]. It follows the first
-            element of each group, so that renumbering the ids changes nothing.
-        runs: per input, the first column if its elements are consecutive columns, one each; else None.
+        feature_ids: the ids that the mask uses, [1 or batch, gates]; -1 in empty columns.
+        noise_order: number of the noise variable that each gate uses, [1 or batch, gates]. Gates are counted
+            in the order of their first elements. So the noise, and with it the result, does not depend on
+            how the features are numbered.
+        runs: for each input, its first column if its elements have consecutive columns, one for each element,
+            so that `expand` only has to reshape; else None.
 
     Example:
         >>> groups = FeatureGroups.from_mask(torch.tensor([[7, 7, 40]]), (torch.randn(2, 3),))
@@ -53,22 +55,26 @@ class FeatureGroups(Batch):
 
     @property
     def n_gates(self) -> int:
-        """Number of columns: the largest number of groups that any example has."""
+        """Number of columns: the largest number of features that an example has."""
         return self.feature_ids.shape[1]
 
     @cached_property
     def exists(self) -> Tensor:
-        """Which columns hold a gate, bool [1 or batch, gates]."""
+        """Which columns are those of a gate, and not empty; bool [1 or batch, gates]."""
         return self.feature_ids != UNGATED
 
     @cached_property
     def _flat(self) -> tuple[Tensor, ...]:
-        """Per input, the column of each element in one row, that after the last for what is never gated."""
+        """For each input, the column of each element, [1 or batch, elements].
+
+        Elements that no gate switches get the column after the last, where `expand` puts their value:
+        -1 modulo (n_gates + 1) is n_gates.
+        """
         return tuple(_rows_of(part).remainder(self.n_gates + 1) for part in self.index)
 
     @cached_property
     def _in_order(self) -> bool:
-        """Whether every gate uses the noise variable of its own column."""
+        """Whether each gate uses the noise variable with the number of its column."""
         order = self.noise_order
         return torch.equal(order, torch.arange(self.n_gates, device=order.device).expand_as(order))
 
@@ -76,16 +82,16 @@ class FeatureGroups(Batch):
     def from_mask(
         cls, feature_mask: Tensor | Sequence[Tensor] | None, inputs: Sequence[Tensor]
     ) -> FeatureGroups:
-        """Read a Captum `feature_mask`; None gives every element its own gate.
+        """Make the groups of a Captum `feature_mask`. None gives every element its own gate.
 
         Args:
             feature_mask: integers, one tensor per input, each broadcastable to its input with 1 or
-                `batch` rows (or no batch dimension). Elements with one id share one gate, also over
-                several inputs; ids may have gaps; -1 marks elements that are never gated.
+                `batch` rows (or no batch dimension). Elements with the same id share a gate, also if they
+                belong to several inputs. Ids may have gaps; -1 marks elements that no gate switches.
             inputs: the inputs, each [batch, ...].
 
         Raises:
-            ArgumentError: wrong count, dtype or shape, ids below -1, or nothing left to gate.
+            ArgumentError: count, dtype or shape of the masks is wrong, an id is below -1, or all are -1.
         """
         masks = _running_masks(inputs) if feature_mask is None else _checked_masks(feature_mask, inputs)
         n_rows = max(mask.shape[0] for mask in masks)
@@ -114,17 +120,17 @@ class FeatureGroups(Batch):
 
     @classmethod
     def from_columns(cls, index: tuple[Tensor, ...], feature_ids: Tensor) -> FeatureGroups:
-        """From columns that are compact already; noise follows the columns."""
+        """Make groups from columns without gaps. Each gate uses the noise variable of its column."""
         order = torch.arange(feature_ids.shape[1], device=feature_ids.device)
         return cls(index, feature_ids, order.expand_as(feature_ids), tuple(_run(part) for part in index))
 
     def expand(self, gates: Tensor, which: int, ungated: float = 1.0) -> Tensor:
-        """Lay gate values out over the elements of one input.
+        """Give each element of one input the value of its gate.
 
         Args:
             gates: one value per gate, [samples, batch, gates].
             which: number of the input.
-            ungated: value of elements that are never gated.
+            ungated: value of elements that no gate switches.
 
         Returns:
             [samples, batch, ...], broadcastable to the input.
@@ -133,30 +139,37 @@ class FeatureGroups(Batch):
         samples, batch, n_gates = gates.shape
         shape = (samples, batch, *index.shape[1:])
         first = self.runs[which]
-        if first is not None:
+        if first is not None:  # a view instead of a gather, which would copy
             whole = index.numel() == n_gates
             return (gates if whole else gates[..., first : first + index.numel()]).reshape(shape)
         padded, flat = torch.nn.functional.pad(gates, (0, 1), value=ungated), self._flat[which]
         return padded.gather(2, flat.expand(samples, batch, -1)).reshape(shape)
 
     def reduce(self, values: Sequence[Tensor]) -> Tensor:
-        """Mean over the elements of each gate: tensors shaped like the inputs -> [batch, gates]."""
+        """Return the mean over the elements of each gate: tensors like the inputs -> [batch, gates]."""
         batch, n_gates = values[0].shape[0], self.n_gates
         total = torch.zeros(batch, n_gates + 1, dtype=torch.float64, device=values[0].device)
         count = torch.zeros_like(total)
         for value, index in zip(values, self.index, strict=True):
-            column = _rows_of(index.expand(value.shape)).remainder(n_gates + 1)  # the last column is ungated
+            column = _rows_of(index.expand(value.shape)).remainder(n_gates + 1)  # -1 becomes the last column
             total.scatter_add_(1, column, _rows_of(value).to(total.dtype))
             count.scatter_add_(1, column, torch.ones_like(column, dtype=total.dtype))
         return (total / count.clamp_min(1))[:, :n_gates]
 
     @cached_property
     def neighbours(self) -> Tensor:
-        """The gates next to each gate of an image, long [1 or batch, gates, degree]; -1 for none."""
+        """The gates beside each gate of an image, long [1 or batch, gates, degree]; -1 for none."""
         return image_neighbours(self.index, self.n_gates)
 
     def noise(self, uniform: Tensor) -> Tensor:
-        """Hand each gate its noise variable: [samples, 1 or batch, gates] -> [samples, 1 or batch, gates]."""
+        """Give each gate its noise variable, as `noise_order` says.
+
+        Args:
+            uniform: noise variables in the order of their numbers, [samples, 1 or batch, gates].
+
+        Returns:
+            Noise in the order of the columns, [samples, 1 or batch, gates].
+        """
         if self._in_order:
             return uniform
         rows = max(uniform.shape[1], self.noise_order.shape[0])
@@ -165,6 +178,7 @@ class FeatureGroups(Batch):
 
 
 def _running_masks(inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Give each element an id of its own. Ids run on from input to input, since equal ids share a gate."""
     masks, start = [], 0
     for x in inputs:
         n = prod(x.shape[1:])
@@ -236,7 +250,7 @@ def _with_batch_dim(mask: Tensor, x: Tensor, what: str) -> Tensor:
 
 
 def _rows_of(x: Tensor) -> Tensor:
-    """[rows, ...] as [rows, elements]; an input may be one number per example."""
+    """Reshape [rows, ...] to [rows, elements]; also [rows], where an example is one number."""
     return x.reshape(x.shape[0], -1)
 
 
@@ -245,16 +259,21 @@ def _row(mask: Tensor, i: int) -> Tensor:
 
 
 def _compact(row: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Column of each element, sorted ids, and rank of each id by its first element."""
+    """Number the ids of a row without gaps.
+
+    Returns:
+        The column of each element (-1 for none), the ids in the order of the columns, and the rank of each
+        id if ids are ordered by their first element.
+    """
     ids, column = torch.unique(row, return_inverse=True)
     gated = ids != UNGATED
-    if not bool(gated.all()):  # -1 sorts first
+    if not bool(gated.all()):  # unique sorts, so -1 is the first of the ids
         ids, column = ids[1:], column - 1
     position = torch.arange(row.numel(), device=row.device)
     first = torch.full((ids.numel(),), row.numel(), device=row.device)
     inside = column >= 0
     first = first.scatter_reduce(0, column[inside], position[inside], "amin")
-    return column, ids, first.argsort().argsort()
+    return column, ids, first.argsort().argsort()  # argsort of an order gives the ranks
 
 
 def _padded(values: Tensor, width: int, fill: int) -> Tensor:
@@ -262,10 +281,12 @@ def _padded(values: Tensor, width: int, fill: int) -> Tensor:
 
 
 def _padded_order(order: Tensor, width: int) -> Tensor:
+    """Give empty columns the noise variables that are left, so that every index is valid."""
     return torch.cat([order, torch.arange(order.numel(), width, device=order.device)])
 
 
 def _run(index: Tensor) -> int | None:
+    """Return the first column if the elements have consecutive columns, equal for all examples; else None."""
     flat = index.flatten()
     if index.shape[0] > 1 or flat.numel() == 0 or int(flat[0]) < 0:
         return None

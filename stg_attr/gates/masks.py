@@ -1,4 +1,4 @@
-"""Feature masks for common inputs: which elements share one gate."""
+"""Feature masks for common inputs: they say which elements share a gate."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["column_mask", "default_masks", "grid_mask", "pixel_mask", "position_
 def default_masks(
     inputs: Sequence[Tensor], *, most_elements: int = 4096, cells: int = 14
 ) -> tuple[Tensor, ...]:
-    """The features of inputs for which no mask is given.
+    """Make the masks of inputs for which the user gives none.
 
-    Every element is a feature of its own, but for photographs: images [batch, channels, height, width] of
+    Every element is a feature of its own, except in photographs: images [batch, channels, height, width] of
     more than `most_elements` get square cells, about `cells` by `cells` of them. Masks of single pixels of a
     photograph are adversarial noise more often than explanations: Interpretable Explanations of Black Boxes
     by Meaningful Perturbation (Fong, Vedaldi, 2017), https://arxiv.org/abs/1704.03296.
@@ -26,10 +26,11 @@ def default_masks(
     Args:
         inputs: each [batch, ...].
         most_elements: images with more elements than this get cells.
-        cells: how many cells such an image gets along each side, about.
+        cells: about how many cells such an image gets along each side.
 
     Returns:
-        Ids that run on from input to input, one mask per input with 1 for the batch dimension.
+        One mask per input, with 1 for the batch dimension. The ids of an input begin after those of the input
+        before it, so that no gate is shared between inputs.
 
     Raises:
         ArgumentError: `most_elements` or `cells` is no whole number, or too small.
@@ -54,17 +55,18 @@ def default_masks(
 
 
 def grid_mask(x: Tensor, cell: int | tuple[int, int]) -> Tensor:
-    """Square cells of an image, all channels of a cell sharing one gate.
+    """Cut images into cells. The elements of a cell, in all channels, share one gate.
 
     Args:
         x: images, [batch, ..., height, width].
-        cell: edge of a cell in pixels, or (height, width) of it; cells at the far edges may be smaller.
+        cell: edge of a square cell in pixels, or the cell's (height, width). Cells at the right and lower
+            edges may be smaller.
 
     Returns:
         Ids from the top left, row by row, [1, ..., height, width] with 1 for the dimensions between.
 
     Raises:
-        ArgumentError: `x` is no batch of images, or a cell has no pixels.
+        ArgumentError: `x` is not a batch of images, or a cell has no pixels.
 
     Example:
         >>> grid_mask(torch.zeros(1, 3, 2, 4), 2)
@@ -84,7 +86,7 @@ def grid_mask(x: Tensor, cell: int | tuple[int, int]) -> Tensor:
 
 
 def pixel_mask(x: Tensor) -> Tensor:
-    """One gate for each pixel, shared by its channels, for images [batch, ..., height, width].
+    """Give each pixel a gate, which its channels share, for images [batch, ..., height, width].
 
     Example:
         >>> pixel_mask(torch.zeros(5, 3, 1, 2))
@@ -94,7 +96,7 @@ def pixel_mask(x: Tensor) -> Tensor:
 
 
 def position_mask(x: Tensor) -> Tensor:
-    """One gate for each token or time step, shared by what follows, for inputs [batch, positions, ...].
+    """Give each token or time step a gate, which all its values share, for inputs [batch, positions, ...].
 
     Example:
         >>> position_mask(torch.zeros(5, 3, 16)).shape
@@ -106,7 +108,7 @@ def position_mask(x: Tensor) -> Tensor:
 
 
 def column_mask(x: Tensor) -> Tensor:
-    """One gate for each column or channel of the last dimension, for inputs [batch, ..., columns].
+    """Give each column or channel of the last dimension a gate, for inputs [batch, ..., columns].
 
     Example:
         >>> column_mask(torch.zeros(5, 50, 2))
@@ -118,21 +120,21 @@ def column_mask(x: Tensor) -> Tensor:
 
 
 def superpixel_mask(x: Tensor, n_segments: int = 50, compactness: float = 10.0) -> Tensor:
-    """Superpixels of each image, by SLIC, all channels of a superpixel sharing one gate.
+    """Cut each image into superpixels by SLIC. All channels of a superpixel share one gate.
 
     SLIC Superpixels Compared to State-of-the-Art Superpixel Methods (Achanta et al., 2012),
     https://doi.org/10.1109/TPAMI.2012.120, as scikit-image implements it.
 
     Args:
-        x: images of 1 or 3 channels, [batch, channels, height, width]; any range of values.
+        x: images of 1 or 3 channels, [batch, channels, height, width], with values in any range.
         n_segments: about how many superpixels an image gets.
-        compactness: weight of distance against colour; larger gives squarer superpixels.
+        compactness: weight of distance against colour; with a larger one superpixels are more like squares.
 
     Returns:
-        Ids from 0, each image with its own, [batch, 1, height, width].
+        Ids from 0 for each image, [batch, 1, height, width]. Each image has superpixels of its own.
 
     Raises:
-        ArgumentError: `x` is no batch of such images, or scikit-image is not installed.
+        ArgumentError: `x` is not a batch of such images, or scikit-image is not installed.
     """
     if x.dim() != 4 or x.shape[1] not in (1, 3):
         raise _wrong_shape(x, "[batch, 1 or 3 channels, height, width]")
@@ -145,6 +147,7 @@ def superpixel_mask(x: Tensor, n_segments: int = 50, compactness: float = 10.0) 
             found=str(error),
             mend="Install it with: pip install scikit-image. Or use grid_mask, which needs nothing.",
         ) from error
+    # SLIC weighs colour against distance, so each image is scaled to [0, 1] first
     low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
     images = ((x - low) / (high - low).clamp_min(1e-12)).movedim(1, 3).detach().cpu().double().numpy()
     labels = [

@@ -1,4 +1,4 @@
-"""Neighbours: which regions of an image lie side by side."""
+"""Neighbours: the regions of an image that lie side by side."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["image_neighbours"]
 
 
 def image_neighbours(index: Sequence[Tensor], n_gates: int, *, most: int = 8) -> Tensor:
-    """The gates whose regions share a border with the region of each gate.
+    """Find, for each gate, the gates whose regions share a border with its region.
 
     Inputs with at least four dimensions, [batch, channels, height, width] or [batch, channels, depth,
-    height, width], count as images; elements one step apart in space are side by side. A gate of a single
-    pixel has no region, and no neighbours: what single pixels mean may change from one to the next.
+    height, width], are treated as images. Elements one step apart in space lie side by side. A gate that
+    covers a single pixel has no neighbours, since pixels side by side may mean very different things.
 
     Args:
         index: column of each element's gate, -1 where never gated, one [1 or batch, ...] per input.
@@ -34,14 +34,17 @@ def image_neighbours(index: Sequence[Tensor], n_gates: int, *, most: int = 8) ->
     borders = [_borders(part.expand(n_rows, *part.shape[1:])) for part in index if part.dim() >= 4]
     if not borders:
         return torch.empty(1, n_gates, 0, dtype=torch.long, device=index[0].device)
+    # each border is counted from both of its sides
     row, one, other = torch.cat([*borders, *[part[[0, 2, 1]] for part in borders]], dim=1)
     wide = torch.stack([_is_region(part, n_rows, n_gates) for part in index if part.dim() >= 4]).any(0)
     row, one, other = torch.stack([row, one, other])[:, wide[row, one] & wide[row, other]]
+    # one integer for each pair of gates in an example, so that one call of unique counts their borders
     key, length = torch.unique((row * n_gates + one) * n_gates + other, return_counts=True)
     key = key[length.argsort(descending=True, stable=True)]
     key = key[(key // n_gates).argsort(stable=True)]  # by gate, the longest border first
     gate = key // n_gates
     size = torch.bincount(gate, minlength=n_rows * n_gates)
+    # the place of each pair in the list of its gate: its position less the number of pairs before the gate
     place = torch.arange(len(gate), device=gate.device) - (size.cumsum(0) - size)[gate]
     kept = place < most
     degree = min(most, int(size.max()) if len(size) else 0)
@@ -51,7 +54,7 @@ def image_neighbours(index: Sequence[Tensor], n_gates: int, *, most: int = 8) ->
 
 
 def _is_region(index: Tensor, n_rows: int, n_gates: int) -> Tensor:
-    """Whether a gate covers more than one place of a channel, bool [rows, gates]."""
+    """Whether a gate covers more than one position in some channel, bool [rows, gates]."""
     channels = index.shape[1]
     plane = torch.arange(n_rows * channels, device=index.device).reshape(n_rows, channels, 1)
     column = index.expand(n_rows, *index.shape[1:]).flatten(2)
@@ -61,7 +64,7 @@ def _is_region(index: Tensor, n_rows: int, n_gates: int) -> Tensor:
 
 
 def _borders(index: Tensor) -> Tensor:
-    """Row, and the two columns on either side of every border between elements, long [3, borders]."""
+    """Return the row and the two columns of each border between two elements, long [3, borders]."""
     row = torch.arange(len(index), device=index.device).reshape(-1, *[1] * (index.dim() - 1)).expand_as(index)
     pairs = []
     for dim in range(2, index.dim()):

@@ -1,8 +1,9 @@
-"""References: what closed gates can show, each in one line.
+"""References: baselines that closed gates show, each made by one call.
 
-A number is a baseline by itself: `baselines=0` for a dark background. Every helper here returns something
-that `baselines` takes. Rows of the data find interactions that a fixed baseline misses; where a row of the
-data would itself carry evidence (tokens, patterns that may stand anywhere), take a constant, a blur or noise.
+Everything that is returned here can be passed as `baselines`. A plain number can be passed, too: for a dark
+background, `baselines=0`. With rows of the data as references, the gates also find interactions that a fixed
+baseline misses. If a row of the data would itself be evidence, as with tokens or with patterns that can be at
+any place, use a constant, a blur or noise.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ __all__ = ["blur", "mean", "noise", "opposite", "permuted", "sample", "token"]
 
 
 def mean(data: Tensor) -> Tensor:
-    """The mean of the data, [1, ...].
+    """Return the mean of the data, [1, ...].
 
     Args:
         data: rows, [rows, ...].
@@ -35,18 +36,18 @@ def mean(data: Tensor) -> Tensor:
 
 
 def blur(sigma: float, *, truncate: float = 4.0) -> Callable[[Tensor], Tensor]:
-    """A Gaussian blur of the image itself, for inputs [batch, ..., height, width].
+    """Blur the image itself by a Gaussian kernel, for inputs [batch, ..., height, width].
 
     Interpretable Explanations of Black Boxes by Meaningful Perturbation (Fong, Vedaldi, 2017),
     https://arxiv.org/abs/1704.03296.
 
     Args:
-        sigma: standard deviation in pixels; about a twentieth of the image hides its details. Borders are
-            repeated.
-        truncate: radius of the kernel in units of sigma; weights further away are left out.
+        sigma: standard deviation in pixels. About a twentieth of the image's width hides details. Beyond the
+            border the image is continued by its border pixels.
+        truncate: radius of the kernel in units of sigma.
 
     Raises:
-        ArgumentError: sigma or truncate is not above 0; when used: the input is no image.
+        ArgumentError: sigma or truncate is not above 0. When the blur is used: the input is not an image.
 
     Example:
         >>> spot = torch.zeros(1, 1, 1, 5).index_fill(3, torch.tensor([2]), 1.0)
@@ -70,6 +71,7 @@ def blur(sigma: float, *, truncate: float = 4.0) -> Callable[[Tensor], Tensor]:
                 found=f"shape {tuple(x.shape)}",
                 mend="Use another reference, such as references.mean(data).",
             )
+        # a Gaussian kernel is a product, so rows and columns are blurred one after the other
         kernel, images = weights.to(x.device, x.dtype), x.reshape(-1, 1, *x.shape[-2:])
         for pad, shape in (((0, 0, radius, radius), (-1, 1)), ((radius, radius, 0, 0), (1, -1))):
             padded = functional.pad(images, pad, mode="replicate")
@@ -80,12 +82,12 @@ def blur(sigma: float, *, truncate: float = 4.0) -> Callable[[Tensor], Tensor]:
 
 
 def noise(std: float, n: int = 16, seed: int = 0) -> Callable[[Tensor], Tensor]:
-    """The input under Gaussian noise, n draws of it, of which every sample of the gates shows one.
+    """Add Gaussian noise to the input, n times. Each sample of the gates uses one of the n noisy inputs.
 
     Args:
         std: standard deviation, in units of the input.
-        n: number of draws.
-        seed: of the draws; all examples get the same.
+        n: number of draws of the noise.
+        seed: seed of the draws. All examples get the same noise.
 
     Example:
         >>> noise(1.0, n=4)(torch.zeros(2, 3)).shape
@@ -100,12 +102,12 @@ def noise(std: float, n: int = 16, seed: int = 0) -> Callable[[Tensor], Tensor]:
 
 
 def sample(data: Tensor, n: int = 256, seed: int = 0) -> ReferenceSet:
-    """Rows of the data, drawn without replacement.
+    """Draw rows of the data without replacement.
 
     Args:
         data: [rows, ...].
-        n: how many rows, at most.
-        seed: of the draw.
+        n: number of rows; if the data has fewer, all of them are used.
+        seed: seed of the draw.
 
     Example:
         >>> sample(torch.randn(1000, 3), n=100).rows.shape
@@ -116,15 +118,15 @@ def sample(data: Tensor, n: int = 256, seed: int = 0) -> ReferenceSet:
 
 
 def permuted(data: Tensor, n: int = 256, seed: int = 0) -> ReferenceSet:
-    """Rows whose columns are drawn independently of each other, each from the data.
+    """Permute each column of the data independently of the others, and return n of the rows.
 
-    What permutation importance shows: the columns keep their distributions and lose their dependence. Random
-    Forests (Breiman, 2001), https://doi.org/10.1023/A:1010933404324.
+    Each column keeps its distribution, but columns no longer depend on each other, as in permutation
+    importance. Random Forests (Breiman, 2001), https://doi.org/10.1023/A:1010933404324.
 
     Args:
         data: [rows, columns], or [rows, ...] with every element a column.
-        n: how many rows, at most as many as the data has.
-        seed: of the draw.
+        n: number of rows; if the data has fewer, as many as it has.
+        seed: seed of the permutations.
 
     Example:
         >>> permuted(torch.tensor([[1, 10], [2, 20], [3, 30]]), n=3).rows.sum(0).tolist()
@@ -132,23 +134,26 @@ def permuted(data: Tensor, n: int = 256, seed: int = 0) -> ReferenceSet:
     """
     _check_rows(data)
     flat, generator = data.flatten(1), torch.Generator().manual_seed(seed)
+    # argsort of random numbers is a random permutation, here one for each column
     rows = torch.rand(flat.shape, generator=generator, device="cpu").argsort(0)[:n].to(data.device)
     return ReferenceSet(flat.gather(0, rows).reshape(-1, *data.shape[1:]))
 
 
 def opposite(data: Tensor, classify: Callable[[Tensor], Tensor], n: int = 16) -> Callable[[Tensor], Tensor]:
-    """The nearest rows of the data that the model puts in another class: which features keep it from there.
+    """Return, for each example, the nearest rows of the data that the model puts in another class.
 
+    With these references the explanation says which features keep the example out of the other class.
     Nearest unlike neighbours, as counterfactual explanations use them: Keane, Smyth (2020),
     https://arxiv.org/abs/2005.13997.
 
     Args:
         data: [rows, ...].
-        classify: the model: rows -> scores [rows, classes], or one score per row, whose sign is the class.
-        n: how many rows for each example.
+        classify: the model. It takes rows and returns scores [rows, classes], or one score per row, whose
+            sign is the class.
+        n: number of rows for each example.
 
     Raises:
-        ArgumentError: when used: fewer than n rows are in another class than an example.
+        ArgumentError: when the references are used: for some example fewer than n rows are in another class.
 
     Example:
         >>> rows = torch.tensor([[-3.0], [-1.0], [2.0]])
@@ -176,11 +181,11 @@ def opposite(data: Tensor, classify: Callable[[Tensor], Tensor], n: int = 16) ->
 
 
 def token(embedding: torch.nn.Embedding, index: int) -> Callable[[Tensor], Tensor]:
-    """A padding, mask or unknown token at every position, for embedded inputs [batch, positions, width].
+    """Show one token at every position, for embedded inputs [batch, positions, width].
 
     Args:
         embedding: the model's embedding layer.
-        index: id of the token.
+        index: id of the token, usually that of padding, of the mask or of an unknown word.
 
     Example:
         >>> token(torch.nn.Embedding(10, 4), 0)(torch.ones(2, 3, 4)).shape

@@ -1,4 +1,4 @@
-"""Tensors: which can be computed with like any other."""
+"""Tensors that ordinary operations do not support."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ __all__ = ["unusual"]
 
 
 def unusual(x: Tensor) -> str | None:
-    """What keeps a tensor from being computed with like any other, or None."""
+    """Say why ordinary operations cannot compute with a tensor, or return None if they can.
+
+    Such tensors are sparse, on the meta device, quantised, nested, or of a floating-point type of one byte.
+    """
     if x.layout != torch.strided:
         return f"a tensor of layout {x.layout}"
     if x.is_meta:

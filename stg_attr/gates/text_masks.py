@@ -1,4 +1,4 @@
-"""Feature masks for text: which tokens of a tokenizer's output share one gate."""
+"""Feature masks for text: they say which tokens of a tokenizer's output share a gate."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from stg_attr.errors import ArgumentError
 
 __all__ = ["sentence_mask", "token_mask", "word_mask"]
 
-_SPACES = ("Ġ", "▁", "Ċ", " ")  # how tokens write that white space stands before them
-_CLOSING = set("\"'»”’)]")  # noqa: RUF001  # may stand between the end of a sentence and the white space after it
+_SPACES = ("Ġ", "▁", "Ċ", " ")  # first characters of tokens that stand for white space before the token
+_CLOSING = set("\"'»”’)]")  # noqa: RUF001  # characters that can follow the full stop within a sentence
 
 
 class _Encoding(Protocol):
-    """One text, as `tokenizers.Encoding` says it."""
+    """The part of `tokenizers.Encoding`, the tokens of one text, that is used here."""
 
     tokens: list[str]
     word_ids: list[int | None]
@@ -26,30 +26,31 @@ class _Encoding(Protocol):
     offsets: list[tuple[int, int]]
 
 
-#: Whether token i begins a new unit after token i - 1.
+#: Says whether token i begins a new unit (a word, say), or belongs to the unit of token i - 1.
 _Begins = Callable[[_Encoding, int], bool]
 
 
 def token_mask(encoding: Any, special: bool = False) -> Tensor:
-    """One gate for each token.
+    """Give each token a gate.
 
     Args:
-        encoding: what a fast tokenizer of transformers returns, with `return_tensors` and `padding`.
-        special: gate tokens that the tokenizer added, such as [CLS], too. Padding is never gated.
+        encoding: the output of a fast tokenizer of transformers, called with `return_tensors` and `padding`.
+        special: whether tokens that the tokenizer added, such as [CLS], get gates. Padding never does.
 
     Returns:
-        Ids from 0 in every text, -1 for tokens that are not gated, long [batch, positions].
+        Ids from 0 for every text, -1 for tokens without a gate, long [batch, positions].
 
     Raises:
-        ArgumentError: the tokenizer does not say which word a token is of.
+        ArgumentError: the tokenizer does not say which word a token belongs to, or the texts have different
+            lengths.
     """
     return _units(encoding, lambda one, i: True, special)
 
 
 def word_mask(encoding: Any, special: bool = False) -> Tensor:
-    """One gate for each word, shared by its tokens; arguments, result and errors as for `token_mask`.
+    """Give each word a gate, which its tokens share. Arguments, result and errors are those of `token_mask`.
 
-    Words are those of the tokenizer (`word_ids`), where punctuation usually is a word of its own.
+    The tokenizer says what a word is (`word_ids`). Usually each punctuation mark is a word of its own.
 
     Example:
         >>> from types import SimpleNamespace as Encoding
@@ -73,16 +74,16 @@ def sentence_mask(
     ends: str = ".!?…",
     unspaced_ends: str = "。！？",  # noqa: RUF001
 ) -> Tensor:
-    """One gate for each sentence; result and errors as for `token_mask`.
+    """Give each sentence a gate, which its tokens share. Result and errors are those of `token_mask`.
 
-    A sentence ends at a full stop, question or exclamation mark that white space follows, and where a text
-    of a pair ends.
+    A sentence ends at a full stop, question mark or exclamation mark if white space follows. The texts of a
+    pair have no sentence in common.
 
     Args:
         encoding: as for `token_mask`.
         special: as for `token_mask`.
         ends: characters that end a sentence if white space follows.
-        unspaced_ends: characters that end a sentence whatever follows, as in Chinese and Japanese.
+        unspaced_ends: characters that end a sentence also without white space, as in Chinese and Japanese.
     """
 
     def begins(one: _Encoding, i: int) -> bool:
@@ -112,7 +113,7 @@ def _units(encoding: Any, begins: _Begins, special: bool) -> Tensor:
 
 
 def _row(one: _Encoding, begins: _Begins, special: bool) -> list[int]:
-    row, unit, within = [], -1, False  # within: the token before is of the unit that could go on
+    row, unit, within = [], -1, False  # within: whether the token before belongs to a unit that may continue
     for i, word in enumerate(one.word_ids):
         if not one.attention_mask[i] or (word is None and not special):
             row.append(-1)
@@ -126,15 +127,16 @@ def _row(one: _Encoding, begins: _Begins, special: bool) -> list[int]:
 
 
 def _begins_word(one: _Encoding, i: int) -> bool:
+    # some tokenizers call a whole text one word; there only the first character shows where a word begins
     apart = one.word_ids[i] != one.word_ids[i - 1] or one.sequence_ids[i] != one.sequence_ids[i - 1]
-    return apart or one.tokens[i].startswith(_SPACES)  # some tokenizers take a whole text for one word
+    return apart or one.tokens[i].startswith(_SPACES)
 
 
 def _begins_sentence(one: _Encoding, i: int, ends: tuple[str, ...], unspaced_ends: tuple[str, ...]) -> bool:
     if one.sequence_ids[i] != one.sequence_ids[i - 1]:
         return True
     spaced = one.offsets[i][0] > one.offsets[i - 1][1] or one.tokens[i].startswith(_SPACES)
-    last = i - 1
+    last = i - 1  # the token that may end a sentence: the last one that is not a closing quote or bracket
     while last > 0 and set(one.tokens[last]) <= _CLOSING:
         last -= 1
     return one.tokens[last].endswith(unspaced_ends) or (spaced and one.tokens[last].endswith(ends))

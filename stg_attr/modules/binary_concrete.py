@@ -19,24 +19,25 @@ __all__ = ["BinaryConcreteStochasticGates"]
 
 @final
 class BinaryConcreteStochasticGates(GateModule):
-    """Binary (hard) concrete gates over the elements of an input: a drop-in for captum's module.
+    """A layer of binary (hard) concrete gates, which can replace captum's module of this name.
 
         s = sigmoid((logit(u) + log_alpha) / T),  z = clamp(s (hi - lo) + lo, 0, 1),  u ~ U(eps, 1 - eps)
 
     Learning Sparse Neural Networks through L0 Regularization (Louizos, Welling, Kingma, 2017),
-    https://arxiv.org/abs/1712.01312. Eval mode takes s = sigmoid(log_alpha), without T and noise.
+    https://arxiv.org/abs/1712.01312. In eval mode s = sigmoid(log_alpha), without T and noise.
 
     Args:
         n_gates: number of gates, 1 or more.
-        mask: ids from 0 to n_gates - 1, each of them used, that name the gate of each element: integers,
-            broadcastable to the input, so [...] or [1 or batch, ...]. None gives each element its own.
+        mask: the gate of each element, as integers from 0 to n_gates - 1, each of which must occur. The
+            shape broadcasts to the input: [...] or [1 or batch, ...]. None gives each element its own gate.
         reg_weight: weight of the regulariser.
-        temperature: T, in (0, 1); the smaller, the nearer to a coin. Assign to it to anneal.
-        lower_bound: lo < 0, where the stretched interval begins.
-        upper_bound: hi > 1, where it ends.
-        eps: distance that the uniform noise u keeps from 0 and 1, in (0, 0.5).
-        reg_reduction: what becomes of the active probabilities: "sum", "mean" or "none".
-        baseline: what closed gates show: a number, or a tensor broadcastable to the input.
+        temperature: T, in (0, 1); with a smaller T more gate values are near 0 or 1. You may assign another
+            value during training.
+        lower_bound: lo < 0, the lower end of the stretched interval.
+        upper_bound: hi > 1, its upper end.
+        eps: least distance of the uniform noise u from 0 and 1, in (0, 0.5).
+        reg_reduction: how the active probabilities of the gates are combined: "sum", "mean" or "none".
+        baseline: what closed gates show: a number, or a tensor that broadcasts to the input.
 
     Attributes:
         log_alpha_param: the trained parameter, [gates]; starts near 0, where a gate is open with
@@ -74,6 +75,7 @@ class BinaryConcreteStochasticGates(GateModule):
         self.temperature, self.eps = temperature, eps
         self.lower_bound, self.upper_bound = lower_bound, upper_bound
         self._distribution()  # checks these settings
+        # the initial values of captum's module: one seed starts both at the same parameters
         self.log_alpha_param = nn.Parameter(nn.init.normal_(torch.empty(n_gates), mean=0.0, std=0.01))
 
     @classmethod
@@ -90,14 +92,17 @@ class BinaryConcreteStochasticGates(GateModule):
         *,
         baseline: Tensor | float = 0,
     ) -> BinaryConcreteStochasticGates:
-        """Gates that start from a copy of `log_alpha_param`, [gates]; the rest as in the constructor."""
+        """Make a module that starts from a copy of `log_alpha_param`, [gates].
+
+        The other arguments are those of the constructor.
+        """
         n_gates = checked_length(log_alpha_param, "log_alpha_param")
         concrete = (temperature, lower_bound, upper_bound, eps)
         gates = cls(n_gates, mask, reg_weight, *concrete, reg_reduction, baseline=baseline)
         gates._load(log_alpha_param)
         return gates
 
-    _from_pretrained = from_pretrained  # captum's name for it
+    _from_pretrained = from_pretrained  # captum's name of this method
 
     def _distribution(self) -> BinaryConcrete:
         check_share("temperature", self.temperature, one=False, mend="2/3 is the usual choice.")
@@ -111,7 +116,7 @@ class BinaryConcreteStochasticGates(GateModule):
         return self._distribution().sample(widened(self.log_alpha_param), u)
 
 
-# torch.fx cannot trace the branches on shapes and dtypes in these functions, so it records each as one call.
-# It looks a name up in the file that calls it, so each file wraps the names that it uses.
+# torch.fx cannot follow branches on shapes and dtypes. torch.fx.wrap tells it to record a call of these
+# functions instead. It replaces a name only in the file that registers it, so each file wraps its own.
 for _name in ("widened", "uniform"):
     torch.fx.wrap(_name)

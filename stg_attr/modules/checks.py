@@ -1,4 +1,4 @@
-"""Checks of what a gate module is given: its settings, and its input."""
+"""Checks of the settings and of the input of a gate module."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ __all__ = ["check_finite", "checked_length", "checked_mask", "checked_rows"]
 
 
 def checked_rows(x: Tensor, parameter: Tensor, mask: Tensor | None, baseline: Tensor | float) -> int:
-    """The batch size of an input that fits the module."""
-    # the tracer would warn of every comparison; torch leaves the function's types out, as of 2.13
+    """Check that an input fits the module, and return its batch size."""
+    # torch.jit.trace warns at every comparison of shapes, so the checks are left out while it traces.
+    # torch gives no types for is_tracing, as of 2.13: hence the ignore.
     if not torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         _check_input(x, parameter, mask)
         if mask is not None:
@@ -48,7 +49,7 @@ def _check_broadcast(name: str, given: Tensor, x: Tensor) -> None:
 
 
 def checked_length(parameter: Tensor, name: str) -> int:
-    """The number of gates of a pretrained parameter."""
+    """Check that a pretrained parameter has one dimension, and return its number of gates."""
     if parameter.dim() != 1:
         found, mend = f"shape {tuple(parameter.shape)}", "Flatten it; a mask says what each gate switches."
         raise ArgumentError(name, expected="1 dimension, [gates]", found=found, mend=mend)
@@ -56,7 +57,7 @@ def checked_length(parameter: Tensor, name: str) -> int:
 
 
 def check_finite(baseline: Tensor | float) -> None:
-    """Refuse a baseline that would turn closed gates into NaN."""
+    """Refuse a baseline with NaN or inf: closed gates would show it to the model."""
     finite = bool(torch.isfinite(baseline).all()) if isinstance(baseline, Tensor) else isfinite(baseline)
     if not finite:
         mend = "Clean it with torch.nan_to_num."
@@ -64,7 +65,10 @@ def check_finite(baseline: Tensor | float) -> None:
 
 
 def checked_mask(mask: Tensor, n_gates: int) -> Tensor:
-    """A copy of the mask with int64 ids, on the device where new parameters are made."""
+    """Check a mask, and return a copy of it.
+
+    The copy has int64 ids, which `gather` needs, and is on the default device, where new parameters are.
+    """
     _check_holds_integers(mask)
     ids = torch.unique(mask.long())
     wanted = torch.arange(n_gates, device=ids.device)

@@ -1,4 +1,4 @@
-"""The part of the gate modules that does not depend on the distribution of the gates."""
+"""The part of the gate modules that is the same for every distribution of the gates."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ __all__ = ["GateModule"]
 
 
 class GateModule(nn.Module, ABC):
-    """What the gate modules share: all but the family of gates and its noise.
+    """The base class of the gate modules: everything but the distribution of the gates and its noise.
 
-    Gates are computed in single precision at least, and the noise has the default dtype whatever the
-    module's, so that one seed gives the same gates in every precision and half meets no infinite logit.
+    A module in half precision computes its gates in single precision, and draws its noise in the default
+    dtype. So one seed gives the same gates in every precision, and no logit of the noise is infinite, as it
+    can be in half precision.
     """
 
     mask: Tensor | None
@@ -31,34 +32,38 @@ class GateModule(nn.Module, ABC):
 
     @abstractmethod
     def _distribution(self) -> GateDistribution:
-        """The family of gates at the present settings, checked."""
+        """Return the distribution of the gates, after a check of the present settings.
+
+        Users may assign to the settings during training, so they are checked at every use.
+        """
 
     @abstractmethod
     def _parameter(self) -> Tensor:
-        """The trained parameter, [gates]."""
+        """Return the trained parameter, [gates]."""
 
     @abstractmethod
     def _sample(self, n_rows: int, generator: torch.Generator | None) -> Tensor:
-        """Gate values in [0, 1], drawn for every row by itself, [batch, gates]."""
+        """Draw gate values in [0, 1], independently for every row, [batch, gates]."""
 
     def forward(
         self, input_tensor: Tensor, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Gate a batch: z x + (1 - z) b, with the baseline b.
+        """Apply the gates to a batch: z x + (1 - z) b, with the baseline b.
 
-        In training mode every row draws its own gate values z; in eval mode all rows share the
-        noise-free ones of `get_gate_values`. A closed gate hides its input completely, NaN or not.
+        In training mode the gate values z are drawn for every row. In eval mode all rows use the values
+        without noise that `get_gate_values` returns. A closed gate hides its input also if that is NaN.
 
         Args:
             input_tensor: x, [batch, ...].
-            generator: where the noise comes from, on the module's device; None is torch's global one.
+            generator: the generator of the noise, on the module's device; None is torch's global one.
 
         Returns:
             The gated input, in the shape and floating dtype of `input_tensor`, and the regulariser
-            reg_weight * P(z > 0), [gates] for the reduction "none", else a scalar. Add it to the loss.
+            reg_weight * P(z > 0): [gates] for the reduction "none", else a scalar. Add the regulariser to
+            the loss.
 
         Raises:
-            ArgumentError: the input, mask and baseline do not fit each other in shape or device.
+            ArgumentError: shape or device of the input, the mask and the baseline do not fit together.
         """
         n_rows = checked_rows(input_tensor, self._parameter(), self.mask, self.baseline)
         if self.training:
@@ -68,10 +73,13 @@ class GateModule(nn.Module, ABC):
         return _gated(input_tensor, gates, self.mask, self.baseline), self._regularizer()
 
     def get_gate_values(self, clamp: bool = True) -> Tensor:
-        """The noise-free value of each gate, as eval mode uses it; not the mean of the noisy ones.
+        """Return the value of each gate without noise, as eval mode uses it.
+
+        This is not the mean of the values with noise.
 
         Args:
-            clamp: cut the values to [0, 1]; without it gates beyond 0 and 1 can still be told apart.
+            clamp: whether values below 0 and above 1 are set to 0 and 1; without it, their order stays
+                visible.
 
         Returns:
             Gate values, [gates], a detached copy.
@@ -80,7 +88,7 @@ class GateModule(nn.Module, ABC):
         return self._distribution().value(widened(parameter), clamp).to(parameter.dtype)
 
     def get_gate_active_probs(self) -> Tensor:
-        """P(z > 0), the probability that a noisy gate is open, [gates], a detached copy."""
+        """Return P(z > 0), the probability that a gate is open in training mode: [gates], a detached copy."""
         parameter = self._parameter().detach()
         return self._distribution().active_probability(widened(parameter)).to(parameter.dtype)
 
@@ -99,7 +107,7 @@ class GateModule(nn.Module, ABC):
         reg_reduction: str,
         baseline: Tensor | float,
     ) -> None:
-        """Check and keep the settings that do not depend on the family of gates."""
+        """Check and keep the settings that do not depend on the distribution of the gates."""
         if n_gates < 1:
             mend = "Pass the number of elements of one example, or of ids in the mask."
             raise ArgumentError("n_gates", expected="1 or more", found=f"{n_gates}", mend=mend)
@@ -109,24 +117,27 @@ class GateModule(nn.Module, ABC):
         self.n_gates, self.reg_weight, self.reg_reduction = n_gates, reg_weight, reg_reduction
         self.register_buffer("mask", None if mask is None else checked_mask(mask, n_gates))
         check_finite(baseline)
-        if isinstance(baseline, Tensor):  # not in the state dict: captum's has no such key
+        if isinstance(baseline, Tensor):
+            # A buffer moves with the module. It is not in the state dict, so that state dicts of captum's
+            # modules, which have no baseline, load here, and those of this module load there.
             self.register_buffer("baseline", baseline.detach().clone(), persistent=False)
         else:
             self.baseline = baseline
 
     def _load(self, parameter: Tensor) -> None:
-        """Take over a pretrained parameter with its device and, if floating, its dtype."""
+        """Copy a pretrained parameter, and take its device and, if it is floating-point, its dtype."""
         with torch.no_grad():
             self._parameter().copy_(parameter)
         self.to(parameter.device, parameter.dtype if parameter.is_floating_point() else None)
 
 
 def _gated(x: Tensor, gates: Tensor, mask: Tensor | None, baseline: Tensor | float) -> Tensor:
-    """Blend x with the baseline by gate values in [0, 1], [batch, gates]."""
+    """Return z x + (1 - z) b for gate values z in [0, 1], [batch, gates]."""
     if x.is_floating_point() or x.is_complex():
         gates = gates.to(x.dtype)
     z = gates.reshape(x.shape) if mask is None else _laid_out(gates, mask, x)
-    # where, not the product alone: 0 * NaN is NaN, in the value and in the gradient of z
+    # A closed gate has to hide NaN and inf, but 0 * NaN is NaN, in the value and in the gradient of z.
+    # So these elements are replaced by 0 before the product.
     gated = z * torch.where((z == 0) & ~torch.isfinite(x), 0, x)
     if isinstance(baseline, Tensor):
         return gated + (1 - z) * baseline.to(z.dtype)
@@ -134,13 +145,14 @@ def _gated(x: Tensor, gates: Tensor, mask: Tensor | None, baseline: Tensor | flo
 
 
 def _laid_out(gates: Tensor, mask: Tensor, x: Tensor) -> Tensor:
-    """Hand each element its gate: [batch, gates] -> [batch, ...], broadcastable to x."""
+    """Give each element the value of its gate: [batch, gates] -> [batch, ...], broadcastable to x."""
     mask = mask.reshape((1,) * (x.dim() - mask.dim()) + mask.shape)  # [1 or batch, ...]
-    index = mask.flatten(1).expand(x.shape[0], -1)  # a view; broadcast dimensions keep length 1
+    # a view without a copy; dimensions of length 1 keep it, so the result stays small
+    index = mask.flatten(1).expand(x.shape[0], -1)
     return gates.gather(1, index).reshape(x.shape[0], *mask.shape[1:])
 
 
-# torch.fx cannot trace the branches on shapes and dtypes in these functions, so it records each as one call.
-# It looks a name up in the file that calls it, so each file wraps the names that it uses.
+# torch.fx cannot follow branches on shapes and dtypes. torch.fx.wrap tells it to record a call of these
+# functions instead. It replaces a name only in the file that registers it, so each file wraps its own.
 for _name in ("widened", "_gated", "checked_rows"):
     torch.fx.wrap(_name)

@@ -18,12 +18,12 @@ __all__ = ["GaussianStochasticGates"]
 
 @final
 class GaussianStochasticGates(GateModule):
-    """Gaussian gates over the elements of an input: a drop-in for captum's module.
+    """A layer of Gaussian gates, which can replace captum's module of this name.
 
         z = clamp(mu + std * n, 0, 1),  n ~ N(0, 1)
 
     Feature Selection using Stochastic Gates (Yamada, Lindenbaum, Negahban, Kluger, 2020),
-    https://arxiv.org/abs/1810.04247. Eval mode takes n = 0.
+    https://arxiv.org/abs/1810.04247. In eval mode n = 0.
 
     Args:
         n_gates, mask, reg_weight, reg_reduction, baseline: as for `BinaryConcreteStochasticGates`.
@@ -56,6 +56,7 @@ class GaussianStochasticGates(GateModule):
         self._configure(n_gates, mask, reg_weight, reg_reduction, baseline)
         self.std = std
         self._distribution()  # checks the setting
+        # the initial values of captum's module: one seed starts both at the same parameters
         self.mu = nn.Parameter(nn.init.normal_(torch.empty(n_gates), mean=0.5, std=0.01))
 
     @classmethod
@@ -69,13 +70,16 @@ class GaussianStochasticGates(GateModule):
         *,
         baseline: Tensor | float = 0,
     ) -> GaussianStochasticGates:
-        """Gates that start from a copy of `mu`, [gates]; the other arguments as in the constructor."""
+        """Make a module that starts from a copy of `mu`, [gates].
+
+        The other arguments are those of the constructor.
+        """
         n_gates = checked_length(mu, "mu")
         gates = cls(n_gates, mask, reg_weight, std, reg_reduction, baseline=baseline)
         gates._load(mu)
         return gates
 
-    _from_pretrained = from_pretrained  # captum's name for it
+    _from_pretrained = from_pretrained  # captum's name of this method
 
     def _distribution(self) -> Gaussian:
         return Gaussian(self.std)
@@ -84,11 +88,12 @@ class GaussianStochasticGates(GateModule):
         return self.mu
 
     def _sample(self, n_rows: int, generator: torch.Generator | None) -> Tensor:
-        # normal noise, not the uniform of Gaussian.sample: one seed then gives captum's numbers
+        # captum's module draws normal noise. Gaussian.sample, which transforms uniform noise, would give
+        # the same distribution, but other numbers for one seed.
         return (widened(self.mu) + self.std * normal(n_rows, self.mu, generator)).clamp(0, 1)
 
 
-# torch.fx cannot trace the branches on shapes and dtypes in these functions, so it records each as one call.
-# It looks a name up in the file that calls it, so each file wraps the names that it uses.
+# torch.fx cannot follow branches on shapes and dtypes. torch.fx.wrap tells it to record a call of these
+# functions instead. It replaces a name only in the file that registers it, so each file wraps its own.
 for _name in ("widened", "normal"):
     torch.fx.wrap(_name)

@@ -15,19 +15,22 @@ def _noise_dtype() -> torch.dtype:
 
 
 def widened(parameter: Tensor) -> Tensor:
+    """Convert a parameter to single precision or more, since half is too coarse for logits of the noise."""
     return parameter.to(torch.promote_types(parameter.dtype, _noise_dtype()))
 
 
-# rand and randn, not uniform_ and normal_: vmap refuses draws in place
+# These two use rand and randn, since torch.func.vmap refuses the in-place uniform_ and normal_.
 def uniform(n_rows: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw uniform noise in [0, 1) for each row and gate, [rows, gates], on the device of `like`, [gates]."""
     return torch.rand(n_rows, like.shape[0], **_noise_options(like, generator))
 
 
 def normal(n_rows: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Draw standard normal noise, as `uniform` does."""
     return torch.randn(n_rows, like.shape[0], **_noise_options(like, generator))
 
 
 def _noise_options(like: Tensor, generator: torch.Generator | None) -> dict[str, Any]:
     options = {"dtype": _noise_dtype(), "device": like.device}
-    # generator=None is another overload, which torch.export cannot give a dynamic batch size
+    # With generator=None torch picks another overload, and torch.export refuses a dynamic batch size there.
     return options if generator is None else {**options, "generator": generator}

@@ -1,4 +1,4 @@
-"""What the gates must do: a loss from the scores of what is kept and of what is removed."""
+"""What the gates have to do: a loss of the scores of what is kept and of what is removed."""
 
 from .fidelity import (
     Anchors,

@@ -1,4 +1,4 @@
-"""Fidelity: how well the score of a blended input agrees with what is asked of it."""
+"""Fidelities and objectives: the loss of gates, from the scores of blended inputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Anchors(Batch):
-    """The two ends of an example's scale: the score of the input and of its references.
+    """The two ends of the scale of an example: the score of its input, and that of its references.
 
     Attributes:
         full: score of the whole input, s(x), [batch].
@@ -42,15 +42,15 @@ class Anchors(Batch):
 
     @classmethod
     def measure(cls, full: Tensor, references: Tensor) -> Anchors:
-        """From the scores of the inputs, [batch], and of their references, [references, batch]."""
+        """Make anchors of the scores of the inputs, [batch], and of their references, [references, batch]."""
         difference = (full - references).abs()
-        largest = _nonzero(difference.amax(0))  # taken out, so that squares neither overflow nor vanish
+        largest = _nonzero(difference.amax(0))  # divided out, so that the squares do not overflow or become 0
         spread = largest * (difference / largest).square().mean(0).sqrt()
         return cls(full, references.mean(0), spread)
 
     @property
     def explainable(self) -> Tensor:
-        """Whether input and references differ in score beyond rounding, bool [batch]."""
+        """Whether the scores of input and references differ by more than rounding, bool [batch]."""
         size = torch.maximum(self.full.abs(), self.baseline.abs())
         return self.spread > 8 * torch.finfo(self.full.dtype).eps * size
 
@@ -74,7 +74,9 @@ def _nonzero(x: Tensor) -> Tensor:
 
 
 def retained_share(scores: Tensor, full: Tensor, baseline: Tensor) -> Tensor:
-    """Retained score, v = (s - s(b)) / (s(x) - s(b)); s - s(b) where input and baseline score the same.
+    """Return the retained score, v = (s - s(b)) / (s(x) - s(b)).
+
+    Where input and baseline have the same score, the result is s - s(b), without the division.
 
     Args:
         scores: s, of any shape.
@@ -85,15 +87,19 @@ def retained_share(scores: Tensor, full: Tensor, baseline: Tensor) -> Tensor:
 
 
 class Fidelity(ABC):
-    """What "kept" and "removed" mean for a score. Subclass it to ask another question of a model."""
+    """How a score is turned into a share of the output that is kept, or that remains after a removal.
 
-    #: Whether a feature counts that moves the score in either direction. The features that are not selected
-    #: are then ordered by their influence times the odds of being active, else by their log-alphas.
+    Write a subclass to ask a model another question.
+    """
+
+    #: Whether features count that move the score in either direction, and not only those that raise it. If
+    #: so, the features that are not selected are ordered by influence times the odds of being active; if not,
+    #: by their log-alphas.
     either_direction: ClassVar[bool] = False
 
     @abstractmethod
     def retained(self, scores: Tensor, anchors: Anchors) -> Tensor:
-        """How much of the output is still there; 1 when all of it is.
+        """Return how much of the output is kept: 1 if all of it is.
 
         Args:
             scores: scores of blended inputs, [samples, batch].
@@ -105,7 +111,7 @@ class Fidelity(ABC):
 
     @abstractmethod
     def remaining(self, scores: Tensor, anchors: Anchors) -> Tensor:
-        """How much of the output survives a removal; 0 when none does. Shapes as in `retained`."""
+        """Return how much of the output remains after a removal: 0 if nothing does; as `retained`."""
 
     def margin(
         self, scores: Tensor, baselines: Tensor, anchors: Anchors, retain: float, kept: bool
@@ -131,19 +137,19 @@ class Fidelity(ABC):
         return None
 
     def kept_loss(self, scores: Tensor, anchors: Anchors) -> Tensor:
-        """What a solve minimises over what is kept, [samples, batch]."""
+        """Return the loss of inputs on which the open gates are kept, [samples, batch]."""
         return 1 - self.retained(scores, anchors)
 
     def removed_loss(self, scores: Tensor, anchors: Anchors) -> Tensor:
-        """What a solve minimises over what is removed, [samples, batch]."""
+        """Return the loss of inputs from which the open gates are removed, [samples, batch]."""
         return self.remaining(scores, anchors)
 
 
 @dataclass(frozen=True)
 class RetainedScore(Fidelity):
-    """Retained score, v(z) = (s(x_z) - s(b)) / (s(x) - s(b)): more than the input's own score counts as more.
+    """Retained score, v(z) = (s(x_z) - s(b)) / (s(x) - s(b)). A score above that of the input is above 1.
 
-    Asks what speaks *for* the score. Features that lower it come last.
+    It asks which features raise the score. Features that lower it come last.
     """
 
     def retained(self, scores: Tensor, anchors: Anchors) -> Tensor:
@@ -167,12 +173,13 @@ class RetainedScore(Fidelity):
 
 @dataclass(frozen=True)
 class OutputMatch(Fidelity):
-    """Agreement with the output: one less the error over the spread of the references.
+    """Agreement with the output: 1 minus the error, in units of the spread of the references.
 
         1 - abs(s(x_z) - s(x)) / rms_b(s(x) - s(b))
 
-    Asks which features the model *uses*, of either sign: leaving the score in either direction is an
-    error. The loss is log(1 + error), which is not pulled about by the few samples that go far wrong.
+    It asks which features the model *uses*, whether they raise or lower the score: a change of the score in
+    either direction is an error. The loss is log(1 + error), so that a few samples with large errors do not
+    decide its gradient.
     """
 
     either_direction = True
@@ -199,12 +206,14 @@ class OutputMatch(Fidelity):
 
 @dataclass(frozen=True)
 class Objective(ABC):
-    """What is asked of the gates: a loss per sample and example.
+    """The loss of gates, one number per sample and example.
+
+    A *view* is an input that the model is run on for a sample of the gates. An objective has one or two.
 
     Attributes:
-        fidelity: how a score is read.
-        keeps: the model is shown x_z, the input with closed gates hidden.
-        removes: the model is shown x_{1-z}, the input with open gates hidden.
+        fidelity: how a score is turned into a share of the output.
+        keeps: whether the model is run on x_z, where the features of closed gates are hidden.
+        removes: whether the model is run on x_{1-z}, where the features of open gates are hidden.
     """
 
     fidelity: Fidelity = field(default_factory=RetainedScore)
@@ -222,34 +231,36 @@ class Objective(ABC):
             )
 
     def views(self, gates: Tensor) -> Tensor:
-        """The gate values at which the model is run: kept, removed, or both, [views * samples, ...]."""
+        """Return the gate values of all views, [views * samples, ...]: those that keep come first."""
         views = [gates] * self.keeps + [1 - gates] * self.removes
         return torch.cat(views) if len(views) > 1 else views[0]
 
     @property
     def n_views(self) -> int:
-        """Model evaluations per gate sample."""
+        """Number of views, and so of model evaluations, per gate sample."""
         return int(self.keeps) + int(self.removes)
 
     def loss(self, scores: Tensor, anchors: Anchors) -> Tensor:
-        """Loss of each gate sample from the scores of its views.
+        """Return the loss of each gate sample, from the scores of its views.
 
         Args:
             scores: [views * samples, batch], in the order of `views`.
             anchors: the ends of each example's scale.
 
         Returns:
-            [samples, batch]; 0 at best for faithful gates.
+            [samples, batch]; about 0 if all that is asked for is reached.
         """
         return self.summed(self.losses(scores, anchors, 0, len(scores) // self.n_views))
 
     def losses(self, scores: Tensor, anchors: Anchors, first: int, samples: int) -> Tensor:
-        """Losses of some views, [views, batch], from their scores; a sample's loss is the sum of its views'.
+        """Return the losses of some views, [views, batch]. The loss of a sample is the sum over its views.
+
+        Views are computed in chunks, so a chunk may begin and end anywhere in the order of `views`.
 
         Args:
-            scores: of consecutive views, [views, batch], in the order of `views`.
+            scores: scores of consecutive views, [views, batch], in the order of `views`.
             anchors: the ends of each example's scale.
-            first: number of the first of them.
+            first: number of the first of these views.
             samples: number of gate samples.
         """
         n_kept = min(max(samples - first, 0), len(scores)) if self.keeps else 0
@@ -263,11 +274,14 @@ class Objective(ABC):
         )
 
     def summed(self, losses: Tensor) -> Tensor:
-        """Losses of all views, [views * samples, batch], added up for each sample, [samples, batch]."""
+        """Add the losses of the views of each sample: [views * samples, batch] -> [samples, batch]."""
         return losses if self.n_views == 1 else torch.add(*losses.chunk(2))
 
     def in_gates(self, slopes: Tensor) -> Tensor:
-        """Slopes in the gates from those in the views, [views * samples, ...] -> [samples, ...]."""
+        """Turn slopes in the views into slopes in the gates: [views * samples, ...] -> [samples, ...].
+
+        The second view of a sample is 1 - z, so its slopes count with a minus sign.
+        """
         if self.n_views == 1:
             return slopes if self.keeps else -slopes
         return torch.sub(*slopes.chunk(2))
@@ -275,10 +289,10 @@ class Objective(ABC):
 
 @dataclass(frozen=True)
 class Preserve(Objective):
-    """What is kept must suffice: the loss falls as retained(x_z) rises.
+    """The features that are kept must suffice: the loss falls as retained(x_z) rises.
 
-    With `Preserve(OutputMatch())`: which features does the model use? With `Preserve()`: what suffices
-    for this score? Everything outside the smallest sufficient set stays in no particular order.
+    `Preserve(OutputMatch())` asks which features the model uses. `Preserve()` asks which features suffice
+    for this score; the order of the features outside the smallest sufficient set has no meaning then.
 
     Example:
         >>> anchors = Anchors(torch.tensor([2.0]), torch.tensor([0.0]), torch.tensor([2.0]))
@@ -292,7 +306,7 @@ class Preserve(Objective):
 
 @dataclass(frozen=True)
 class Delete(Objective):
-    """What is removed must be necessary: the loss falls with remaining(x_{1-z}).
+    """The features that are removed must be necessary: the loss falls as remaining(x_{1-z}) falls.
 
     Example:
         >>> anchors = Anchors(torch.tensor([2.0]), torch.tensor([0.0]), torch.tensor([2.0]))
@@ -306,9 +320,9 @@ class Delete(Objective):
 
 @dataclass(frozen=True)
 class Hybrid(Objective):
-    """Both at once, with the same gates and their complement: the sum of the two losses.
+    """The sum of the losses of `Preserve` and `Delete`, with the same gates.
 
-    Two model evaluations per sample, and the best order of all features.
+    It needs two model evaluations per sample, and gives the best order of all features.
 
     Example:
         >>> anchors = Anchors(torch.tensor([2.0]), torch.tensor([0.0]), torch.tensor([2.0]))
