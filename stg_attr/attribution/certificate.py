@@ -71,9 +71,13 @@ class Certifier:
         self._start = model.evaluations
         self._trial = model.reference_order[n_shown : n_shown + settings.trial_rows]
         self._baselines: dict[int, Tensor] = {}  # scores of references, [batch], NaN where not measured
-        everyone = torch.arange(model.batch, device="cpu")
-        seen = torch.cat([model.reference_scores, self._baseline(everyone, self._trial)])
-        self._anchors = Anchors.measure(model.anchors.full, seen)
+        everyone = torch.arange(model.batch, device=model.device)
+        self._able = self._affords(everyone, 3 * len(self._trial)).to(model.device)
+        found = torch.full_like(model.anchors.full.expand(len(self._trial), -1), torch.nan)
+        found[:, self._able] = self._baseline(everyone[self._able], self._trial)
+        # those that are not tested keep the anchors that they have
+        found = found.where(found.isfinite(), model.reference_scores.mean(0))
+        self._anchors = Anchors.measure(model.anchors.full, torch.cat([model.reference_scores, found]))
 
     def certified(self, ranking: Ranking, count: Tensor) -> tuple[Tensor, Certificate]:
         """How many of the first features are reported, long [batch], and what is certified of them.
@@ -95,9 +99,9 @@ class Certifier:
         margins = torch.full(shape, torch.nan, dtype=torch.float64, device=count.device)
         holds, reported = torch.zeros_like(count, dtype=torch.bool), sizes[0].clone()
         spent = torch.full_like(margins[0], delta[0])
-        for turn, (size, share) in enumerate(zip(sizes, delta, strict=True)):
+        for turn, (size, share) in enumerate(zip(sizes, delta, strict=False)):
             larger = size > reported if turn else count > 0
-            index = (larger & ~holds & (count > 0)).nonzero().squeeze(1)
+            index = (larger & ~holds & (count > 0) & self._able).nonzero().squeeze(1)
             index = index[self._affords(index, self.settings.first_look).to(index.device)]
             reported[index], spent[index], margins[:, index] = size[index], share, torch.nan
             holds[index] = self._tested(ranking.top(size.unsqueeze(1))[0], index, share, floor, margins)
@@ -125,10 +129,10 @@ class Certifier:
         scale = torch.ones(len(measured), dtype=torch.float64, device=measured.device)
         if isinstance(self._claim, OnMost):
             return scale
-        for n in set(measured.tolist()):
+        for n in set(measured.tolist()) - {0}:
             index = (measured == n).nonzero().squeeze(1)
             known = self._baseline(index, self.model.held_out[:n])
-            spans = self.model.objective.fidelity.spans(known, self._anchors.rows(index)) if n else None
+            spans = self.model.objective.fidelity.spans(known, self._anchors.rows(index))
             if spans is not None:
                 scale[index] = spans.double().mean(0)
         return scale
@@ -155,7 +159,7 @@ class Certifier:
         ones until one does.
         """
         step, size, times = self._step(count), count.clone(), torch.ones_like(count)
-        index = (count > 0).nonzero().squeeze(1)
+        index = ((count > 0) & self._able).nonzero().squeeze(1)
         down, floor = torch.zeros_like(count, dtype=torch.bool), torch.zeros_like(count, dtype=torch.float64)
         down[index], floor[index] = self._trial_of(ranking, size, index)
         while True:
@@ -235,7 +239,7 @@ class Certifier:
         """Whether the input is known to score differently from the references, bool [examples]."""
         baselines = self._baseline(index, references)
         spans = self.model.objective.fidelity.spans(baselines, self._anchors.rows(index))
-        if spans is None or isinstance(self._claim, OnMost):
+        if spans is None or self._same_class:
             return torch.ones_like(index, dtype=torch.bool)
         delta = (1 - self._claim.confidence) * self.settings.span_weight
         wealth = log_wealth(spans, self.settings.span_floor, self.settings)
@@ -244,21 +248,30 @@ class Certifier:
     def _margins(self, selected: Tensor, index: Tensor, references: Tensor) -> Tensor:
         """By how much selections exceed the claim with each reference, [references, examples]."""
         objective, claim, retain = self.model.objective, self._claim, self.sparsity.retain
-        same_class = isinstance(claim, OnMost) and claim.same_class
         shown = selected[index] if objective.keeps else ~selected[index]
-        found = self.model.outcomes(shown, index.cpu(), references, same_class, self.allowance)
-        anchors = self._anchors.rows(index)
-        if same_class:
+        found = self.model.outcomes(shown, index.cpu(), references, self._same_class, self.allowance)
+        anchors, fidelity = self._anchors.rows(index), objective.fidelity
+        if self._same_class:
             return found - claim.target(retain)
-        baselines = self._baseline(index, references)
-        margins = objective.fidelity.margin(found, baselines, anchors, retain, objective.keeps)
         if isinstance(claim, OnMost):
-            return (margins >= 0).to(found.dtype) - claim.share
-        return margins
+            share = (
+                fidelity.retained(found, anchors)
+                if objective.keeps
+                else 1 - fidelity.remaining(found, anchors)
+            )
+            reached = (share >= retain).to(found.dtype).where(found.isfinite(), torch.nan)
+            return reached - claim.share
+        return fidelity.margin(found, self._baseline(index, references), anchors, retain, objective.keeps)
+
+    @property
+    def _same_class(self) -> bool:
+        return isinstance(self._claim, OnMost) and self._claim.same_class
 
     def _baseline(self, index: Tensor, references: Tensor) -> Tensor:
         """Scores of references, [references, examples]; each is measured once for an example."""
         model, keys = self.model, references.tolist()
+        if not keys or not len(index):
+            return model.anchors.full.new_zeros(len(keys), len(index))
         for key in keys:
             if key not in self._baselines:
                 self._baselines[key] = torch.full_like(model.anchors.full, torch.nan)

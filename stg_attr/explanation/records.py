@@ -121,6 +121,12 @@ class Certificate(Batch):
     retain: float = field(metadata={"as_text": AsText(float, float)})
     exact: bool = field(default=False, metadata={"as_text": AsText(bool, bool)})
 
+    def short(self, example: int = 0) -> str:
+        """Two or three words for captions; nothing where what is measured is exact."""
+        if self.exact:
+            return ""
+        return "certified on fresh rows" if bool(self.holds[example]) else "not certified on fresh rows"
+
     def sentence(self, example: int = 0) -> str:
         """What is certified of an example, or why nothing is."""
         n, mean = int(self.n_references[example]), float(self.mean[example])

@@ -226,7 +226,7 @@ class GatedModel:
             ArgumentError: there are no classes.
         """
         gates = selections.expand(len(references), -1, -1)
-        if allowance.failure is None:
+        if allowance.failure is None and len(index):
             try:
                 examples = self.everyone.rows(index)
                 return self._scores(

@@ -22,7 +22,7 @@ ExplainArguments: TypeAlias = Mapping[str, Any]
 
 #: Arguments that `explain_dataset` sets itself, or that differ from batch to batch.
 _NOT_FOR_A_DATA_SET = frozenset(
-    {"self", "inputs", "additional_forward_args", "internal_batch_size", "show_progress", "resume"}
+    {"self", "inputs", "additional_forward_args", "internal_batch_size", "show_progress", "on_step", "resume"}
 )
 
 

@@ -51,6 +51,9 @@ def schema(id_type: str) -> pa.Schema:
             ("log_alpha", pa.list_(pa.float32())),
             ("selected", pa.list_(pa.bool_())),
             *((name, pa.float64()) for name in EVIDENCE),
+            ("certified", pa.bool_()),
+            ("certified_mean", pa.float64()),
+            ("certified_references", pa.int64()),
             ("status", pa.string()),
             ("message", pa.string()),
             ("seed", pa.int64()),
@@ -227,8 +230,21 @@ def _record(explanation: Explanation, i: int, row: Row, note: str) -> dict[str, 
         "removed": scores.removed[i].item(),
         "sufficiency": explanation.sufficiency[i].item(),
         "comprehensiveness": explanation.comprehensiveness[i].item(),
+        **_certified(explanation, i),
         "status": explanation.status[i].name,
         "message": note or None,
         "seed": explanation.seed,
         "evaluations": int(explanation.n_evaluations[i]),
+    }
+
+
+def _certified(explanation: Explanation, i: int) -> dict[str, Any]:
+    """Whether the claim holds, the mean that was measured, and on how many references; none without it."""
+    certificate = explanation.certificate
+    if certificate is None:
+        return {}
+    return {
+        "certified": bool(certificate.holds[i]),
+        "certified_mean": certificate.mean[i].item(),
+        "certified_references": int(certificate.n_references[i]),
     }

@@ -264,6 +264,8 @@ def evidence_line(explanation: Explanation, example: int) -> str:
         return f"nothing to explain: the baseline scores {float(explanation.scores.full[example]):.3g} too"
     kept, left = float(explanation.retained[example]), float(explanation.remaining[example])
     claim = f"{int(explanation.n_selected[example])} of {n_gates} features keep {percent(kept)} of the score"
+    if explanation.certificate is not None and explanation.certificate.short(example):
+        claim += f" ({explanation.certificate.short(example)})"
     return claim + (f"; without them {percent(left)} is left" if np.isfinite(left) else "")
 
 

@@ -90,6 +90,7 @@ def pack_reading(explanation: Explanation, readings: Sequence[Explanation], exam
         "baseline": float(scores.baseline[example]),
         "selected": int(explanation.n_selected[example]),
         "gates": int((explanation.feature_ids[example] >= 0).sum()),
+        "certificate": "" if explanation.certificate is None else explanation.certificate.short(example),
         "status": explanation.status[example].value,
         "doubt": explanation.status[example] is not Status.CONVERGED,
         "explainable": explanation.status[example] is not Status.NOTHING_TO_EXPLAIN,

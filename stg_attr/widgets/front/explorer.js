@@ -203,7 +203,9 @@ class Explorer {
     const start = `${count} of ${packed.gates} features`;
     if (!reading.explainable) return `${start}; nothing to explain: the baseline scores ${digits(packed.full)} too`;
     const left = removed === null ? "" : `; without them ${percent(reading.share(removed))} is left`;
-    return kept === null ? start : `${start} keep ${percent(reading.share(kept))} of the score${left}`;
+    // what is certified is the selected set, at no other number of features
+    const certified = packed.certificate && count === packed.selected ? ` (${packed.certificate})` : "";
+    return kept === null ? start : `${start} keep ${percent(reading.share(kept))} of the score${certified}${left}`;
   }
 
   sentences() {
