@@ -184,6 +184,8 @@ class Certifier:
         below them: a test that cut off what is common would certify too much.
         """
         settings, target = self.settings, self._claim.target(self.sparsity.retain)
+        if not len(index):
+            return torch.zeros_like(index, dtype=torch.bool), torch.zeros_like(index, dtype=torch.float64)
         seen = self._margins(ranking.top(size.unsqueeze(1))[0], index, self._trial).double()
         mean, most = seen.mean(0), 1 - target  # more than `most` cannot be beyond the claim
         lowest = torch.full_like(mean, -target)

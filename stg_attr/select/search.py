@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .large_sets import smaller_prefix, thinned
 from .ranking import Ranking, places
 from .selections import between, without
 from .settings import SearchSettings
@@ -100,13 +101,15 @@ class SetSearch:
 
         1. The smallest k whose top k features suffice. Values of k are tried in geometric steps between the
            largest that failed and the smallest that did not, until the two are neighbours. All features
-           together count as sufficient.
+           together count as sufficient. From large sets, groups of members that are not needed are dropped.
         2. From small sets, the members whose removal changes least are dropped until each of the others is
            needed. Dropped features come next in the ranking.
         3. Where swaps are allowed, members are replaced by features that add more in their place; then step 2
            again.
         """
-        selected = self.ranking.top(self._shortest_prefix(retain).unsqueeze(1))[0]
+        tools = (self._measured, self._open, self.settings)
+        count = smaller_prefix(self.ranking, self._shortest_prefix(retain), retain, *tools)
+        selected = thinned(self.ranking, self.ranking.top(count.unsqueeze(1))[0], retain, *tools)
         self._prune(selected, retain, torch.ones_like(selected[:, 0]))
         self._prune(selected, retain, self._exchange(selected, retain))
         self.ranking = self.ranking.promoted(selected)

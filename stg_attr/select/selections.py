@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["between", "without"]
+__all__ = ["between", "spread", "without"]
 
 
 def without(selected: Tensor, columns: Tensor) -> Tensor:
@@ -24,3 +24,10 @@ def between(low: Tensor, high: Tensor, points: int) -> Tensor:
     # Rounding would make small steps equal; low + 1, low + 2, ... keep the points apart.
     ladder = low.unsqueeze(1) + torch.arange(1, points + 1, device=low.device)
     return spread.maximum(ladder).minimum((high - 1).unsqueeze(1)).maximum((low + 1).unsqueeze(1))
+
+
+def spread(count: Tensor, points: int) -> Tensor:
+    """Whole numbers from 1 to below each count in geometric steps, long [batch] -> long [batch, points]."""
+    share = torch.arange(1, points + 1, device=count.device) / (points + 1)
+    found = ((count + 1).unsqueeze(1) ** share).round().long() - 1
+    return found.clamp_min(1).minimum(count.unsqueeze(1))

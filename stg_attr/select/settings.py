@@ -17,6 +17,9 @@ class SearchSettings:
         value_points: the same in the search for the best value after a price for each feature.
         largest_pruned: features of the largest set whose members are tried for removal; larger sets would
             cost too many evaluations.
+        smaller_prefixes: much smaller sets that are measured where the shortest sufficient prefix is larger
+            than that.
+        groups: parts of such a set that are tried for removal.
         removed_together: members of a set that are tried for removal together, at most.
         ordered_singly: members of a set that are put in order one by one; those that are missed less leave in
             one round.
@@ -34,6 +37,8 @@ class SearchSettings:
     prefix_points: int = 3
     value_points: int = 12
     largest_pruned: int = 12
+    smaller_prefixes: int = 4
+    groups: int = 4
     removed_together: int = 4
     ordered_singly: int = 6
     same: float = 1e-3

@@ -97,13 +97,40 @@ def _less(features, dropped):
     return [i for i in features if i != dropped]
 
 
-@pytest.mark.parametrize(("needed", "expected"), [(12, 1), (13, 13)])
-def test_sets_of_more_than_twelve_gates_are_not_pruned(needed, expected):
-    """Only the last gate of a prefix counts."""
-    parameters = -torch.arange(20.0).expand(2, 20)
+@pytest.mark.parametrize("needed", [12, 13, 60])
+def test_what_is_not_needed_is_dropped_from_small_and_large_sets(needed):
+    """Only the last feature of a prefix counts."""
+    parameters = -torch.arange(80.0).expand(2, 80)
     search = SetSearch(_ranking(parameters), lambda s, rows: s[:, :, needed - 1].double())
-    assert search.smallest_sufficient(0.9).tolist() == [expected] * 2
-    assert bool(search.ranking.top(torch.full((2, 1), expected))[0, :, needed - 1].all())
+    assert search.smallest_sufficient(0.9).tolist() == [1] * 2
+    assert bool(search.ranking.top(torch.ones(2, 1, dtype=torch.long))[0, :, needed - 1].all())
+
+
+def test_a_large_set_of_which_all_is_needed_stays_and_costs_little():
+    asked = []
+
+    def retained(selections, rows):
+        asked.append(len(selections))
+        return (selections[:, :, :50].sum(2) == 50).double()
+
+    search = SetSearch(_ranking(-torch.arange(80.0).expand(1, 80)), retained)
+    assert search.smallest_sufficient(0.9).tolist() == [50]
+    assert sum(asked) <= 30
+
+
+def test_a_smaller_set_is_found_where_more_features_keep_less():
+    """Six to eleven of 36 features suffice, as do 24 and more, and 12 to 23 do not."""
+
+    def retained(selections, rows):
+        size = selections.sum(2)
+        return ((size == 9) | (size >= 24)).double()
+
+    search = SetSearch(
+        _ranking(_parameters(0, gates=36)), retained, settings=SearchSettings(smaller_prefixes=8)
+    )
+    assert search.smallest_sufficient(0.9).tolist() == [9] * 3
+    plain = SetSearch(_ranking(_parameters(0, gates=36)), retained)
+    assert max(plain.smallest_sufficient(0.9).tolist()) <= 24
 
 
 @given(SEEDS, st.integers(1, 400), st.floats(0, 0.2))
