@@ -123,14 +123,10 @@ def test_a_smaller_set_is_found_where_more_features_keep_less():
 
     def retained(selections, rows):
         size = selections.sum(2)
-        return ((size == 9) | (size >= 24)).double()
+        return (((size >= 6) & (size < 12)) | (size >= 24)).double()
 
-    search = SetSearch(
-        _ranking(_parameters(0, gates=36)), retained, settings=SearchSettings(smaller_prefixes=8)
-    )
-    assert search.smallest_sufficient(0.9).tolist() == [9] * 3
-    plain = SetSearch(_ranking(_parameters(0, gates=36)), retained)
-    assert max(plain.smallest_sufficient(0.9).tolist()) <= 24
+    search = SetSearch(_ranking(_parameters(0, gates=36)), retained)
+    assert search.smallest_sufficient(0.9).tolist() == [6] * 3
 
 
 @given(SEEDS, st.integers(1, 400), st.floats(0, 0.2))
