@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
-from stg_attr.explanation import Certificate
+from stg_attr.explanation import Certificate, Curve
 from stg_attr.model import Allowance, GatedModel
 from stg_attr.objective import Anchors
-from stg_attr.select import CertificateSettings, Claim, OnMost, Ranking, Sparsity
+from stg_attr.select import CertificateSettings, Claim, OnAverage, OnMost, Ranking, Sparsity
 from stg_attr.select.testing import least_rows, log_wealth, lower_bound
 
-__all__ = ["Certifier", "check_claim", "held_out"]
+__all__ = ["Certifier", "check_claim", "held_out", "untested"]
 
 
 def held_out(n: int, sparsity: Sparsity, settings: CertificateSettings) -> int:
@@ -47,6 +47,33 @@ def check_claim(model: GatedModel, sparsity: Sparsity) -> None:
             found="no classes",
             mend="Claim a share of the score, by OnAverage() or OnMost(), or return an output for a class.",
         )
+
+
+def untested(model: GatedModel, sparsity: Sparsity, curve: Curve, count: Tensor) -> Certificate | None:
+    """What is known without a test: everything, where all references were measured; else nothing.
+
+    Args:
+        model: the model, with no references that are held out.
+        sparsity: what is claimed.
+        curve: measured; without points, nothing is known.
+        count: features that are selected, long [batch], a point of the curve.
+    """
+    claim, n, retain = sparsity.claim, model.blend.n_references, sparsity.retain
+    if claim is None or not curve.n_open.shape[1]:
+        return None
+    chosen = (curve.n_open == count.unsqueeze(1)).long().argmax(1, keepdim=True)
+    share = curve.retained.gather(1, chosen).squeeze(1)
+    exact = n <= model.rows_per_selection and isinstance(claim, OnAverage)
+    unknown = torch.full_like(share, torch.nan)
+    return Certificate(
+        holds=(share >= retain) & (count > 0) if exact else torch.zeros_like(count, dtype=torch.bool),
+        lower=share if exact else unknown,
+        mean=share if exact else unknown,
+        n_references=torch.full_like(count, n if exact else 0),
+        claim=claim,
+        retain=retain,
+        exact=exact,
+    )
 
 
 @dataclass
@@ -108,6 +135,19 @@ class Certifier:
         floor = floor.clamp_max(-claim.target(self.sparsity.retain))  # of examples without a set, too
         return reported, self._certificate(holds, margins, floor, spent)
 
+    def of(self, selected: Tensor) -> Certificate:
+        """What is certified of given selections, bool [batch, gates], and of no others."""
+        delta = (1 - self._claim.confidence) * (1 - self.settings.span_weight)
+        count = selected.sum(1)
+        index = ((count > 0) & self._able).nonzero().squeeze(1)
+        floor = torch.full_like(count, -self._claim.target(self.sparsity.retain), dtype=torch.float64)
+        floor[index] = self._trial_of(selected, index)[1]
+        shape = (len(self.model.held_out), len(count))
+        margins = torch.full(shape, torch.nan, dtype=torch.float64, device=count.device)
+        holds = torch.zeros_like(count, dtype=torch.bool)
+        holds[index] = self._tested(selected, index, delta, floor, margins)
+        return self._certificate(holds, margins, floor, torch.full_like(floor, delta))
+
     def _certificate(self, holds: Tensor, margins: Tensor, floor: Tensor, spent: Tensor) -> Certificate:
         claim, retain, dtype = self._claim, self.sparsity.retain, self.model.dtype
         target, measured = claim.target(retain), (~margins.isnan()).sum(0)
@@ -161,7 +201,7 @@ class Certifier:
         step, size, times = self._step(count), count.clone(), torch.ones_like(count)
         index = ((count > 0) & self._able).nonzero().squeeze(1)
         down, floor = torch.zeros_like(count, dtype=torch.bool), torch.zeros_like(count, dtype=torch.float64)
-        down[index], floor[index] = self._trial_of(ranking, size, index)
+        down[index], floor[index] = self._trial_of(ranking.top(size.unsqueeze(1))[0], index)
         while True:
             new = torch.where(down, size - step, size + times * step)
             new = new.clamp_min(1).minimum(ranking.n_visible)
@@ -169,15 +209,15 @@ class Certifier:
             index = index[self._affords(index, 3 * len(self._trial)).to(index.device)]
             if not len(index):
                 return size, floor
-            enough, lowest = self._trial_of(ranking, new, index)
+            enough, lowest = self._trial_of(ranking.top(new.unsqueeze(1))[0], index)
             falls = down[index]
             moves = enough | ~falls
             size[index[moves]], floor[index[moves]] = new[index[moves]], lowest[moves]
             times[index] = (2 * times[index]).clamp_max(4)
             index = index[falls == enough]
 
-    def _trial_of(self, ranking: Ranking, size: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether the first features suffice on the trial references, and what a margin counts as at least.
+    def _trial_of(self, selected: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether selections suffice on the trial references, and what a margin counts as at least.
 
         A margin counts at least as that of a row with which nothing is kept, or, where margins vary much, as
         one far
@@ -186,7 +226,7 @@ class Certifier:
         settings, target = self.settings, self._claim.target(self.sparsity.retain)
         if not len(index):
             return torch.zeros_like(index, dtype=torch.bool), torch.zeros_like(index, dtype=torch.float64)
-        seen = self._margins(ranking.top(size.unsqueeze(1))[0], index, self._trial).double()
+        seen = self._margins(selected, index, self._trial).double()
         mean, most = seen.mean(0), 1 - target  # more than `most` cannot be beyond the claim
         lowest = torch.full_like(mean, -target)
         if not isinstance(self._claim, OnMost) and len(seen) > 1:

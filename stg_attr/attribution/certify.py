@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from stg_attr.explanation import Explanation, SufficientSets
-from stg_attr.model import GatedModel
-from stg_attr.select import Ranking, SearchSettings, SetSearch
+from stg_attr.explanation import Certificate, Curve, Explanation, SufficientSets
+from stg_attr.model import Allowance, GatedModel
+from stg_attr.select import Ranking, SearchSettings, SetSearch, Sweep
 
+from .certificate import Certifier, untested
 from .reading import evidence
 
 __all__ = ["minimal", "sufficient_sets"]
@@ -26,13 +27,15 @@ def minimal(models: Models, explanation: Explanation, retain: float) -> Explanat
     """See `Explanation.minimal`."""
     parts = []
     for rows, model in models:
-        part = _minimal_rows(_Search.begin(model, explanation.rows(rows), retain), explanation.rows(rows))
+        part = _minimal_rows(
+            _Search.begin(model, explanation.rows(rows), retain), explanation.rows(rows), retain
+        )
         parts.append(part.to(explanation.log_alpha.device))
     found = Explanation.joined(parts)
     return replace(found, attributions=found.laid_out(found.active_probabilities), restarts=None)
 
 
-def _minimal_rows(search: _Search, explanation: Explanation) -> Explanation:
+def _minimal_rows(search: _Search, explanation: Explanation, retain: float) -> Explanation:
     """The explanation of some examples with a minimal selection; its attributions are not laid out."""
     gates, model = explanation.gates, search.model
     selected = search.smallest(search.allowed)
@@ -41,6 +44,7 @@ def _minimal_rows(search: _Search, explanation: Explanation) -> Explanation:
     log_alpha = ranking.at(selected, gates.half).masked_fill(~search.allowed, -torch.inf)
     points = explanation.settings.reading.curve_points
     scores, curve, _ = evidence(model, None, ranking, selected.sum(1), points)
+    certificate = _certificate(model, explanation, selected, curve, retain)
     return replace(
         explanation,
         log_alpha=log_alpha,
@@ -48,8 +52,21 @@ def _minimal_rows(search: _Search, explanation: Explanation) -> Explanation:
         selected=selected,
         scores=scores,
         curve=curve,
+        certificate=certificate,
         n_evaluations=explanation.n_evaluations + model.evaluations.to(explanation.n_evaluations.device),
     )
+
+
+def _certificate(
+    model: GatedModel, explanation: Explanation, selected: Tensor, curve: Curve, retain: float
+) -> Certificate | None:
+    """What is certified of minimal selections: the claim of the explanation, at another share."""
+    if explanation.certificate is None:
+        return None
+    sparsity, settings = Sweep(retain=retain, claim=explanation.certificate.claim), explanation.settings
+    if model.n_held_out:
+        return Certifier(model, sparsity, settings.certificate, Allowance()).of(selected)
+    return untested(model, sparsity, curve, selected.sum(1))
 
 
 def sufficient_sets(models: Models, explanation: Explanation, retain: float, n_sets: int) -> SufficientSets:

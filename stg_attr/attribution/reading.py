@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import warn
-from stg_attr.explanation import Certificate, Curve, Explanation, Restarts, Scores, Settings, Status, lay_out
+from stg_attr.explanation import Curve, Explanation, Restarts, Scores, Settings, Status, lay_out
 from stg_attr.gates import Blend, GateDistribution
 from stg_attr.model import Allowance, GatedModel
 from stg_attr.objective import RetainedScore
-from stg_attr.select import OnAverage, Ranking, SetSearch
+from stg_attr.select import Ranking, SetSearch
 from stg_attr.solve import Solution, Solver
 
-from .certificate import Certifier
+from .certificate import Certifier, untested
 
 __all__ = ["Reading", "evidence", "evidence_rows", "first_restart", "stopped_by", "warn_about"]
 
@@ -74,7 +74,7 @@ class Reading:
         log_alpha = ranking.at(selected, solver.gates.half).masked_fill(~(explainable & exists), -torch.inf)
         probabilities = solver.gates.active_probability(log_alpha)
         scores, curve, fragile = evidence(model, allowance, ranking, count, points)
-        certificate = certificate or self._exact(curve, count)
+        certificate = certificate or untested(model, solver.sparsity, curve, count)
         failure = solution.failure or allowance.failure
         explanation = Explanation(
             attributions=lay_out(probabilities, groups, model.blend.inputs),
@@ -156,26 +156,6 @@ class Reading:
         selected = ranking.top(count.unsqueeze(1))[0]
         unseen = self._unseen(allowance, selected, needed)
         return Ranking.of(ranking.parameter, ranking.visible & ~unseen), count - unseen.sum(1)
-
-    def _exact(self, curve: Curve, count: Tensor) -> Certificate | None:
-        """What is known without a test: exactly, where all references were measured; else how little."""
-        claim, model = self.solver.sparsity.claim, self.model
-        n, retain = model.blend.n_references, self.solver.sparsity.retain
-        if claim is None or not curve.n_open.shape[1]:
-            return None
-        chosen = (curve.n_open == count.unsqueeze(1)).long().argmax(1, keepdim=True)
-        share = curve.retained.gather(1, chosen).squeeze(1)
-        exact = n <= model.rows_per_selection and isinstance(claim, OnAverage)
-        unknown = torch.full_like(share, torch.nan)
-        return Certificate(
-            holds=(share >= retain) & (count > 0) if exact else torch.zeros_like(count, dtype=torch.bool),
-            lower=share if exact else unknown,
-            mean=share if exact else unknown,
-            n_references=torch.full_like(count, n if exact else 0),
-            claim=claim,
-            retain=retain,
-            exact=exact,
-        )
 
     def _unseen(self, allowance: Allowance, selected: Tensor, known: Tensor) -> Tensor:
         """Selected features that the model does not react to, bool [batch, gates].

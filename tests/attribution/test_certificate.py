@@ -242,3 +242,16 @@ def test_restarts_carry_the_certificate_of_the_first():
     one = StochasticGates(net).explain(_rows(3, 1), rows, target=0)
     several = StochasticGates(net).explain(_rows(3, 1), rows, target=0, n_restarts=2)
     assert torch.equal(one.certificate.holds, several.certificate.holds)
+
+
+def test_a_minimal_set_has_a_certificate_of_its_own():
+    """Of the set itself: with references it is as likely as not too small for fresh ones, and says so."""
+    net, x = _net(), _rows(20, 100)
+    found = StochasticGates(net, objective=Preserve()).explain(x, ReferenceSet(_rows(256, 200)))
+    minimal = found.minimal()
+    assert int(minimal.certificate.holds.sum()) < int(found.certificate.holds.sum())
+    for i in minimal.certificate.holds.nonzero().flatten().tolist():
+        assert _true(Preserve(), net, x[i], minimal.selected[i], int(found.target[i, 0]), OnAverage(), 0.88)
+    fixed = StochasticGates(net, objective=Preserve()).explain(x[:2]).minimal()
+    assert fixed.certificate.exact
+    torch.testing.assert_close(fixed.certificate.mean, fixed.retained)
