@@ -15,6 +15,8 @@ from stg_attr.objective import Anchors
 from stg_attr.select import CertificateSettings, Claim, OnAverage, OnMost, Ranking, Sparsity
 from stg_attr.select.testing import least_rows, log_wealth, lower_bound
 
+_CPU = torch.device("cpu")
+
 __all__ = ["Certifier", "check_claim", "held_out", "untested"]
 
 
@@ -98,13 +100,15 @@ class Certifier:
         self._start = model.evaluations
         self._trial = model.reference_order[n_shown : n_shown + settings.trial_rows]
         self._baselines: dict[int, Tensor] = {}  # scores of references, [batch], NaN where not measured
-        everyone = torch.arange(model.batch, device=model.device)
-        self._able = self._affords(everyone, 3 * len(self._trial)).to(model.device)
-        found = torch.full_like(model.anchors.full.expand(len(self._trial), -1), torch.nan)
+        # the statistics are computed on the CPU, in double precision, which some devices do not have
+        everyone = torch.arange(model.batch, device=_CPU)
+        self._able = self._affords(everyone, 3 * len(self._trial))
+        full, known = model.anchors.full.cpu().double(), model.reference_scores.cpu().double()
+        found = torch.full((len(self._trial), model.batch), torch.nan, dtype=torch.float64, device=_CPU)
         found[:, self._able] = self._baseline(everyone[self._able], self._trial)
         # those that are not tested keep the anchors that they have
-        found = found.where(found.isfinite(), model.reference_scores.mean(0))
-        self._anchors = Anchors.measure(model.anchors.full, torch.cat([model.reference_scores, found]))
+        found = found.where(found.isfinite(), known.mean(0))
+        self._anchors = Anchors.measure(full, torch.cat([known, found]))
 
     def certified(self, ranking: Ranking, count: Tensor) -> tuple[Tensor, Certificate]:
         """How many of the first features are reported, long [batch], and what is certified of them.
@@ -118,35 +122,37 @@ class Certifier:
             ranking: the features in order.
             count: how many of them the search has found to suffice, long [batch].
         """
-        claim, settings = self._claim, self.settings
+        claim, settings, device = self._claim, self.settings, count.device
+        ranking, count = ranking.to(_CPU), count.cpu()
         first, floor = self._chosen(ranking, count)
         sizes = self._sizes(ranking, first)
         delta = [(1 - claim.confidence) * weight for weight in settings.weights]
         shape = (len(self.model.held_out), len(count))
-        margins = torch.full(shape, torch.nan, dtype=torch.float64, device=count.device)
+        margins = torch.full(shape, torch.nan, dtype=torch.float64, device=_CPU)
         holds, reported = torch.zeros_like(count, dtype=torch.bool), sizes[0].clone()
         spent = torch.full_like(margins[0], delta[0])
         for turn, (size, share) in enumerate(zip(sizes, delta, strict=False)):
             larger = size > reported if turn else count > 0
             index = (larger & ~holds & (count > 0) & self._able).nonzero().squeeze(1)
-            index = index[self._affords(index, self.settings.first_look).to(index.device)]
+            index = index[self._affords(index, settings.first_look)]
             reported[index], spent[index], margins[:, index] = size[index], share, torch.nan
             holds[index] = self._tested(ranking.top(size.unsqueeze(1))[0], index, share, floor, margins)
         floor = floor.clamp_max(-claim.target(self.sparsity.retain))  # of examples without a set, too
-        return reported, self._certificate(holds, margins, floor, spent)
+        return reported.to(device), self._certificate(holds, margins, floor, spent).to(device)
 
     def of(self, selected: Tensor) -> Certificate:
         """What is certified of given selections, bool [batch, gates], and of no others."""
         delta = (1 - self._claim.confidence) * (1 - self.settings.span_weight)
+        device, selected = selected.device, selected.cpu()
         count = selected.sum(1)
         index = ((count > 0) & self._able).nonzero().squeeze(1)
         floor = torch.full_like(count, -self._claim.target(self.sparsity.retain), dtype=torch.float64)
         floor[index] = self._trial_of(selected, index)[1]
         shape = (len(self.model.held_out), len(count))
-        margins = torch.full(shape, torch.nan, dtype=torch.float64, device=count.device)
+        margins = torch.full(shape, torch.nan, dtype=torch.float64, device=_CPU)
         holds = torch.zeros_like(count, dtype=torch.bool)
         holds[index] = self._tested(selected, index, delta, floor, margins)
-        return self._certificate(holds, margins, floor, torch.full_like(floor, delta))
+        return self._certificate(holds, margins, floor, torch.full_like(floor, delta)).to(device)
 
     def _certificate(self, holds: Tensor, margins: Tensor, floor: Tensor, spent: Tensor) -> Certificate:
         claim, retain, dtype = self._claim, self.sparsity.retain, self.model.dtype
@@ -174,7 +180,7 @@ class Certifier:
             known = self._baseline(index, self.model.held_out[:n])
             spans = self.model.objective.fidelity.spans(known, self._anchors.rows(index))
             if spans is not None:
-                scale[index] = spans.double().mean(0)
+                scale[index] = spans.mean(0)
         return scale
 
     @property
@@ -185,18 +191,15 @@ class Certifier:
     def _affords(self, index: Tensor, rows: int) -> Tensor:
         """Whether so many references may be tried with each example, long [examples]; bool [examples]."""
         # each costs a row for a selection, and one for itself
-        where, n = index.cpu(), torch.full_like(index, 2 * rows).cpu()
-        spent = self.model.evaluations[where]
-        own = spent - self._start[where] + n <= self.settings.most_evaluations
+        n, spent = torch.full_like(index, 2 * rows), self.model.evaluations[index]
+        own = spent - self._start[index] + n <= self.settings.most_evaluations
         return own & self.allowance.covers(n, 1, spent)
 
     def _chosen(self, ranking: Ranking, count: Tensor) -> tuple[Tensor, Tensor]:
-        """The size of the set that is tested first, and the smallest value that a margin counts as, each
-        [batch].
+        """The size of the set that is tested first, and what a margin counts as at least, each [batch].
 
         From the set that the search has found: smaller ones while they suffice on the trial references, or
-            larger
-        ones until one does.
+        larger ones until one does.
         """
         step, size, times = self._step(count), count.clone(), torch.ones_like(count)
         index = ((count > 0) & self._able).nonzero().squeeze(1)
@@ -206,7 +209,7 @@ class Certifier:
             new = torch.where(down, size - step, size + times * step)
             new = new.clamp_min(1).minimum(ranking.n_visible)
             index = index[(new != size)[index]]
-            index = index[self._affords(index, 3 * len(self._trial)).to(index.device)]
+            index = index[self._affords(index, 3 * len(self._trial))]
             if not len(index):
                 return size, floor
             enough, lowest = self._trial_of(ranking.top(new.unsqueeze(1))[0], index)
@@ -220,13 +223,12 @@ class Certifier:
         """Whether selections suffice on the trial references, and what a margin counts as at least.
 
         A margin counts at least as that of a row with which nothing is kept, or, where margins vary much, as
-        one far
-        below them: a test that cut off what is common would certify too much.
+        one far below them: a test that cut off what is common would certify too much.
         """
         settings, target = self.settings, self._claim.target(self.sparsity.retain)
         if not len(index):
             return torch.zeros_like(index, dtype=torch.bool), torch.zeros_like(index, dtype=torch.float64)
-        seen = self._margins(selected, index, self._trial).double()
+        seen = self._margins(selected, index, self._trial)
         mean, most = seen.mean(0), 1 - target  # more than `most` cannot be beyond the claim
         lowest = torch.full_like(mean, -target)
         if not isinstance(self._claim, OnMost) and len(seen) > 1:
@@ -257,14 +259,14 @@ class Certifier:
         """
         settings, held = self.settings, self.model.held_out
         holds = torch.zeros_like(index, dtype=torch.bool)
-        going = torch.arange(len(index), device=index.device)
+        going = torch.arange(len(index), device=_CPU)
         for first in range(0, len(held), settings.batch):
-            going = going[self._affords(index[going], settings.batch).to(going.device)]
+            going = going[self._affords(index[going], settings.batch)]
             if not len(going):
                 break
             some = index[going]
             rows = slice(first, min(first + settings.batch, len(held)))
-            margins[rows, some] = self._margins(selected, some, held[rows]).double()
+            margins[rows, some] = self._margins(selected, some, held[rows])
             seen = margins[: rows.stop, some]
             wealth, needed = log_wealth(seen, floors[some], settings), -math.log(delta)
             reached = (wealth >= needed).any(0) & (seen.mean(0) >= 0)
@@ -291,19 +293,21 @@ class Certifier:
         """By how much selections exceed the claim with each reference, [references, examples]."""
         objective, claim, retain = self.model.objective, self._claim, self.sparsity.retain
         shown = selected[index] if objective.keeps else ~selected[index]
-        found = self.model.outcomes(shown, index.cpu(), references, self._same_class, self.allowance)
+        found = self._outcomes(shown, index, references, self._same_class)
         anchors, fidelity = self._anchors.rows(index), objective.fidelity
         if self._same_class:
             return found - claim.target(retain)
         if isinstance(claim, OnMost):
-            share = (
-                fidelity.retained(found, anchors)
-                if objective.keeps
-                else 1 - fidelity.remaining(found, anchors)
-            )
+            kept = objective.keeps
+            share = fidelity.retained(found, anchors) if kept else 1 - fidelity.remaining(found, anchors)
             reached = (share >= retain).to(found.dtype).where(found.isfinite(), torch.nan)
             return reached - claim.share
         return fidelity.margin(found, self._baseline(index, references), anchors, retain, objective.keeps)
+
+    def _outcomes(self, shown: Tensor, index: Tensor, references: Tensor, same_class: bool) -> Tensor:
+        """What the model makes of selections, bool [examples, gates], [references, examples] on the CPU."""
+        shown = shown.to(self.model.device)
+        return self.model.outcomes(shown, index, references, same_class, self.allowance).cpu().double()
 
     @property
     def _same_class(self) -> bool:
@@ -311,19 +315,19 @@ class Certifier:
 
     def _baseline(self, index: Tensor, references: Tensor) -> Tensor:
         """Scores of references, [references, examples]; each is measured once for an example."""
-        model, keys = self.model, references.tolist()
+        keys, unknown = references.tolist(), [torch.nan] * self.model.batch
         if not keys or not len(index):
-            return model.anchors.full.new_zeros(len(keys), len(index))
+            return torch.zeros(len(keys), len(index), dtype=torch.float64, device=_CPU)
         for key in keys:
             if key not in self._baselines:
-                self._baselines[key] = torch.full_like(model.anchors.full, torch.nan)
+                self._baselines[key] = torch.tensor(unknown, dtype=torch.float64, device=_CPU)
         known = torch.stack([self._baselines[key][index] for key in keys])
         missing = known.isnan().any(0).nonzero().squeeze(1)
         new = known[:, missing].isnan().any(1).nonzero().squeeze(1) if len(missing) else missing
         if len(new):
-            where = index[missing.to(index.device)]
-            closed = torch.zeros_like(model.groups.exists.expand(model.batch, -1)[where.to(model.device)])
-            found = model.outcomes(closed, where.cpu(), references[new.cpu()], False, self.allowance)
+            where = index[missing]
+            closed = torch.zeros(len(where), self.model.groups.n_gates, dtype=torch.bool, device=_CPU)
+            found = self._outcomes(closed, where, references[new], False)
             for row, key in enumerate([keys[i] for i in new.tolist()]):
                 self._baselines[key][where] = found[row]
             known = torch.stack([self._baselines[key][index] for key in keys])

@@ -62,8 +62,8 @@ def superset_stability(
 
     A set that a few more features overturn explains little, even if it keeps the class alone. The numbers of
     added features grow in geometric steps up to all others. Probabilistic Stability Guarantees for Feature
-    Attributions (Jin, Havaldar, Kim, Xue, Wong, 2025), https://arxiv.org/abs/2504.13787, calls the share at a
-    radius soft stability.
+    Attributions (Jin, Xue, You, Goel, Wong, 2025), https://arxiv.org/abs/2504.13787, calls the share with at
+    most so many added features soft stability; here each share is of exactly so many.
 
     Args:
         forward_func: the model, one row of outputs [rows, classes] per input row.

@@ -79,6 +79,16 @@ def lower_bound(
 
 def least_rows(target: float, delta: float, settings: CertificateSettings) -> int:
     """References that it takes to certify a set that keeps everything with each of them."""
-    margins = torch.full((settings.most_rows,), 1 - target, dtype=torch.float64, device="cpu")
-    reached = log_wealth(margins, -target, settings) >= -math.log(delta)
-    return int((~reached).sum()) + 1
+    largest, margin = settings.largest_bet / target, 1 - target
+    weight, mean, square = (
+        settings.prior_rows,
+        settings.prior_mean,
+        settings.prior_mean**2 + settings.prior_sd**2,
+    )
+    wealth, n = 0.0, 0
+    while wealth < -math.log(delta):
+        now = (weight * mean + n * margin) / (weight + n)
+        variance = max((weight * square + n * margin**2) / (weight + n) - now**2, 1e-4)
+        wealth += math.log1p(min(now / (variance + now**2), largest) * margin)
+        n += 1
+    return n
