@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,9 +39,17 @@ def check_claim(model: GatedModel, sparsity: Sparsity) -> None:
     """Check that a model has the outputs that a claim is about.
 
     Raises:
-        ArgumentError: the claim is that a class is kept, and there are no classes.
+        ArgumentError: the claim is that a class is kept, and there are no classes, or the objective removes
+            it.
     """
     claim, target = sparsity.claim, model.target
+    if isinstance(claim, OnMost) and claim.same_class and not model.objective.keeps:
+        raise ArgumentError(
+            "claim",
+            expected="a claim about what is taken away, since the objective is Delete()",
+            found="one that the class is kept",
+            mend="Take Preserve() or Hybrid(), or claim a share of the score with OnAverage().",
+        )
     if isinstance(claim, OnMost) and claim.same_class and (target is None or target.shape[1] != 1):
         raise ArgumentError(
             "claim",
@@ -99,16 +107,19 @@ class Certifier:
         n_shown = model.rows_per_selection
         self._start = model.evaluations
         self._trial = model.reference_order[n_shown : n_shown + settings.trial_rows]
+        self._pairs = model.objective.fidelity.pairs
+        n_scale = settings.trial_rows if self._pairs else settings.trial_rows + settings.scale_rows
+        scale_rows = model.reference_order[n_shown : n_shown + n_scale]
         self._baselines: dict[int, Tensor] = {}  # scores of references, [batch], NaN where not measured
         # the statistics are computed on the CPU, in double precision, which some devices do not have
         everyone = torch.arange(model.batch, device=_CPU)
-        self._able = self._affords(everyone, 3 * len(self._trial))
+        self._able = self._affords(everyone, 3 * len(scale_rows))
         full, known = model.anchors.full.cpu().double(), model.reference_scores.cpu().double()
-        found = torch.full((len(self._trial), model.batch), torch.nan, dtype=torch.float64, device=_CPU)
-        found[:, self._able] = self._baseline(everyone[self._able], self._trial)
+        found = torch.full((len(scale_rows), model.batch), torch.nan, dtype=torch.float64, device=_CPU)
+        found[:, self._able] = self._baseline(everyone[self._able], scale_rows)
         # those that are not tested keep the anchors that they have
         found = found.where(found.isfinite(), known.mean(0))
-        self._anchors = Anchors.measure(full, torch.cat([known, found]))
+        self._anchors = _careful(Anchors.measure(full, torch.cat([known, found])), torch.cat([known, found]))
 
     def certified(self, ranking: Ranking, count: Tensor) -> tuple[Tensor, Certificate]:
         """How many of the first features are reported, long [batch], and what is certified of them.
@@ -173,7 +184,7 @@ class Certifier:
         A margin is in units of the difference that was measured before; a share is in those of the same rows.
         """
         scale = torch.ones(len(measured), dtype=torch.float64, device=measured.device)
-        if isinstance(self._claim, OnMost):
+        if isinstance(self._claim, OnMost) or not self._pairs:
             return scale
         for n in set(measured.tolist()) - {0}:
             index = (measured == n).nonzero().squeeze(1)
@@ -190,8 +201,8 @@ class Certifier:
 
     def _affords(self, index: Tensor, rows: int) -> Tensor:
         """Whether so many references may be tried with each example, long [examples]; bool [examples]."""
-        # each costs a row for a selection, and one for itself
-        n, spent = torch.full_like(index, 2 * rows), self.model.evaluations[index]
+        # each costs a row for a selection, and where scores are paired one for itself
+        n, spent = torch.full_like(index, (2 if self._pairs else 1) * rows), self.model.evaluations[index]
         own = spent - self._start[index] + n <= self.settings.most_evaluations
         return own & self.allowance.covers(n, 1, spent)
 
@@ -281,9 +292,11 @@ class Certifier:
 
     def _spans(self, index: Tensor, references: Tensor) -> Tensor:
         """Whether the input is known to score differently from the references, bool [examples]."""
+        if not self._pairs or self._same_class:
+            return torch.ones_like(index, dtype=torch.bool)
         baselines = self._baseline(index, references)
         spans = self.model.objective.fidelity.spans(baselines, self._anchors.rows(index))
-        if spans is None or self._same_class:
+        if spans is None:
             return torch.ones_like(index, dtype=torch.bool)
         delta = (1 - self._claim.confidence) * self.settings.span_weight
         wealth = log_wealth(spans, self.settings.span_floor, self.settings)
@@ -302,7 +315,8 @@ class Certifier:
             share = fidelity.retained(found, anchors) if kept else 1 - fidelity.remaining(found, anchors)
             reached = (share >= retain).to(found.dtype).where(found.isfinite(), torch.nan)
             return reached - claim.share
-        return fidelity.margin(found, self._baseline(index, references), anchors, retain, objective.keeps)
+        baselines = self._baseline(index, references) if self._pairs else torch.full_like(found, torch.nan)
+        return fidelity.margin(found, baselines, anchors, retain, objective.keeps)
 
     def _outcomes(self, shown: Tensor, index: Tensor, references: Tensor, same_class: bool) -> Tensor:
         """What the model makes of selections, bool [examples, gates], [references, examples] on the CPU."""
@@ -332,3 +346,14 @@ class Certifier:
                 self._baselines[key][where] = found[row]
             known = torch.stack([self._baselines[key][index] for key in keys])
         return known
+
+
+def _careful(anchors: Anchors, references: Tensor) -> Anchors:
+    """Anchors whose spread is smaller by its standard error, from the scores of references, [references,
+    batch].
+
+    A fidelity that divides by the spread would certify too much where it happens to be estimated too large.
+    """
+    square = (anchors.full - references).square()
+    error = square.std(0) / (2 * anchors.scale * len(references) ** 0.5)
+    return replace(anchors, spread=(anchors.spread - error).clamp_min(0))

@@ -134,7 +134,9 @@ class Certificate(Batch):
         if self.exact:
             given = "for this baseline" if n == 1 else f"on average over these {n} baselines"
             return f"keep {mean:.0%} of the score, exactly, {given}"
-        rows = f"{n} fresh rows, mean {mean:.0%}" if n else "too few references to test it"
+        rows = (
+            f"{n} fresh rows, mean {mean:.0%}" if n else "not tested, for want of references or evaluations"
+        )
         if bool(self.holds[example]):
             return f"{words}, at {self.claim.confidence:.0%} confidence ({rows})"
         return f"are not certified to {words} ({rows})"

@@ -96,6 +96,8 @@ class Fidelity(ABC):
     #: so, the features that are not selected are ordered by influence times the odds of being active; if not,
     #: by their log-alphas.
     either_direction: ClassVar[bool] = False
+    #: Whether `margin` takes the scores of the same references for those in `anchors`.
+    pairs: ClassVar[bool] = False
 
     @abstractmethod
     def retained(self, scores: Tensor, anchors: Anchors) -> Tensor:
@@ -152,6 +154,8 @@ class RetainedScore(Fidelity):
     It asks which features raise the score. Features that lower it come last.
     """
 
+    pairs = True
+
     def retained(self, scores: Tensor, anchors: Anchors) -> Tensor:
         return anchors.retained(scores)
 
@@ -189,13 +193,6 @@ class OutputMatch(Fidelity):
 
     def remaining(self, scores: Tensor, anchors: Anchors) -> Tensor:
         return (scores - anchors.baseline).abs() / anchors.scale
-
-    def margin(
-        self, scores: Tensor, baselines: Tensor, anchors: Anchors, retain: float, kept: bool
-    ) -> Tensor:
-        # the mean of |s(x) - s(b)| is at most its root mean square, so what is certified holds for that, too
-        error = (scores - (anchors.full if kept else anchors.baseline)).abs()
-        return ((1 - retain) * (anchors.full - baselines).abs() - error) / anchors.scale
 
     def kept_loss(self, scores: Tensor, anchors: Anchors) -> Tensor:
         return torch.log1p(1 - self.retained(scores, anchors))

@@ -58,6 +58,8 @@ class CertificateSettings:
         held_out: share of the references that are kept for the test, at most,
         most_rows: and their number, at most.
         trial_rows: other references on which the set that is tested first is chosen,
+        scale_rows: references on which the spread of the scores is measured, beside these, where a share is
+            in units of it and not of the scores of the same references,
         trial_margin: by the share that it keeps beyond what is claimed.
         growth: share of the size of a set by which it grows where a test fails,
         steps: times these numbers, one after the other.
@@ -79,6 +81,7 @@ class CertificateSettings:
     held_out: float = 0.8
     most_rows: int = 200
     trial_rows: int = 12
+    scale_rows: int = 40
     trial_margin: float = 0.05
     growth: float = 0.08
     steps: tuple[int, ...] = (1, 1, 2, 4)

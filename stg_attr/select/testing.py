@@ -78,7 +78,7 @@ def lower_bound(
 
 
 def least_rows(target: float, delta: float, settings: CertificateSettings) -> int:
-    """References that it takes to certify a set that keeps everything with each of them."""
+    """References that it takes to certify a set that keeps everything with each; at most one more than are used."""
     largest, margin = settings.largest_bet / target, 1 - target
     weight, mean, square = (
         settings.prior_rows,
@@ -86,7 +86,7 @@ def least_rows(target: float, delta: float, settings: CertificateSettings) -> in
         settings.prior_mean**2 + settings.prior_sd**2,
     )
     wealth, n = 0.0, 0
-    while wealth < -math.log(delta):
+    while wealth < -math.log(delta) and n <= settings.most_rows:
         now = (weight * mean + n * margin) / (weight + n)
         variance = max((weight * square + n * margin**2) / (weight + n) - now**2, 1e-4)
         wealth += math.log1p(min(now / (variance + now**2), largest) * margin)

@@ -131,7 +131,7 @@ def test_a_few_baselines_are_exact_too_and_a_few_more_are_too_few():
     more = StochasticGates(net).explain(x, ReferenceSet(_rows(20, 5)))
     assert not bool(more.certificate.holds.any())
     assert more.certificate.n_references.tolist() == [0, 0]
-    assert "too few references" in more.describe(0)
+    assert "for want of references" in more.describe(0)
 
 
 def test_without_evaluations_it_says_so():
@@ -212,6 +212,22 @@ def test_a_class_is_claimed_only_where_there_are_classes():
     stg = StochasticGates(lambda x: x.sum(1), sparsity=Sweep(claim=OnMost(share=0.9, same_class=True)))
     with pytest.raises(ArgumentError, match=r"claim: expected outputs \[rows, classes\]"):
         stg.explain(_rows(2, 1), ReferenceSet(_rows(200, 5)))
+
+
+def test_that_a_class_is_kept_is_no_claim_about_what_is_taken_away():
+    stg = StochasticGates(
+        _net(), objective=Delete(), sparsity=Sweep(claim=OnMost(share=0.9, same_class=True))
+    )
+    with pytest.raises(ArgumentError, match=r"claim: expected .*Delete\(\)"):
+        stg.explain(_rows(2, 1), ReferenceSet(_rows(200, 5)))
+
+
+def test_what_no_number_of_references_could_show_is_not_tested():
+    found = StochasticGates(_net(), sparsity=Sweep(retain=1.0)).explain(
+        _rows(2, 1), ReferenceSet(_rows(200, 5))
+    )
+    assert not bool(found.certificate.holds.any())
+    assert found.certificate.n_references.tolist() == [0, 0]
 
 
 def test_a_model_that_fails_in_the_test_certifies_nothing():
