@@ -24,7 +24,7 @@ from .gates import (
     word_mask,
 )
 from .objective import Delete, Hybrid, OutputMatch, Preserve, RetainedScore
-from .select import Budget, FixedWeight, Sweep
+from .select import Budget, FixedWeight, OnAverage, OnMost, Sweep
 from .solve import Reparameterized, ScoreFunction
 
 __all__ = [
@@ -40,6 +40,8 @@ __all__ = [
     "LLMStochasticGates",
     "LayerStochasticGates",
     "NamedInputs",
+    "OnAverage",
+    "OnMost",
     "OutputMatch",
     "Preserve",
     "ReferenceSet",
