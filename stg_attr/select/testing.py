@@ -78,7 +78,7 @@ def lower_bound(
 
 
 def least_rows(target: float, delta: float, settings: CertificateSettings) -> int:
-    """References that it takes to certify a set that keeps everything with each; at most one more than are used."""
+    """References that it takes to certify a set that keeps everything; one more than are used if too many."""
     largest, margin = settings.largest_bet / target, 1 - target
     weight, mean, square = (
         settings.prior_rows,
