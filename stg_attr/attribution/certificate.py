@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
-from stg_attr.explanation import Certificate, Curve
+from stg_attr.explanation import Certificate
 from stg_attr.model import Allowance, GatedModel
 from stg_attr.objective import Anchors
-from stg_attr.select import CertificateSettings, Claim, OnAverage, OnMost, Ranking, Sparsity
+from stg_attr.select import CertificateSettings, Claim, OnMost, Ranking, Sparsity
 from stg_attr.select.testing import least_rows, log_wealth, lower_bound
 
 _CPU = torch.device("cpu")
 
-__all__ = ["Certifier", "check_claim", "held_out", "untested"]
+__all__ = ["Certifier", "check_claim", "held_out"]
 
 
 def held_out(n: int, sparsity: Sparsity, settings: CertificateSettings) -> int:
@@ -57,33 +57,6 @@ def check_claim(model: GatedModel, sparsity: Sparsity) -> None:
             found="no classes",
             mend="Claim a share of the score, by OnAverage() or OnMost(), or return an output for a class.",
         )
-
-
-def untested(model: GatedModel, sparsity: Sparsity, curve: Curve, count: Tensor) -> Certificate | None:
-    """What is known without a test: everything, where all references were measured; else nothing.
-
-    Args:
-        model: the model, with no references that are held out.
-        sparsity: what is claimed.
-        curve: measured; without points, nothing is known.
-        count: features that are selected, long [batch], a point of the curve.
-    """
-    claim, n, retain = sparsity.claim, model.blend.n_references, sparsity.retain
-    if claim is None or not curve.n_open.shape[1]:
-        return None
-    chosen = (curve.n_open == count.unsqueeze(1)).long().argmax(1, keepdim=True)
-    share = curve.retained.gather(1, chosen).squeeze(1)
-    exact = n <= model.rows_per_selection and isinstance(claim, OnAverage)
-    unknown = torch.full_like(share, torch.nan)
-    return Certificate(
-        holds=(share >= retain) & (count > 0) if exact else torch.zeros_like(count, dtype=torch.bool),
-        lower=share if exact else unknown,
-        mean=share if exact else unknown,
-        n_references=torch.full_like(count, n if exact else 0),
-        claim=claim,
-        retain=retain,
-        exact=exact,
-    )
 
 
 @dataclass

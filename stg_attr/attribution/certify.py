@@ -12,8 +12,8 @@ from stg_attr.explanation import Certificate, Curve, Explanation, SufficientSets
 from stg_attr.model import Allowance, GatedModel
 from stg_attr.select import Ranking, SearchSettings, SetSearch, Sweep
 
-from .certificate import Certifier, untested
-from .reading import evidence
+from .certificate import Certifier
+from .reading import evidence, untested
 
 __all__ = ["minimal", "sufficient_sets"]
 

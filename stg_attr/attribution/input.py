@@ -30,8 +30,7 @@ from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
 
 from .certificate import check_claim, held_out
 from .effort import Effort
-from .parts import check_parts
-from .question import Asked, Question, learned_before, solve_device
+from .question import Asked, Question, check_parts, learned_before, solve_device
 from .reading import Reading, evidence_rows, first_restart, stopped_by, warn_about
 
 __all__ = ["OnStep", "StochasticGates"]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError, check_count, check_share
-from stg_attr.explanation import Explanation, Status, SufficientSets
+from stg_attr.errors import ArgumentError, check_count, check_number, check_share
+from stg_attr.explanation import Explanation, Settings, Status, SufficientSets
 from stg_attr.gates import Blend, FeatureGroups, GateDistribution, as_references, default_masks
 from stg_attr.model import (
     Baselines,
@@ -27,13 +27,13 @@ from stg_attr.model import (
     undisturbed,
 )
 from stg_attr.objective import Objective
-from stg_attr.solve import Estimator, Learned
+from stg_attr.select import Sparsity
+from stg_attr.solve import Estimator, Learned, Reparameterized
 
 from . import certify
 from .effort import Effort
-from .parts import check_inputs_suit
 
-__all__ = ["Asked", "Question", "learned_before", "solve_device"]
+__all__ = ["Asked", "Question", "check_parts", "learned_before", "solve_device"]
 
 _SHARE = "It is a share, not a count or a percentage."
 
@@ -246,3 +246,70 @@ def learned_before(
     if n_restarts > 1:
         raise ArgumentError("n_restarts", expected="1 with resume", found=str(n_restarts), mend=mend)
     return earlier.learned.to(device), earlier.loss_trace.to(device)
+
+
+class Parts(Protocol):
+    """What `StochasticGates` is made of; see there."""
+
+    forward_func: Callable[..., Any]
+    smoothness: float
+    estimator: Estimator
+    gates: GateDistribution
+
+
+def check_parts(method: Parts) -> None:
+    """Check the parts of an attribution method.
+
+    Raises:
+        ArgumentError: the model is not callable, or a part is not of its kind, or two do not go together.
+    """
+    if not callable(method.forward_func):
+        raise ArgumentError(
+            "forward_func",
+            expected="a model, or a function of the inputs",
+            found=repr(method.forward_func),
+            mend="Wrap it in a function that returns one row of outputs per input row.",
+        )
+    mend = "1.5 suits images; 0 leaves every gate to itself."
+    check_number("smoothness", method.smoothness, least=0, mend=mend)
+    kinds = {
+        "objective": Objective,
+        "sparsity": Sparsity,
+        "estimator": Estimator,
+        "gates": GateDistribution,
+        "settings": Settings,
+    }
+    for name, kind in kinds.items():
+        part = getattr(method, name)
+        if not isinstance(part, kind):
+            raise ArgumentError(
+                name,
+                expected=f"an instance of a subclass of {kind.__name__}",
+                found=repr(part),
+                mend="Pass an object such as Preserve() or FixedWeight(0.01), not a class or a name.",
+            )
+    if not method.estimator.fits(method.gates):
+        raise ArgumentError(
+            "gates",
+            expected=f"gates that {type(method.estimator).__name__} can learn, as {method.estimator.gates!r}",
+            found=repr(method.gates),
+            mend="Leave gates out for those, or change the estimator: Reparameterized() differentiates "
+            "through gates, which coins do not allow; ScoreFunction() learns coins.",
+        )
+
+
+def check_inputs_suit(estimator: Estimator, inputs: Sequence[Tensor], groups: FeatureGroups) -> None:
+    """Check that an estimator can differentiate through the gated inputs, if it does.
+
+    Raises:
+        ArgumentError: they are integers or flags.
+    """
+    gated = [x for x, index in zip(inputs, groups.index, strict=True) if bool((index >= 0).any())]
+    if isinstance(estimator, Reparameterized) and not all(x.is_floating_point() for x in gated):
+        raise ArgumentError(
+            "inputs",
+            expected="floating-point inputs, since the default estimator differentiates through them",
+            found=str([str(x.dtype) for x in gated]),
+            mend="Pass estimator=ScoreFunction(), which needs no gradient, convert them with .float(), "
+            "explain their embeddings with LayerStochasticGates, or keep them by a feature_mask of -1.",
+        )

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import warn
-from stg_attr.explanation import Curve, Explanation, Restarts, Scores, Settings, Status, lay_out
+from stg_attr.explanation import Certificate, Curve, Explanation, Restarts, Scores, Settings, Status, lay_out
 from stg_attr.gates import Blend, GateDistribution
 from stg_attr.model import Allowance, GatedModel
 from stg_attr.objective import RetainedScore
-from stg_attr.select import Ranking, SetSearch
+from stg_attr.select import OnAverage, Ranking, SetSearch, Sparsity
 from stg_attr.solve import Solution, Solver
 
-from .certificate import Certifier, untested
+from .certificate import Certifier
 
-__all__ = ["Reading", "evidence", "evidence_rows", "first_restart", "stopped_by", "warn_about"]
+__all__ = ["Reading", "evidence", "evidence_rows", "first_restart", "stopped_by", "untested", "warn_about"]
 
 
 def evidence_rows(references: int, curve_points: int) -> int:
@@ -281,6 +281,33 @@ def evidence(
     fragile = (measured.worst_share.T.gather(1, chosen) <= 0).squeeze(1) & (count > 0)
     scores = Scores(anchors.full, anchors.baseline, here.kept.squeeze(1), here.removed.squeeze(1))
     return scores, curve, fragile
+
+
+def untested(model: GatedModel, sparsity: Sparsity, curve: Curve, count: Tensor) -> Certificate | None:
+    """What is known without a test: everything, where all references were measured; else nothing.
+
+    Args:
+        model: the model, with no references that are held out.
+        sparsity: what is claimed.
+        curve: measured; without points, nothing is known.
+        count: features that are selected, long [batch], a point of the curve.
+    """
+    claim, n, retain = sparsity.claim, model.blend.n_references, sparsity.retain
+    if claim is None or not curve.n_open.shape[1]:
+        return None
+    chosen = (curve.n_open == count.unsqueeze(1)).long().argmax(1, keepdim=True)
+    share = curve.retained.gather(1, chosen).squeeze(1)
+    exact = n <= model.rows_per_selection and isinstance(claim, OnAverage)
+    unknown = torch.full_like(share, torch.nan)
+    return Certificate(
+        holds=(share >= retain) & (count > 0) if exact else torch.zeros_like(count, dtype=torch.bool),
+        lower=share if exact else unknown,
+        mean=share if exact else unknown,
+        n_references=torch.full_like(count, n if exact else 0),
+        claim=claim,
+        retain=retain,
+        exact=exact,
+    )
 
 
 def _curve_counts(n: Tensor, points: int) -> Tensor:
