@@ -102,11 +102,13 @@ class Batch:
         changed = {}
         for name, axis in _batched(cast(Any, type(self))):
             old = getattr(self, name)
+            if old is None:
+                continue
             new = _rows(old, rows, axis)
             if new is not old:
                 changed[name] = new
         # A record in which nothing changes is returned as the same object, since it may hold cached values.
-        return cast(B, replace(cast(Any, self), **changed)) if changed else self
+        return _with(self, changed) if changed else self
 
     def to(self: B, device: torch.device) -> B:
         """The same record, detached, on another device."""
@@ -147,17 +149,34 @@ def _one_each(value: tuple[Any, ...]) -> bool:
     return not value or not isinstance(value[0], (Tensor, Batch))
 
 
+def _with(record: B, changed: dict[str, Any]) -> B:
+    """As `dataclasses.replace`, in a third of the time: a search takes rows for each measurement."""
+    kind = type(record)
+    made = object.__new__(kind)
+    values, old = made.__dict__, record.__dict__
+    for name, fresh in _fields_of(cast(Any, kind)):
+        values[name] = old[name] if fresh is None else fresh()
+    values.update(changed)
+    return made
+
+
+@cache
+def _fields_of(kind: Any) -> tuple[tuple[str, Callable[[], Any] | None], ...]:
+    """The fields of a record; those that `__init__` does not take begin anew, as their factories say."""
+    return tuple((f.name, None if f.init else cast(Any, f.default_factory)) for f in fields(kind))
+
+
 def _rows(value: Any, rows: slice | Tensor, axis: _Axis) -> Any:
     if isinstance(value, Tensor):
         if axis.shared and value.shape[axis.axis] == 1:
             return value  # one row for all examples
         # rows are often on the CPU, while this tensor is not
-        here = rows if isinstance(rows, slice) else rows.to(value.device)
+        here = rows if isinstance(rows, slice) or rows.is_cpu is value.is_cpu else rows.to(value.device)
         return value[here] if axis.axis == 0 else value[:, here]
-    if value is None or (isinstance(value, tuple) and not value):
-        return value
     if not isinstance(value, tuple):
         return value.rows(rows)  # a record, or an estimator, which has `rows` too
+    if not value:
+        return value
     if _one_each(value):
         return _entries(value, rows)
     parts = tuple([_rows(part, rows, axis) for part in value])

@@ -190,13 +190,19 @@ class GatedModel:
 
     def _measured(self, selections: Tensor, index: Tensor | None, other_view: bool, fresh: bool) -> Measured:
         keeps, fidelity = self.objective.keeps is not other_view, self.objective.fidelity
-        examples = self.everyone if index is None else self.everyone.rows(index)
+        examples = self._named(index)
         references = self.held_out[-len(self._shown) :] if fresh else self._shown
         scores = self._selected_scores(selections if keeps else ~selections, examples, references)
-        anchors = self.fresh_anchors if fresh else self.anchors
-        anchors = anchors if index is None else anchors.rows(index)
+        anchors = self.fresh_anchors.rows(examples.index) if fresh else examples.anchors
+        assert anchors is not None
         share = fidelity.retained(scores, anchors) if keeps else 1 - fidelity.remaining(scores, anchors)
         return Measured(scores.mean(1), share.mean(1), share.amin(1))
+
+    def _named(self, index: Tensor | None) -> Examples:
+        """Some of the examples, long [examples]; all of them as they are, which saves the time of a copy."""
+        if index is None or (len(index) == self.batch and torch.equal(index, self.everyone.index)):
+            return self.everyone
+        return self.everyone.rows(index)
 
     def _unknown(self, selections: Tensor) -> Measured:
         nan = torch.full(selections.shape[:2], torch.nan, device=selections.device).to(self.dtype)
@@ -228,7 +234,7 @@ class GatedModel:
         gates = selections.expand(len(references), -1, -1)
         if allowance.failure is None and len(index):
             try:
-                examples = self.everyone.rows(index)
+                examples = self._named(index)
                 return self._scores(
                     gates, references.to(self.device), examples, class_kept if same_class else picked
                 )

@@ -30,8 +30,11 @@ def smaller_prefix(
     nets with
     thresholds do not: so some much smaller prefixes are measured, in geometric steps.
     """
+    large = count > settings.largest_pruned
+    if not bool(large.any()):
+        return count
     count = count.clone()
-    examples = open_(count > settings.largest_pruned, settings.smaller_prefixes)
+    examples = open_(large, settings.smaller_prefixes)
     if len(examples):
         counts = spread(count[examples], settings.smaller_prefixes)
         enough = measured(ranking.rows(examples).top(counts), examples) >= retain
@@ -57,6 +60,8 @@ def thinned(
     selected = selected.clone()
     going = selected.sum(1) > settings.largest_pruned
     while True:
+        if not bool(going.any()):
+            return selected
         examples = open_(going, settings.groups)
         going = torch.zeros_like(going)
         if not len(examples):
