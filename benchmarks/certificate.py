@@ -178,7 +178,7 @@ def peer(case: Case, objective: Objective, claim: Claim, seed: int, name: str) -
         model = GatedModel(blend, scorer, objective, targets.unsqueeze(1), None, n_held_out=kept)
         certifier = Certifier(model, sparsity, settings.certificate, Allowance())
         ranking = Ranking.of(values.detach().double(), torch.ones_like(values, dtype=torch.bool))
-        count, certificate = certifier.certified(ranking, torch.ones(len(values), dtype=torch.long))
+        ranking, count, certificate = certifier.certified(ranking, torch.ones(len(values), dtype=torch.long))
     selected = ranking.top(count.unsqueeze(1))[0]
     return certificate.holds, selected, ranking.rank.argsort(1), model.evaluations + spent, targets
 

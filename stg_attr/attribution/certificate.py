@@ -94,8 +94,8 @@ class Certifier:
         found = found.where(found.isfinite(), known.mean(0))
         self._anchors = _careful(Anchors.measure(full, torch.cat([known, found])), torch.cat([known, found]))
 
-    def certified(self, ranking: Ranking, count: Tensor) -> tuple[Tensor, Certificate]:
-        """How many of the first features are reported, long [batch], and what is certified of them.
+    def certified(self, ranking: Ranking, count: Tensor) -> tuple[Ranking, Tensor, Certificate]:
+        """The features in order, how many of them are reported, long [batch], and what is certified of these.
 
         The first set to be tested is chosen on references of its own. It is tested on fresh references until
         it is clear that the claim holds, or unlikely to become clear. Then the next larger set is tested. All
@@ -109,6 +109,7 @@ class Certifier:
         claim, settings, device = self._claim, self.settings, count.device
         ranking, count = ranking.to(_CPU), count.cpu()
         first, floor = self._chosen(ranking, count)
+        ranking, first, floor = self._without_padding(ranking, count, first, floor)
         sizes = self._sizes(ranking, first)
         delta = [(1 - claim.confidence) * weight for weight in settings.weights]
         shape = (len(self.model.held_out), len(count))
@@ -122,7 +123,8 @@ class Certifier:
             reported[index], spent[index], margins[:, index] = size[index], share, torch.nan
             holds[index] = self._tested(ranking.top(size.unsqueeze(1))[0], index, share, floor, margins)
         floor = floor.clamp_max(-claim.target(self.sparsity.retain))  # of examples without a set, too
-        return reported.to(device), self._certificate(holds, margins, floor, spent).to(device)
+        certificate = self._certificate(holds, margins, floor, spent)
+        return ranking.to(device), reported.to(device), certificate.to(device)
 
     def of(self, selected: Tensor) -> Certificate:
         """What is certified of given selections, bool [batch, gates], and of no others."""
@@ -202,6 +204,29 @@ class Certifier:
             size[index[moves]], floor[index[moves]] = new[index[moves]], lowest[moves]
             times[index] = (2 * times[index]).clamp_max(4)
             index = index[falls == enough]
+
+    def _without_padding(
+        self, ranking: Ranking, count: Tensor, size: Tensor, floor: Tensor
+    ) -> tuple[Ranking, Tensor, Tensor]:
+        """The ranking, size and floor of first sets without features that the trial references do not need.
+
+        Of the features by which a set has grown beyond that of the search, from the last on: the shortest way
+            to a set
+        that suffices goes along the ranking, and takes with it what only stands there.
+        """
+        selected, floor = ranking.top(size.unsqueeze(1))[0], floor.clone()
+        for turn in range(self.settings.most_tried):
+            last = size - 1 - turn
+            index = ((last >= count) & (count > 0) & self._able).nonzero().squeeze(1)
+            index = index[self._affords(index, 3 * len(self._trial))]
+            if not len(index):
+                break
+            fewer = selected.clone()
+            fewer[index] &= ranking.rank[index] != last[index].unsqueeze(1)
+            enough, lowest = self._trial_of(fewer, index)
+            dropped = index[enough]
+            selected[dropped], floor[dropped] = fewer[dropped], lowest[enough]
+        return ranking.promoted(selected), selected.sum(1), floor
 
     def _trial_of(self, selected: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """Whether selections suffice on the trial references, and what a margin counts as at least.

@@ -68,7 +68,7 @@ class Reading:
         certificate = None
         if model.n_held_out:
             certifier = Certifier(model, solver.sparsity, self.settings.certificate, allowance)
-            count, certificate = certifier.certified(ranking, count)
+            ranking, count, certificate = certifier.certified(ranking, count)
             ranking, count = self._seen_only(allowance, ranking, count, search.needed)
             selected = ranking.top(count.unsqueeze(1))[0]
         log_alpha = ranking.at(selected, solver.gates.half).masked_fill(~(explainable & exists), -torch.inf)

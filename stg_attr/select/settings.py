@@ -61,6 +61,8 @@ class CertificateSettings:
         scale_rows: references on which the spread of the scores is measured, beside these, where a share is
             in units of it and not of the scores of the same references,
         trial_margin: by the share that it keeps beyond what is claimed.
+        most_tried: features by which that set has grown beyond the one of the search, that are tried for
+            removal.
         growth: share of the size of a set by which it grows where a test fails,
         steps: times these numbers, one after the other.
         weights: of the probability of a wrong claim: what is spent on the test of each of these sets,
@@ -83,6 +85,7 @@ class CertificateSettings:
     trial_rows: int = 12
     scale_rows: int = 40
     trial_margin: float = 0.05
+    most_tried: int = 6
     growth: float = 0.08
     steps: tuple[int, ...] = (1, 1, 2, 4)
     weights: tuple[float, ...] = (0.4, 0.2, 0.1, 0.1, 0.1)
