@@ -23,11 +23,12 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from stg_attr import OutputMatch, Preserve, ReferenceSet, Settings, StochasticGates, Sweep
-from stg_attr.attribution.certificate import Certifier, held_out
+from stg_attr.attribution.certificate import Certifier
 from stg_attr.gates import Blend, FeatureGroups
 from stg_attr.model import Allowance, GatedModel, Scorer, undisturbed
 from stg_attr.objective import Objective
 from stg_attr.select import Claim, OnAverage, OnMost, Ranking
+from stg_attr.select.testing import held_out
 
 RETAIN = 0.9
 N_REFERENCES, N_TRUTH = 256, 4000

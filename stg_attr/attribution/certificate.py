@@ -13,26 +13,11 @@ from stg_attr.explanation import Certificate
 from stg_attr.model import Allowance, GatedModel
 from stg_attr.objective import Anchors
 from stg_attr.select import CertificateSettings, Claim, OnMost, Ranking, Sparsity
-from stg_attr.select.testing import least_rows, log_wealth, lower_bound
+from stg_attr.select.testing import log_wealth, lower_bound
 
 _CPU = torch.device("cpu")
 
-__all__ = ["Certifier", "check_claim", "held_out"]
-
-
-def held_out(n: int, sparsity: Sparsity, settings: CertificateSettings) -> int:
-    """How many of n references are kept for a certificate: none where they are too few for one.
-
-    Args:
-        n: number of references.
-        sparsity: what is claimed.
-        settings: how it is tested.
-    """
-    if sparsity.claim is None:
-        return 0
-    rows = min(int(settings.held_out * n), settings.most_rows)
-    delta = (1 - sparsity.claim.confidence) * settings.weights[0]
-    return rows if rows >= least_rows(sparsity.claim.target(sparsity.retain), delta, settings) else 0
+__all__ = ["Certifier", "check_claim"]
 
 
 def check_claim(model: GatedModel, sparsity: Sparsity) -> None:

@@ -26,9 +26,10 @@ from stg_attr.model import (
 )
 from stg_attr.objective import Hybrid, Objective
 from stg_attr.select import Sparsity, Sweep
+from stg_attr.select.testing import held_out
 from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
 
-from .certificate import check_claim, held_out
+from .certificate import check_claim
 from .effort import Effort
 from .question import Asked, Question, check_parts, learned_before, solve_device
 from .reading import Reading, evidence_rows, first_restart, stopped_by, warn_about

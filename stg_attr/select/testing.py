@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from .settings import CertificateSettings
+from .sparsity import Sparsity
 
-__all__ = ["least_rows", "log_wealth", "lower_bound"]
+__all__ = ["held_out", "least_rows", "log_wealth", "lower_bound"]
 
 
 def log_wealth(
@@ -92,3 +93,18 @@ def least_rows(target: float, delta: float, settings: CertificateSettings) -> in
         wealth += math.log1p(min(now / (variance + now**2), largest) * margin)
         n += 1
     return n
+
+
+def held_out(n: int, sparsity: Sparsity, settings: CertificateSettings) -> int:
+    """How many of n references are kept for a certificate: none where they are too few for one.
+
+    Args:
+        n: number of references.
+        sparsity: what is claimed.
+        settings: how it is tested.
+    """
+    if sparsity.claim is None:
+        return 0
+    rows = min(int(settings.held_out * n), settings.most_rows)
+    delta = (1 - sparsity.claim.confidence) * settings.weights[0]
+    return rows if rows >= least_rows(sparsity.claim.target(sparsity.retain), delta, settings) else 0
