@@ -89,7 +89,7 @@ class Reading:
             scores=scores,
             curve=curve,
             loss_trace=solution.loss_trace,
-            status=self._statuses(solution, visible, count, scores, fragile, failure),
+            status=self._statuses(solution, visible, count, scores, fragile, certificate, failure),
             n_evaluations=model.evaluations,
             seed=solver.seed,
             gates=solver.gates,
@@ -206,8 +206,14 @@ class Reading:
         count: Tensor,
         scores: Scores,
         fragile: Tensor,
+        certificate: Certificate | None,
         failure: BaseException | None,
     ) -> tuple[Status, ...]:
+        # what is exact is compared with what was asked for; for samples of references the certificate says it
+        short = torch.zeros_like(fragile)
+        if certificate is not None and certificate.exact:
+            rounding = self.settings.reading.rounding * torch.finfo(certificate.mean.dtype).eps
+            short = (certificate.mean < certificate.retain - rounding) & (count > 0)
         before, after = (
             Ranking.of(parameter, visible).top(count.unsqueeze(1))[0]
             for parameter in (solution.earlier, solution.parameter)
@@ -218,6 +224,7 @@ class Reading:
             (~self.model.anchors.explainable, Status.NOTHING_TO_EXPLAIN),
             (~(solution.loss_trace.isfinite().sum(0) == solution.n_steps), Status.NOT_FINITE),
             (torch.full_like(count, failure is not None, dtype=torch.bool), stopped_by(failure)),
+            (short, Status.NOT_SUFFICIENT),
             (overlap < self.settings.reading.same_overlap, Status.NOT_CONVERGED),
             ((scores.baseline > scores.full) & asks_for, Status.BASELINE_HIGHER),
             (fragile, Status.REFERENCE_DEPENDENT),
@@ -279,6 +286,7 @@ def evidence(
     chosen = (counts == count.unsqueeze(1)).long().argmax(1, keepdim=True)
     here = replace(curve, **{name: value.gather(1, chosen) for name, value in vars(curve).items()})
     fragile = (measured.worst_share.T.gather(1, chosen) <= 0).squeeze(1) & (count > 0)
+    fragile &= model.rows_per_selection > 1  # a single baseline is no reference among others
     scores = Scores(anchors.full, anchors.baseline, here.kept.squeeze(1), here.removed.squeeze(1))
     return scores, curve, fragile
 

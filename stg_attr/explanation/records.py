@@ -48,6 +48,10 @@ class Status(enum.Enum):
     """How far an example's explanation can be trusted; the value is the sentence that says so."""
 
     CONVERGED = "Converged: the selected features were the same when two thirds of the steps were done."
+    NOT_SUFFICIENT = (
+        "Not sufficient: the selected features keep less of the score than was asked for. A model has no "
+        "slopes where it rounds, compares or looks up ids: use estimator=ScoreFunction() there."
+    )
     NOT_CONVERGED = "Not converged: the selected features still changed in the last third; raise n_steps."
     NOTHING_TO_EXPLAIN = "Nothing to explain: the baseline scores the same as the input; choose another one."
     BASELINE_HIGHER = (

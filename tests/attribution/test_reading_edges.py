@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from stg_attr import ReferenceSet, Status, StochasticGates
+from stg_attr import Budget, ReferenceSet, ScoreFunction, Status, StochasticGates
 
 
 def test_a_score_that_only_rounding_hides_reads_as_nothing_at_every_share():
@@ -57,3 +58,31 @@ def test_photographs_are_divided_into_cells_unless_a_mask_is_given():
     assert explanation.log_alpha.shape[1] == 11 * 14  # cells of 6 pixels: ceil(sqrt(64 * 80) / 14)
     assert explanation.attributions.shape == image.shape
     assert torch.equal(explanation.attributions[:, 0], explanation.attributions[:, 2])
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda x: 4.0 * (x[:, 0] > 2) + x[:, 1],
+        lambda x: 4.0 * x[:, 0].round() + x[:, 1],
+        lambda x: 4.0 * x[:, 0].detach() + x[:, 1],
+        lambda x: 4.0 * x[:, 0].long() + 0.5 * x[:, 1],
+    ],
+)
+def test_a_selection_that_keeps_less_than_was_asked_for_is_not_converged(model):
+    """A feature without slopes is not seen through them; forwards find it."""
+    x = torch.tensor([[3.0, 1.0]])
+    found = StochasticGates(model).explain(x)
+    assert not bool(found.selected[0, 0])
+    assert found.status == (Status.NOT_SUFFICIENT,)
+    assert "ScoreFunction" in found.describe(0)
+    by_forwards = StochasticGates(model, estimator=ScoreFunction()).explain(x)
+    assert bool(by_forwards.selected[0, 0])
+    assert by_forwards.status == (Status.CONVERGED,)
+
+
+def test_one_baseline_is_never_called_one_of_several_references():
+    """The selected feature keeps nothing of the score by itself."""
+    model = lambda x: x[:, 0] * x[:, 1] - 3 * x[:, 2].relu()  # noqa: E731
+    found = StochasticGates(model, sparsity=Budget(0.34)).explain(torch.tensor([[1.0, 1.0, 1.0]]))
+    assert Status.REFERENCE_DEPENDENT not in found.status
