@@ -16,14 +16,16 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import Field, dataclass, fields, replace
+from dataclasses import Field, asdict, dataclass, fields, replace
 from functools import cache
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-__all__ = ["AsText", "Batch", "Holds", "per_example"]
+from stg_attr.errors import ArgumentError
+
+__all__ = ["AsText", "Batch", "Holds", "by_name", "per_example"]
 
 B = TypeVar("B", bound="Batch")
 
@@ -59,6 +61,30 @@ class AsText:
 
     write: Callable[[Any], Any]
     read: Callable[[Any], Any]
+
+
+def by_name(parameter: str, kinds: Sequence[type], mend: str) -> AsText:
+    """Write a frozen dataclass as the name of its class and its values; only some classes can be read again.
+
+    Args:
+        parameter: what holds the value, for the error message.
+        kinds: classes that can be read again.
+        mend: what the user does with a value of another class.
+    """
+    known = {kind.__name__: kind for kind in kinds}
+
+    def write(value: Any) -> Any:
+        name = type(value).__name__
+        if name not in known:
+            expected = f"one of {sorted(known)}, since a file holds no code"
+            raise ArgumentError(parameter, expected=expected, found=name, mend=mend)
+        return [name, asdict(value)]
+
+    def read(text: Any) -> Any:
+        name, values = text
+        return known[name](**values)
+
+    return AsText(write, read)
 
 
 @dataclass(frozen=True)

@@ -3,45 +3,28 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import combinations
 from math import nan
 from statistics import NormalDist
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from stg_attr.batch import AsText, Batch, Holds, per_example
-from stg_attr.errors import ArgumentError, check_share
+from stg_attr.batch import AsText, Batch, Holds, by_name, per_example
+from stg_attr.errors import check_share
 from stg_attr.select import Claim, OnAverage, OnMost
 
 __all__ = ["Certificate", "Curve", "Restarts", "Scores", "Status", "SufficientSets"]
 
-
 _EACH = Holds(("batch",), may_be_nan=True)
-_CLAIMS = {kind.__name__: kind for kind in (OnAverage, OnMost)}
 _POINTS = Holds(("batch", "points"), may_be_nan=True)
 
-
-def _write_claim(claim: Claim) -> Any:
-    if type(claim).__name__ not in _CLAIMS:
-        raise ArgumentError(
-            "claim",
-            expected=f"one of {sorted(_CLAIMS)}, since a file holds no code",
-            found=type(claim).__name__,
-            mend="Save the tensors of the certificate with torch.save, or claim one of these.",
-        )
-    return [type(claim).__name__, asdict(claim)]
-
-
-def _read_claim(text: Any) -> Claim:
-    name, values = text
-    claim: Claim = _CLAIMS[name](**values)
-    return claim
-
-
-CLAIM = AsText(_write_claim, _read_claim)
+CLAIM = by_name(
+    "claim",
+    (OnAverage, OnMost),
+    "Save the tensors of the certificate with torch.save, or claim one of these.",
+)
 
 
 class Status(enum.Enum):

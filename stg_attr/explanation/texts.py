@@ -5,33 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from stg_attr.batch import AsText
-from stg_attr.errors import ArgumentError
-from stg_attr.gates import Bernoulli, BinaryConcrete, GateDistribution, Gaussian
+from stg_attr.batch import AsText, by_name
+from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
 
 from .records import Status
 from .settings import Settings
 
 __all__ = ["GATES", "SETTINGS", "STATUS"]
-
-_KNOWN = {gate.__name__: gate for gate in (Bernoulli, BinaryConcrete, Gaussian)}
-
-
-def _write_gates(gates: GateDistribution) -> Any:
-    if type(gates).__name__ not in _KNOWN:
-        raise ArgumentError(
-            "gates",
-            expected=f"one of {sorted(_KNOWN)}, since a file holds no code",
-            found=type(gates).__name__,
-            mend="Save its tensors with torch.save, or explain with one of these gates.",
-        )
-    return [type(gates).__name__, dataclasses.asdict(gates)]  # type: ignore[call-overload]  # the known ones are
-
-
-def _read_gates(text: Any) -> GateDistribution:
-    name, settings = text
-    found: GateDistribution = _KNOWN[name](**settings)
-    return found
 
 
 def _read_settings(text: Any) -> Settings:
@@ -45,7 +25,11 @@ def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
-GATES = AsText(_write_gates, _read_gates)
+GATES = by_name(
+    "gates",
+    (Bernoulli, BinaryConcrete, Gaussian),
+    "Save its tensors with torch.save, or explain with one of these gates.",
+)
 SETTINGS = AsText(dataclasses.asdict, _read_settings)
 STATUS = AsText(
     lambda statuses: [status.name for status in statuses],
