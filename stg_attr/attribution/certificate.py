@@ -195,9 +195,9 @@ class Certifier:
     ) -> tuple[Ranking, Tensor, Tensor]:
         """The ranking, size and floor of first sets without features that the trial references do not need.
 
-        Of the features by which a set has grown beyond that of the search, from the last on: the shortest way
-            to a set
-        that suffices goes along the ranking, and takes with it what only stands there.
+        A set grows along the ranking, so it also takes features that it does not need. The features by
+        which it has grown beyond the set of the search are left out one by one, the last of the ranking
+        first. Those without which the rest still suffices are dropped.
         """
         selected, floor = ranking.top(size.unsqueeze(1))[0], floor.clone()
         for turn in range(self.settings.most_tried):

@@ -20,11 +20,12 @@ class PlanSettings:
             as many.
         evaluations_per_step: model evaluations of an update whose `n_samples` is not given.
         least_samples: samples of an update at least, if `max_evals` allows: fewer give too rough an update.
-        measured_sets: selections that a reading may measure where `max_evals` is given. At most half of the
-            evaluations goes there,
-        least_learning: and at most a quarter where less than so many evaluations would be left for learning.
-        n_references: references on which sets are measured, at most.
-        evaluations_per_reference: evaluations of `max_evals` for each of these references.
+        measured_sets: largest number of selections that are measured for the evidence where `max_evals` is
+            given. They take half of the evaluations at most.
+        least_learning: they take less than half, down to a quarter, where fewer evaluations than this number
+            would be left for learning.
+        n_references: largest number of references on which sets are measured.
+        evaluations_per_reference: one reference is used for each so many evaluations of `max_evals`.
     """
 
     n_steps: int = 12

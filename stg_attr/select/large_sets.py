@@ -13,8 +13,8 @@ from .settings import SearchSettings
 
 __all__ = ["smaller_prefix", "thinned"]
 
-#: Hard selections, bool [k, examples, gates], and examples, long [examples] -> retained shares, [examples,
-#: k].
+#: Hard selections, bool [k, examples, gates], and examples, long [examples]
+#: -> retained shares, [examples, k].
 Measured = Callable[[Tensor, Tensor], Tensor]
 
 #: Examples, bool [batch], and a number of selections -> those that may be measured so often, long [examples].
@@ -26,9 +26,8 @@ def smaller_prefix(
 ) -> Tensor:
     """Shorter prefixes than a large one that suffice too, long [batch]; the same count where none is found.
 
-    The search for the shortest prefix takes for granted that more features keep more. Detectors and other
-    nets with
-    thresholds do not: so some much smaller prefixes are measured, in geometric steps.
+    The search for the shortest prefix assumes that more features keep more. This is not true of detectors
+    and other nets with thresholds, so some much smaller prefixes are measured, in geometric steps.
     """
     large = count > settings.largest_pruned
     if not bool(large.any()):

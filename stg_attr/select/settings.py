@@ -17,12 +17,12 @@ class SearchSettings:
         value_points: the same in the search for the best value after a price for each feature.
         largest_pruned: features of the largest set whose members are tried for removal; larger sets would
             cost too many evaluations.
-        smaller_prefixes: much smaller sets that are measured where the shortest sufficient prefix is larger
-            than that.
-        groups: parts of such a set that are tried for removal.
-        removed_together: members of a set that are tried for removal together, at most.
-        ordered_singly: members of a set that are put in order one by one; those that are missed less leave in
-            one round.
+        smaller_prefixes: number of much smaller sets that are measured where the shortest sufficient prefix
+            is larger than `largest_pruned`.
+        groups: number of groups into which such a large set is cut; each group is tried for removal.
+        removed_together: largest number of members that are tried for removal together.
+        ordered_singly: number of members that are put in order one by one. The other members are put in
+            order in one round.
         same: share of the output by which two features must differ to count as different.
         next_features: features outside a set that are put in order by what they add, at most.
         least_gain: share of the output that such a feature must add; gains are compared in steps of this
@@ -55,29 +55,31 @@ class CertificateSettings:
     """How a set is tested on references that neither the solve nor the search has seen.
 
     Attributes:
-        held_out: share of the references that are kept for the test, at most,
-        most_rows: and their number, at most.
-        trial_rows: other references on which the set that is tested first is chosen,
-        scale_rows: references on which the spread of the scores is measured, beside these, where a share is
-            in units of it and not of the scores of the same references,
-        trial_margin: by the share that it keeps beyond what is claimed.
-        most_tried: features by which that set has grown beyond the one of the search, that are tried for
-            removal.
-        growth: share of the size of a set by which it grows where a test fails,
-        steps: times these numbers, one after the other.
-        weights: of the probability of a wrong claim: what is spent on the test of each of these sets,
-        span_weight: and on the test that the input scores differently from the references at all.
-        span_floor: the smallest value that counts in that test, in differences between input and baseline.
-        batch: references between two looks at a test.
-        first_look: references before a set is given up.
-        tail: standard deviations below the mean, on the trial references, from which on margins count as the
-            same.
-        most_evaluations: evaluations of an example for all of this, at most.
-        prior_rows: made-up first rows of a test, which set its first bets,
-        prior_mean: the mean of their margins,
-        prior_sd: and its standard deviation.
-        largest_bet: share of the wealth that may be lost with a single reference.
-        grid_step: distance of the values among which a lower bound is looked for.
+        held_out: largest share of the references that is kept for the test.
+        most_rows: largest number of references that is kept for the test.
+        trial_rows: number of further references, used to choose the set that is tested first.
+        scale_rows: number of further references, used to measure the spread of the scores. Only objectives
+            that measure a share in units of this spread need them.
+        trial_margin: a set is tested first if it keeps so much more than the claimed share on the trial
+            references.
+        most_tried: largest number of features that are tried for removal from the set that is tested first.
+            Features that the search has selected are not tried.
+        growth: where a test fails, the set grows by this share of its size,
+        steps: times these factors, one for each further set.
+        weights: parts of the allowed probability of a wrong claim, one for the test of each set.
+        span_weight: part of this probability for the test that input and references score differently.
+        span_floor: smaller values count as this value in that test. The unit is the score difference of input
+            and baseline.
+        batch: number of references that are measured between two looks at a test.
+        first_look: number of references that are measured before a set can be given up.
+        tail: margins more than so many standard deviations below the mean of the trial references count as
+            if they were exactly so far below it.
+        most_evaluations: largest number of evaluations of an example for the certificate.
+        prior_rows: number of assumed rows from which a test computes its first bets.
+        prior_mean: mean of the margins of these rows.
+        prior_sd: standard deviation of the margins of these rows.
+        largest_bet: largest share of the wealth that a single reference may cost.
+        grid_step: step between the values that are tried for the lower bound.
     """
 
     held_out: float = 0.8

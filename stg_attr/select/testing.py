@@ -16,8 +16,7 @@ __all__ = ["held_out", "least_rows", "log_wealth", "lower_bound"]
 def log_wealth(
     margins: Tensor, floor: Tensor | float, settings: CertificateSettings, shift: float = 0.0
 ) -> Tensor:
-    r"""Logarithm of the wealth of a bettor against "the mean margin is at most `shift`", after each
-    reference.
+    r"""Logarithm of the wealth of a bettor against "the mean margin is at most `shift`".
 
         W_n = prod_i (1 + l_i (x_i - m)),   l_i = (mu_i - m) / (var_i + (mu_i - m)^2)  cut to [0, c / (m -
         floor)]
@@ -36,7 +35,7 @@ def log_wealth(
         shift: m.
 
     Returns:
-        [references, ...].
+        The logarithm after each reference, [references, ...].
     """
     lowest = torch.as_tensor(floor, dtype=torch.float64, device=margins.device)
     x = margins.double().maximum(lowest)
@@ -54,8 +53,7 @@ def log_wealth(
 def lower_bound(
     margins: Tensor, lowest: float, floor: Tensor, delta: Tensor, settings: CertificateSettings
 ) -> Tensor:
-    """A lower confidence bound of the mean margin, [examples]: the largest value that the bettor has ruled
-    out.
+    """A lower confidence bound of the mean margin, [examples]: the largest value that the test rules out.
 
     Args:
         margins: [references, examples]; NaN after an example's last.
@@ -79,7 +77,11 @@ def lower_bound(
 
 
 def least_rows(target: float, delta: float, settings: CertificateSettings) -> int:
-    """References that it takes to certify a set that keeps everything; one more than are used if too many."""
+    """References that it takes to certify a set that keeps everything.
+
+    Where it takes more than `most_rows`, which is the most that a test uses, the answer is `most_rows` + 1.
+    """
+    # `log_wealth` in plain numbers: this runs before every solve, which makes no tensors in double precision
     largest, margin = settings.largest_bet / target, 1 - target
     weight, mean, square = (
         settings.prior_rows,
