@@ -82,7 +82,7 @@ class Reading:
             active_probabilities=probabilities,
             selected=selected,
             influence=solution.influence.masked_fill(~visible & explainable, 0.0),
-            effect=solution.effect.masked_fill(~visible, 0.0),
+            effect=(solution.effect * model.anchors.direction.unsqueeze(1)).masked_fill(~visible, 0.0),
             feature_ids=groups.feature_ids.expand_as(exists),
             feature_mask=asked.groups.index,
             target=model.target,

@@ -57,8 +57,8 @@ class Explanation(Batch):
         selected: the features reported as needed, bool [batch, gates].
         influence: root mean square slope of the loss in each gate, [batch, gates]: the feature matters
             somewhere, in either direction.
-        effect: mean fall of the loss per unit that a gate opens, [batch, gates]: positive for features that
-            speak for what is explained.
+        effect: mean slope of the loss in each gate, turned so that it is above 0 for features that raise the
+            score, [batch, gates].
         feature_ids: id of each gate in the `feature_mask` as given, long [batch, gates]; -1 for none.
         feature_mask: column of each element's gate, -1 where never gated, one [1 or batch, ...] per input.
         target: position of the explained score in a row of outputs, long [batch, dims]; None where a row
@@ -169,12 +169,13 @@ class Explanation(Batch):
     def signed(self) -> Tensor | tuple[Tensor, ...]:
         """For or against: the effect of each element's feature over the largest of its example, in [-1, 1].
 
-            effect_g = -E[dloss / dz_g],  signed_g = effect_g / max_h |effect_h|
+            effect_g = -sign(s(x) - s(b)) E[dloss / dz_g],  signed_g = effect_g / max_h |effect_h|
 
-        With the default objective the effect is how much more of the score is kept, and how much less remains
-        after a removal, per unit that the gate opens, averaged over what else is shown: a sampled
-        Aumann-Shapley value (Sundararajan, Najmi, 2020), https://arxiv.org/abs/1908.08474. Shaped like the
-        attributions; 0 where nothing is gated.
+        Above 0 for features that raise the score, also where the input scores below the baseline. With the
+        default objective the effect is the rise of the score, kept and removed, per unit that the gate opens,
+        averaged over what else is shown and divided by |s(x) - s(b)|: a sampled Aumann-Shapley value
+        (Sundararajan, Najmi, 2020), https://arxiv.org/abs/1908.08474. Shaped like the attributions; 0 where
+        nothing is gated.
         """
         largest = self.effect.abs().amax(1, keepdim=True)
         return self.laid_out(self.effect / torch.where(largest > 0, largest, 1.0))

@@ -52,6 +52,11 @@ class Anchors(Batch):
         """s(x) - s(b), [batch]; 1 where that is 0."""
         return _nonzero(self.full - self.baseline)
 
+    @property
+    def direction(self) -> Tensor:
+        """1 where the score rises from the references to the input, -1 where it falls, [batch]."""
+        return self.span.sign()
+
     @cached_property
     def scale(self) -> Tensor:
         """The spread, [batch]; 1 where that is 0."""

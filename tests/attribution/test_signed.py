@@ -1,8 +1,9 @@
 """The signed reading, and the order of what is not selected, where the answer is known."""
 
+import pytest
 import torch
 
-from stg_attr import Hybrid, OutputMatch, Preserve, StochasticGates
+from stg_attr import Delete, Hybrid, OutputMatch, Preserve, Reparameterized, ScoreFunction, StochasticGates
 
 WORTH = torch.tensor([4.0, -3.0, 2.0, -1.0, 0.0])
 
@@ -49,3 +50,41 @@ def test_in_a_score_the_rest_stays_in_the_order_of_the_solve():
     worth = torch.tensor([4.0, 2.0, -3.0, 0.01])
     stg = StochasticGates(lambda x: (x * worth).sum(1), objective=Hybrid())
     assert stg.attribute(torch.ones(1, 4))[0].argmin() == 2
+
+
+@pytest.mark.parametrize("objective", [Hybrid(), Preserve(), Delete(), Preserve(OutputMatch())], ids=str)
+@pytest.mark.parametrize("x", [(1.0, 2.0), (1.0, -2.0), (-3.0, 1.0)])
+def test_signs_and_ratios_are_those_of_the_contributions_below_the_baseline_too(objective, x):
+    """x0 + 2 x1 contributes (x0, 2 x1), whichever side of its baseline the input is on."""
+    rows = torch.tensor([x])
+    stg = StochasticGates(lambda r: r[:, 0] + 2 * r[:, 1], objective=objective)
+    worth = torch.tensor([[x[0], 2 * x[1]]])
+    expected = worth / worth.abs().amax()
+    torch.testing.assert_close(stg.explain(rows).signed, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("objective", "estimator", "least"),
+    [
+        (Hybrid(), Reparameterized(), 0.999),
+        (Preserve(OutputMatch()), Reparameterized(), 0.999),
+        (Hybrid(), ScoreFunction(), 0.5),  # its slopes are estimates
+    ],
+    ids=str,
+)
+def test_a_linear_regression_has_the_signs_of_its_shapley_values_above_and_below_the_mean(
+    objective, estimator, least
+):
+    """Shapley values of a linear score are weight (x - mean); a wrong sign gives a correlation of -1."""
+    generator = torch.Generator().manual_seed(0)
+    rows, weight = torch.randn(24, 5, generator=generator), torch.tensor([1.0, 0.8, -0.6, 0.4, -0.2])
+    mean = rows.mean(0, keepdim=True)
+    explanation = StochasticGates(lambda r: r @ weight, objective=objective, estimator=estimator).explain(
+        rows, baselines=mean
+    )
+    below = explanation.scores.full < explanation.scores.baseline
+    assert 4 < below.sum() < 20
+    shapley = weight * (rows - mean)
+    for row, (found, expected) in enumerate(zip(explanation.effect, shapley, strict=True)):
+        correlation = torch.corrcoef(torch.stack([found, expected]))[0, 1]
+        assert correlation > least, (row, bool(below[row]))
