@@ -233,7 +233,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         x = checked_inputs(Gaps.of(asked.inputs).without(asked.inputs))[0]
         device = self.solve_device(x)
         parts: list[Explanation] = []
-        with undisturbed(asked.forward, device, effort.seed):
+        with undisturbed(asked.forward, device, effort.seed) as forward:
+            asked = replace(asked, forward=forward)
             question, solver = self._prepared(asked, effort, with_curve, device)
             past = None if resume is None else learned_before(resume, question, self.gates, effort.n_restarts)
             answer = _Answer(question, effort.evals_of_a_solve, self.settings, with_curve, past, on_step)

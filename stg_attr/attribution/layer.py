@@ -195,9 +195,9 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
         device, arguments = self.solve_device(given[0]), as_arguments(asked.arguments)
         rows = effort.internal_batch_size or len(given[0])
         reader = _Reader(forward, site, arguments, device, rows)
-        with undisturbed(reader, device, effort.seed):
-            activations = reader(given)
-            shown = [reader(values) for values in references]
+        with undisturbed(reader, device, effort.seed) as read:
+            activations = read(given)
+            shown = [read(values) for values in references]
         if shown:
             stacked = [torch.stack(columns) for columns in zip(*shown, strict=True)]
             layer_baselines = tuple(_constant(rows) for rows in stacked)

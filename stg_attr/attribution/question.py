@@ -143,7 +143,7 @@ class Question:
         """The rows that are solved together, one part after the other."""
         return (slice(i, i + self.rows_together) for i in range(0, self.batch, self.rows_together))
 
-    def undisturbed(self) -> AbstractContextManager[None]:
+    def undisturbed(self) -> AbstractContextManager[object]:
         """The context in which the model is asked: the caller's state is put back at its end."""
         return undisturbed(self.forward, self.device, self.seed)
 

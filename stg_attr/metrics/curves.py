@@ -171,9 +171,9 @@ def budget_curves(
     if counts is None:
         counts = _counts(shares, ranking.n_visible, budgets is not None)
     index = as_index(target, len(given[0]))
-    with undisturbed(forward_func, given[0].device, seed):
+    with undisturbed(forward_func, given[0].device, seed) as forward:
         blend = Blend(tuple(x.detach().clone() for x in given), as_references(baselines, given), groups)
-        scorer = Scorer(forward_func, as_arguments(additional_forward_args), len(given[0]))
+        scorer = Scorer(forward, as_arguments(additional_forward_args), len(given[0]))
         model = GatedModel(blend, scorer, Hybrid(), index, perturbations_per_eval)
         kept = model.measure(ranking.top(counts)).score
         removed = model.measure(ranking.top(counts), other_view=True).score

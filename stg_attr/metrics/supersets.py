@@ -95,9 +95,9 @@ def superset_stability(
     exists = groups.exists.expand(len(given[0]), -1)
     _check_selected(selected, exists)
     selected, device = selected.to(given[0].device), given[0].device
-    with undisturbed(forward_func, device, seed):
+    with undisturbed(forward_func, device, seed) as forward:
         blend = Blend(tuple(x.detach().clone() for x in given), as_references(baselines, given), groups)
-        scorer = Scorer(forward_func, as_arguments(additional_forward_args), len(given[0]))
+        scorer = Scorer(forward, as_arguments(additional_forward_args), len(given[0]))
         index = as_index(target, len(given[0]))
         model = GatedModel(blend, scorer, Preserve(), index, perturbations_per_eval)
         if model.target is None or model.target.shape[1] != 1:

@@ -15,6 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 from stg_attr.errors import warn
 
+from .autocast import as_called, no_autocast
+
 __all__ = [
     "DetachedWeights",
     "differentiable_recurrence",
@@ -52,17 +54,21 @@ def module_of(forward: Callable[..., Any]) -> nn.Module | None:
 
 
 @contextlib.contextmanager
-def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) -> Iterator[None]:
-    """Turn gradients on, whatever the caller's mode is, and restore the caller's random state at the end.
+def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) -> Iterator[Callable[..., Any]]:
+    """Turn gradients on and autocast off, and restore the caller's random state at the end.
 
     Solves in several threads of one process take turns.
+
+    Yields:
+        The model as a function that still runs under the caller's autocast, if one is on.
     """
     _warn_about_training_mode(forward)
-    devices = [device] if device.type == "cuda" else []
+    devices, model = [device] if device.type == "cuda" else [], as_called(forward, device)
     with (
         _ONE_THREAD_AT_A_TIME,
         torch.inference_mode(False),  # before gradients: inside it they cannot be turned on
         torch.enable_grad(),
+        no_autocast(device),
         torch.random.fork_rng(devices),
         differentiable_recurrence(module_of(forward), device),
     ):
@@ -71,7 +77,7 @@ def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) ->
         torch.default_generator.manual_seed(seed % 2**63)
         if devices:
             torch.cuda.manual_seed(seed % 2**63)
-        yield
+        yield model
 
 
 def differentiable_recurrence(

@@ -186,8 +186,8 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
 
     def _targets(self) -> list[tuple[str, int | str]]:
         device = StochasticGates(self._model).solve_device(self._examples)
-        with undisturbed(self._model, device, 0), torch.no_grad():
-            output = self._model(self._examples[:1].to(device))
+        with undisturbed(self._model, device, 0) as model, torch.no_grad():
+            output = model(self._examples[:1].to(device))
         predicted: list[tuple[str, int | str]] = [
             ("predicted class" if output.dim() == 2 else "output", _PREDICTED)
         ]

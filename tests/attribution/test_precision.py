@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from stg_attr import Budget, LayerStochasticGates, OutputMatch, Preserve, StochasticGates
+from stg_attr import (
+    Budget,
+    LayerStochasticGates,
+    OutputMatch,
+    Preserve,
+    ScoreFunction,
+    StochasticGates,
+)
+from stg_attr.metrics import budget_curves
 from tests.models import mlp, seeded
 
 HALVES = [torch.bfloat16, torch.float16]
@@ -99,6 +107,51 @@ def test_autocast(dtype, where, untouched):
     with torch.autocast("cpu", dtype):
         scores = net(X).detach().float()
     torch.testing.assert_close(found.scores.full, scores.gather(1, found.target).squeeze(1))
+
+
+@pytest.mark.parametrize("estimator", [None, ScoreFunction()], ids=["slopes", "coins"])
+def test_autocast_around_the_call_reaches_the_model_alone(estimator):
+    """It gives the bits of autocast in the forward; and where the model turns it off, those of none."""
+    net = three_columns()
+    stg = StochasticGates(net, estimator=estimator)
+    expected = StochasticGates(_under_autocast(net, True), estimator=estimator).explain(X)
+    plain = stg.explain(X)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = stg.explain(X)
+        single = StochasticGates(_under_autocast(net, False), estimator=estimator).explain(X)
+        assert torch.is_autocast_enabled("cpu")
+    for one, other in ((found, expected), (single, plain)):
+        assert torch.equal(one.attributions, other.attributions)
+        assert torch.equal(one.curve.kept, other.curve.kept)
+        assert one.status == other.status
+    assert not torch.equal(plain.scores.full, expected.scores.full)  # the model itself was run in bfloat16
+
+
+def _under_autocast(net, enabled):
+    def forward(x):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            return net(x)
+
+    return forward
+
+
+def test_an_explanation_asks_its_model_again_as_it_was_asked_first():
+    """With autocast if it was on then, wherever `minimal` is called; and curves of metrics, too."""
+    net = three_columns()
+    with torch.autocast("cpu", torch.bfloat16):
+        found, plain = (
+            StochasticGates(net).explain(X),
+            StochasticGates(_under_autocast(net, False)).explain(X),
+        )
+        curves = budget_curves(net, X, found.attributions)
+        again = plain.minimal()
+    expected = net(torch.where(again.selected, X, 0.0)).detach().gather(1, plain.target).squeeze(1)
+    torch.testing.assert_close(again.scores.kept, expected)
+    kept = torch.where(found.minimal().selected, X, 0.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = net(kept).detach().float().gather(1, found.target).squeeze(1)
+    assert torch.equal(found.minimal().scores.kept, expected)
+    assert torch.equal(curves.full, found.scores.full)
 
 
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
