@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import CheckpointError
 
 from stg_attr.gates import Blend, FeatureGroups
 from stg_attr.objective import Anchors, Objective
 
 from .allowance import Allowance
-from .chunks import Chunk, Chunks
+from .chunks import Chunks
 from .examples import Examples
-from .isolation import DetachedWeights, may_detach_weights
+from .gated_loss import GatedLoss
+from .isolation import may_detach_weights
 from .scorer import Scorer, check_finite, check_single, class_kept, picked
 from .targets import flat_place, resolve_target
 
@@ -265,77 +264,3 @@ class GatedModel:
                 scores = chunk.put(scores, found.to(self.device, self.dtype))
         assert scores is not None
         return scores
-
-
-@dataclass(frozen=True)
-class GatedLoss:
-    """The loss of gate values: what a solver minimises.
-
-    Attributes:
-        model: the model.
-        examples: whose gates are given.
-        references: the reference that each sample is shown in each of the objective's views, long [views *
-            samples].
-    """
-
-    model: GatedModel
-    examples: Examples
-    references: Tensor
-
-    @torch.no_grad()
-    def __call__(self, gates: Tensor) -> Tensor:
-        """Losses [samples, examples] of gate values [samples, examples, gates]."""
-        objective, losses = self.model.objective, None
-        views = objective.views(gates)
-        for chunk in self.model.chunks.over(*views.shape[:2]):
-            with chunk:
-                some = views[chunk.samples, chunk.examples]
-                losses = chunk.put(losses, self._losses(some, chunk, len(gates)))
-        assert losses is not None
-        return objective.summed(losses)
-
-    def with_slope(self, gates: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The losses, and the slope of each in its gates, [samples, examples, gates]; None if there is none.
-
-        Slopes are found chunk by chunk, so that the graph of one call is gone before that of the next is
-        built.
-        """
-        objective, losses, slopes, has_slopes = self.model.objective, None, None, True
-        views = objective.views(gates)
-        for chunk in self.model.chunks.over(*views.shape[:2]):
-            with chunk:
-                some = views[chunk.samples, chunk.examples]
-                found, slope = self._with_slope(some, chunk, len(gates))
-                has_slopes &= slope is not None
-                losses = chunk.put(losses, found)
-                slopes = chunk.put(slopes, some if slope is None else slope)
-        assert losses is not None
-        assert slopes is not None
-        return objective.summed(losses), objective.in_gates(slopes) if has_slopes else None
-
-    def _with_slope(self, gates: Tensor, chunk: Chunk, n_samples: int) -> tuple[Tensor, Tensor | None]:
-        """As `with_slope`, for the views of one chunk, by one call of the model."""
-        model, leaf = self.model, gates.detach().requires_grad_()
-        with torch.enable_grad(), DetachedWeights() if model.detaches_weights else contextlib.nullcontext():
-            losses = self._losses(leaf, chunk, n_samples)
-        if not losses.requires_grad:
-            return losses.detach(), None
-        try:
-            (slope,) = torch.autograd.grad(losses, leaf, torch.ones_like(losses), allow_unused=True)
-        except CheckpointError:
-            if not model.detaches_weights:
-                raise
-            # Checkpointed layers run again in the backward pass, where weights are not detached. Both passes
-            # have to keep the same tensors, so from now on weights are not detached in the forward pass
-            # either.
-            model.detaches_weights = False
-            return self._with_slope(gates, chunk, n_samples)
-        return losses.detach(), slope
-
-    def _losses(self, gates: Tensor, chunk: Chunk, n_samples: int) -> Tensor:
-        """Losses of the views of one chunk, by one call of the model."""
-        model, part, first = self.model, self.examples.part(chunk.examples), chunk.samples.start
-        shown = part.blend(gates.to(model.dtype), self.references[chunk.samples])
-        scores = picked(model.scorer.output(shown, part), part).to(model.device, model.dtype)
-        assert part.anchors is not None
-        return model.objective.losses(scores, part.anchors, first, n_samples)
