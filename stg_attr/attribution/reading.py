@@ -188,7 +188,8 @@ class Reading:
         switched[torch.arange(len(row), device=gate.device), gate] ^= True
         selections = torch.cat([context[examples], switched]).unsqueeze(0)
         measured = self.model.measure(selections, torch.cat([examples, row]).cpu(), allowance=allowance)
-        found = torch.stack([measured.score, measured.share]).squeeze(1)  # [2, selections]
+        score = measured.score.to(measured.share.dtype)
+        found = torch.stack([score, measured.share]).squeeze(1)  # [2, selections]
         place = torch.zeros(len(gates), dtype=torch.long, device=gates.device)
         place[examples] = torch.arange(len(examples), device=gates.device)
         before, after = found[:, place[row]], found[:, len(examples) :]

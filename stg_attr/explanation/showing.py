@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -48,13 +49,24 @@ def describe(explanation: Any, example: int) -> str:
     if explanation.restarts is not None:
         agreement = float(explanation.restarts.agreement[example])
         often = f" The selections of {len(explanation.restarts)} restarts overlap by {agreement:.0%}."
+    parts = (scores.full, scores.baseline, scores.kept, scores.removed)
+    full, baseline, shown, rest = (float(part[example]) for part in parts)
+    digits = _digits(full, baseline)
     words = f"keep {kept:.0%} of the score"
     if explanation.certificate is not None:
         words = explanation.certificate.sentence(example)
     return (
         f"{int(explanation.n_selected[example])} of {n} features {words}; "
         f"without them {left:.0%} is left "
-        f"(score {float(scores.full[example]):.4g}, baseline {float(scores.baseline[example]):.4g}, "
-        f"kept {float(scores.kept[example]):.4g}, removed {float(scores.removed[example]):.4g})."
+        f"(score {full:.{digits}g}, baseline {baseline:.{digits}g}, "
+        f"kept {shown:.{digits}g}, removed {rest:.{digits}g})."
         f"{again}{often} {explanation.status[example].value}"
     )
+
+
+def _digits(one: float, other: float) -> int:
+    """How many digits two scores are shown with: more where the first ones are the same."""
+    size, difference = max(abs(one), abs(other)), abs(one - other)
+    if not 0 < difference < math.inf:
+        return 4
+    return min(16, 4 + max(0, int(math.log10(size / difference)) - 1))

@@ -17,7 +17,7 @@ from .chunks import Chunks
 from .examples import Examples
 from .gated_loss import GatedLoss
 from .isolation import may_detach_weights
-from .scorer import Scorer, check_finite, check_single, class_kept, picked
+from .scorer import Scorer, check_finite, check_single, class_kept, picked, score_dtype
 from .targets import flat_place, resolve_target
 
 __all__ = ["GatedModel", "Measured"]
@@ -62,6 +62,7 @@ class GatedModel:
         anchors: the scores of inputs and references.
         reference_scores: the scores of the references on which sets are searched, [references, batch].
         detaches_weights: run layers without keeping what only gradients of their weights need.
+        score_dtype: precision of scores.
         target: what is explained in each example, long [batch, dims]; None where an output is one number.
 
     Raises:
@@ -86,7 +87,7 @@ class GatedModel:
         self.chunks = Chunks.of(elements, self.batch, samples_per_call, self.device)
         self.everyone = Examples(torch.arange(self.batch, device="cpu"), blend, scorer.arguments)
         self.detaches_weights = may_detach_weights(scorer.forward)
-        full = self._observed(index).to(self.device, blend.dtype)
+        full = self._observed(index).to(self.device, self.score_dtype)
         if scorer.one_row_per_call:
             check_single(samples_per_call)
             self.chunks.samples = 1
@@ -113,6 +114,7 @@ class GatedModel:
                 scorer.one_row_per_call = found.dim() == 0
                 output = chunk.put(output, found.reshape(1, -1) if found.dim() == 0 else found.unsqueeze(0))
         assert output is not None
+        self.score_dtype = score_dtype(output.dtype, self.dtype, self.device)
         self.target = resolve_target(index, output[0])
         if self.target is not None:
             place = flat_place(self.target, output.shape[2:])
@@ -136,7 +138,7 @@ class GatedModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of gates and scores."""
+        """Precision of gates, and of all that is a share of the output."""
         return self.blend.dtype
 
     @property
@@ -195,6 +197,7 @@ class GatedModel:
         anchors = self.fresh_anchors.rows(examples.index) if fresh else examples.anchors
         assert anchors is not None
         share = fidelity.retained(scores, anchors) if keeps else 1 - fidelity.remaining(scores, anchors)
+        share = share.to(self.dtype)
         return Measured(scores.mean(1), share.mean(1), share.amin(1))
 
     def _named(self, index: Tensor | None) -> Examples:
@@ -261,6 +264,6 @@ class GatedModel:
                 some, part = chunk.samples, examples.part(chunk.examples)
                 shown = part.blend(gates[some, chunk.examples].to(self.dtype), references[some])
                 found = read(self.scorer.output(shown, part), part)
-                scores = chunk.put(scores, found.to(self.device, self.dtype))
+                scores = chunk.put(scores, found.to(self.device, self.score_dtype))
         assert scores is not None
         return scores

@@ -28,10 +28,11 @@ class Model(Protocol):
     chunks: Chunks
     device: torch.device
     detaches_weights: bool
+    score_dtype: torch.dtype
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of gates and scores."""
+        """Precision of gates and losses."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,6 @@ class GatedLoss:
         """Losses of the views of one chunk, by one call of the model."""
         model, part, first = self.model, self.examples.part(chunk.examples), chunk.samples.start
         shown = part.blend(gates.to(model.dtype), self.references[chunk.samples])
-        scores = picked(model.scorer.output(shown, part), part).to(model.device, model.dtype)
+        scores = picked(model.scorer.output(shown, part), part).to(model.device, model.score_dtype)
         assert part.anchors is not None
-        return model.objective.losses(scores, part.anchors, first, n_samples)
+        return model.objective.losses(scores, part.anchors, first, n_samples).to(model.dtype)

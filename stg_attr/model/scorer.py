@@ -14,7 +14,7 @@ from stg_attr.gates import unusual
 
 from .examples import Arguments, Examples
 
-__all__ = ["Scorer", "check_finite", "check_single", "class_kept", "picked"]
+__all__ = ["Scorer", "check_finite", "check_single", "class_kept", "picked", "score_dtype"]
 
 
 class Scorer:
@@ -78,9 +78,12 @@ class Scorer:
 
 
 def picked(output: Tensor, examples: Examples) -> Tensor:
-    """The explained score of each row of outputs [samples * examples, ...]; [samples, examples]."""
+    """The explained score of each row of outputs [samples * examples, ...]; [samples, examples].
+
+    The scores are a copy, since a model may write all of its answers into one buffer.
+    """
     if examples.place is None:
-        return output.reshape(-1, len(examples.index))
+        return output.reshape(-1, len(examples.index)).clone()
     # one flat index per example fits outputs with any number of dimensions
     output = output.reshape(-1, len(examples.index), output.shape[1:].numel())
     return output.gather(2, examples.place.reshape(1, -1, 1).expand(len(output), -1, -1)).squeeze(2)
@@ -91,6 +94,17 @@ def class_kept(output: Tensor, examples: Examples) -> Tensor:
     assert examples.place is not None  # which is checked before a solve begins
     highest = output.argmax(1).reshape(-1, len(examples.index))
     return (highest == examples.place.to(highest.device)).to(torch.get_default_dtype())
+
+
+def score_dtype(output: torch.dtype, gates: torch.dtype, device: torch.device) -> torch.dtype:
+    """The precision in which scores are compared.
+
+    Outputs in double precision, and whole numbers that single precision may round, are compared in double
+    precision, whatever that of the inputs is. Devices without double precision keep that of the gates.
+    """
+    whole = not output.is_floating_point and output.itemsize >= 4
+    wide = output == torch.float64 or whole
+    return torch.float64 if wide and device.type != "mps" else gates
 
 
 def _checked_output(output: Any, rows: int, scalar_allowed: bool) -> Tensor:
