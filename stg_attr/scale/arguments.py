@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeAlias
 
+from torch import Tensor
+
 from stg_attr.attribution import LayerStochasticGates, StochasticGates
 from stg_attr.attribution.effort import Effort
 from stg_attr.errors import ArgumentError
@@ -21,9 +23,7 @@ __all__ = ["ExplainArguments", "accepted_arguments", "check_accepted", "check_ar
 ExplainArguments: TypeAlias = Mapping[str, Any]
 
 #: Arguments that `explain_dataset` sets itself, or that differ from batch to batch.
-_NOT_FOR_A_DATA_SET = frozenset(
-    {"self", "inputs", "additional_forward_args", "internal_batch_size", "show_progress", "on_step", "resume"}
-)
+_NOT_FOR_A_DATA_SET = frozenset({"self", "inputs", "show_progress", "on_step", "resume"})
 
 
 def accepted_arguments() -> dict[str, inspect.Parameter]:
@@ -50,6 +50,7 @@ def check_arguments(arguments: ExplainArguments) -> None:
     defaults = inspect.signature(StochasticGates.explain).parameters
     numbers = [field.name for field in fields(Effort)]
     Effort(**{name: arguments.get(name, defaults[name].default) for name in numbers})  # which checks them
+    _check_forward_args(arguments.get("additional_forward_args"))
     seed = arguments.get("seed", 0)
     if not -(2**63) <= seed < 2**63:
         raise ArgumentError(
@@ -57,6 +58,20 @@ def check_arguments(arguments: ExplainArguments) -> None:
             expected="a whole number of 64 bits, which a Parquet file can store",
             found=str(seed),
             mend="Leave it out for the default.",
+        )
+
+
+def _check_forward_args(given: Any) -> None:
+    """Refuse tensors with rows: whether `explain` cuts them into rows depends on the size of a batch."""
+    values = given if isinstance(given, tuple) else (given,)
+    shapes = [tuple(value.shape) for value in values if isinstance(value, Tensor) and value.dim()]
+    if shapes:
+        raise ArgumentError(
+            "additional_forward_args",
+            expected="values that are the same for every row of the data set",
+            found=f"tensors of shape {shapes}",
+            mend="Put rows into the data set, as a further input whose feature mask is -1; put a tensor that "
+            "is the same for all rows into the model, with functools.partial.",
         )
 
 

@@ -50,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
             batch_rows=given.batch_rows,
             shard_rows=given.shard_rows,
             engine=_engine(given),
+            model_version=given.model_version,
             overwrite=given.overwrite,
             show_progress=not given.quiet,
             **_arguments(given),
@@ -103,6 +104,7 @@ def _add_explain_options(group: argparse._ArgumentGroup) -> None:
 def _add_run_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--out", required=True, metavar="FOLDER", help="the folder of the results")
+    add("--model-version", metavar="TEXT", help="names a model that cannot be compared with an earlier one")
     add("--overwrite", action="store_true", help="delete an output that is already in the folder")
     add("--batch-rows", type=int, default=64, metavar="N", help="rows explained together; 64 by default")
     add("--shard-rows", type=int, metavar="N", help="rows of an output file, a multiple of --batch-rows")

@@ -83,7 +83,7 @@ class Cluster:
         if self._started_here:
             self._ray.shutdown()
 
-    def model_fingerprint(self, make: Make) -> dict[str, str]:
+    def model_fingerprint(self, make: Make, version: str | None) -> dict[str, str]:
         """Fingerprint of the explainer, computed where the workers run: this machine may have no GPU.
 
         Raises:
@@ -93,7 +93,7 @@ class Cluster:
         ray, actors = self._ray, self._actors
         options = {"num_cpus": actors.num_cpus, "num_gpus": actors.num_gpus}
         task = ray.remote(**options, max_retries=actors.max_attempts - 1)(explainer_fingerprint)
-        found, error = self._ask_ray(lambda: ray.get(task.remote(make)))
+        found, error = self._ask_ray(lambda: ray.get(task.remote(make, version)))
         if error is not None:
             raise pickle.loads(error)
         fingerprint: dict[str, str] = found

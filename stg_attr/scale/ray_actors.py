@@ -27,10 +27,10 @@ SHARD_COLUMN = "stg_attr_shard"  # number of the shard of each row, while Ray gr
 Reference = tuple[Any]
 
 
-def explainer_fingerprint(make: Make) -> tuple[dict[str, str] | None, bytes | None]:
+def explainer_fingerprint(make: Make, version: str | None) -> tuple[dict[str, str] | None, bytes | None]:
     """The fingerprint, or the pickled error: Ray would wrap an error that a task raises."""
     try:
-        return model_fingerprint(load_explainer(make)), None
+        return model_fingerprint(load_explainer(make), version), None
     except ArgumentError as error:
         return None, pickle.dumps(error)
 

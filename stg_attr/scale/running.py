@@ -58,6 +58,7 @@ def explain_dataset(
     batch_rows: int = 64,
     shard_rows: int | None = None,
     engine: Literal["ray", "ranks"] | RayActors | None = None,
+    model_version: str | None = None,
     overwrite: bool = False,
     show_progress: bool = False,
     **arguments: Any,
@@ -85,6 +86,9 @@ def explain_dataset(
             None for one batch, and for more in data sets of more than a quarter of a million rows.
         engine: None for this process; `RayActors(...)`, or `"ray"` for one worker per CPU; `"ranks"` for the
             shards of this process in a job of torchrun or a job array, which sets RANK and WORLD_SIZE.
+        model_version: a text that names the model and changes with it. Needed only if the model cannot be
+            compared with that of an earlier run: if it uses a session of a compiled library, for example. It
+            is then compared in place of the model.
         overwrite: delete an output that is already in the folder.
         show_progress: show a progress bar.
         arguments: of the explainer's `explain`, for all rows: `baselines`, `target`, `n_steps`, `seed` and
@@ -105,8 +109,9 @@ def explain_dataset(
     actors = _actors(engine, dataset)
     check_arguments(arguments)
     _check_sizes(batch_rows, shard_rows)
+    folder = Output(Path(output).resolve())
     run = _DatasetRun(
-        stg_or_factory, given, Output(Path(output).resolve()), arguments, batch_rows, shard_rows, overwrite
+        stg_or_factory, given, folder, arguments, batch_rows, shard_rows, model_version, overwrite
     )
     if actors is None:
         source = as_source(dataset, given)
@@ -129,6 +134,7 @@ class _DatasetRun:
     arguments: ExplainArguments
     batch_rows: int
     shard_rows: int | None
+    model_version: str | None
     overwrite: bool
 
     def in_this_process(self, source: Source, rank: tuple[int, int], show: bool) -> Outcome:
@@ -141,7 +147,8 @@ class _DatasetRun:
         """
         stg = load_explainer(self.make)
         check_accepted(stg, self.arguments)
-        job = self._open_output(model_fingerprint(stg), source.identity(), source)
+        model = model_fingerprint(stg, self.model_version)
+        job = self._open_output(model, source.identity(), source)
         worker = Worker(job, stg)
         own = (number for number in self._missing(job) if number % rank[1] == rank[0])
         outcome = self._count(_until_the_data_end(worker, own), source.n_rows, show)
@@ -158,7 +165,8 @@ class _DatasetRun:
                 found=f"{source.identity()}, which can only be read from its beginning",
                 mend="Leave out the engine, or write the data set to Parquet first.",
             )
-        job = self._open_output(cluster.model_fingerprint(self.make), source.identity(), source)
+        model = cluster.model_fingerprint(self.make, self.model_version)
+        job = self._open_output(model, source.identity(), source)
         outcome = self._count(cluster.explain_shards(job, list(self._missing(job))), source.n_rows, show)
         self.output.remove_unfinished()
         return outcome
@@ -166,7 +174,8 @@ class _DatasetRun:
     def on_ray_data(self, cluster: Cluster, dataset: ray.data.Dataset, show: bool) -> Outcome:
         """Explain a Ray data set; Ray reads the rows and sends those of one shard to one worker."""
         identity = cluster.identity(dataset, self.columns)
-        job = self._open_output(cluster.model_fingerprint(self.make), identity, None)
+        model = cluster.model_fingerprint(self.make, self.model_version)
+        job = self._open_output(model, identity, None)
         done = cluster.explain_rows(job, dataset, self.columns, self.output.finished())
         outcome = self._count(done, None, show)
         self.output.remove_unfinished()
@@ -188,7 +197,8 @@ class _DatasetRun:
             **_settings(self.arguments, self.columns),
         }  # fmt: skip
         self.output.open(Manifest(fingerprint, n_rows, self.batch_rows, size, id_type), self.overwrite)
-        return Job(self.make, source, self.output, self.arguments, self.batch_rows, size, id_type, model)
+        about = (self.arguments, self.batch_rows, size, id_type, model, self.model_version)
+        return Job(self.make, source, self.output, *about)
 
     def _missing(self, job: Job) -> Iterator[int]:
         """Numbers of the shards that are not finished; without end if the number of rows is not known."""
@@ -271,7 +281,8 @@ def _check_sizes(batch_rows: int, shard_rows: int | None) -> None:
 
 def _settings(arguments: ExplainArguments, columns: Columns) -> dict[str, str]:
     names = {f"{name} column": value for name, value in vars(columns).items()}
-    return {name: described(value) for name, value in {**names, **arguments}.items() if value is not None}
+    given = {name: value for name, value in {**names, **arguments}.items() if value is not None}
+    return {name: described(value, name) for name, value in given.items()}
 
 
 def _not_shared(output: Output) -> ArgumentError:

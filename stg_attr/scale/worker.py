@@ -84,6 +84,7 @@ class Job:
         shard_rows: rows of a shard.
         id_type: Arrow type of the row ids.
         model: fingerprint of the explainer that the manifest names.
+        model_version: the user's name of the version of the model, if there is one.
     """
 
     make: Make
@@ -94,6 +95,7 @@ class Job:
     shard_rows: int
     id_type: str
     model: dict[str, str]
+    model_version: str | None
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,16 @@ def load_explainer(make: Make) -> Explainer:
     return stg
 
 
-def model_fingerprint(stg: Explainer) -> dict[str, str]:
-    """The model and each public attribute of the explainer that can change a result, as short texts."""
+def model_fingerprint(stg: Explainer, version: str | None) -> dict[str, str]:
+    """The model and each public attribute of the explainer that can change a result, as short texts.
+
+    Args:
+        stg: the explainer.
+        version: the user's name of the version of the model, which then stands for it; None for none.
+
+    Raises:
+        ArgumentError: the model, or an attribute, does not say what it consists of.
+    """
     model = stg.forward_func
     name = getattr(model, "__qualname__", type(model).__qualname__)
     attributes = dict(vars(stg))
@@ -145,8 +155,21 @@ def model_fingerprint(stg: Explainer) -> dict[str, str]:
     }
     if "layer" in settings:
         settings["layer"] = _layer_name(settings["layer"], module_of(model))
-    texts = {key: described(value) for key, value in settings.items()}
-    return {"model": f"{name} {digest(model)}"} | texts
+    texts = {key: described(value, key) for key, value in settings.items()}
+    what = _model_digest(model) if version is None else f"version {version!r}"
+    return {"model": f"{name} {what}"} | texts
+
+
+def _model_digest(model: object) -> str:
+    try:
+        return digest(model)
+    except ArgumentError as error:
+        raise ArgumentError(
+            "model_version",
+            expected="a name of the model's version, because two models of this kind cannot be told apart",
+            found=f"none, and in the model {error}",
+            mend="Pass model_version='...', and another text whenever the model changes.",
+        ) from error
 
 
 def _layer_name(layer: torch.nn.Module, model: torch.nn.Module | None) -> object:
@@ -174,7 +197,7 @@ class Worker:
         self._stg = load_explainer(job.make) if stg is None else stg
         check_accepted(self._stg, job.arguments)
         self.dtype = _input_dtype(self._stg)
-        model = job.model if stg is not None else model_fingerprint(self._stg)
+        model = job.model if stg is not None else model_fingerprint(self._stg, job.model_version)
         if model != job.model:
             raise ArgumentError(
                 "stg_or_factory",

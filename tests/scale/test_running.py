@@ -435,3 +435,13 @@ def test_missing_packages_are_named(explain, rows, tmp_path, monkeypatch):
     for ask in (lambda: explain(small_net, rows), lambda: load_attributions(tmp_path)):
         with pytest.raises(ArgumentError, match=r"PyArrow.*pip install stg_attr\[scale\]"):
             ask()
+
+
+def test_other_arguments_of_the_model_are_the_same_for_all_rows(explain, rows):
+    stg = StochasticGates(lambda x, weights, power: (x * weights["w"]).sum(1) ** power)
+    given = {"additional_forward_args": ({"w": 2.0}, 1.0), "internal_batch_size": 3}
+    found = load_attributions(explain(stg, rows[:8], **given))
+    expected = stg.explain(rows[:8], n_steps=2, n_samples=4, **given)
+    assert torch.equal(found.attributions, expected.active_probabilities)
+    with pytest.raises(ArgumentError, match=r"additional_forward_args: .*same for every row.*\(8, 5\)"):
+        explain(stg, rows[:8], "other", additional_forward_args=rows[:8])
