@@ -11,7 +11,6 @@ import torch
 from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from stg_attr.explanation import Explanation, Settings, Status
 from stg_attr.gates import GateDistribution
@@ -25,6 +24,7 @@ from stg_attr.model import (
     undisturbed,
 )
 from stg_attr.objective import Hybrid, Objective
+from stg_attr.progress import Bar, progress
 from stg_attr.select import Sparsity, Sweep
 from stg_attr.select.testing import held_out
 from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
@@ -239,7 +239,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             past = None if resume is None else learned_before(resume, question, self.gates, effort.n_restarts)
             answer = _Answer(question, effort.evals_of_a_solve, self.settings, with_curve, past, on_step)
             shards, title = list(question.shards()), f"{self.get_name()} attribution"
-            with tqdm(total=len(shards) * solver.n_steps, desc=title, disable=not show_progress) as bar:
+            with progress(show_progress, total=len(shards) * solver.n_steps, desc=title) as bar:
                 for rows in shards:
                     interrupted = any(Status.INTERRUPTED in part.status for part in parts)
                     # after Ctrl-C, what is left gets one step each, and says so
@@ -297,9 +297,7 @@ class _Answer:
     on_step: OnStep | None
     failures: list[Exception] = field(default_factory=list)
 
-    def shard(
-        self, rows: slice, solver: Solver, bar: tqdm[Any], others: Sequence[Explanation]
-    ) -> Explanation:
+    def shard(self, rows: slice, solver: Solver, bar: Bar, others: Sequence[Explanation]) -> Explanation:
         """Explain some examples.
 
         A failure of the model before anything is learned of them is raised, unless there is an explanation of
@@ -333,7 +331,7 @@ class _Answer:
         return found if n == 1 else first_restart(found, n)
 
     def _after_step(
-        self, reading: Reading, rows: slice, bar: tqdm[Any], done: int, so_far: Callable[[], Solution]
+        self, reading: Reading, rows: slice, bar: Bar, done: int, so_far: Callable[[], Solution]
     ) -> None:
         bar.update()
         if self.on_step is not None:

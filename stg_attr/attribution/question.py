@@ -25,6 +25,7 @@ from stg_attr.model import (
     checked_inputs,
     module_of,
     undisturbed,
+    watched,
 )
 from stg_attr.objective import Objective
 from stg_attr.select import Sparsity
@@ -117,7 +118,9 @@ class Question:
         groups = FeatureGroups.from_mask(masks, moved)
         check_inputs_suit(estimator, moved, groups)
         arguments = as_arguments(asked.arguments)
-        blend = Blend(moved, as_references(gaps.without(asked.baselines), moved), groups)
+        with watched(is_model=False):
+            references = as_references(gaps.without(asked.baselines), moved)
+        blend = Blend(moved, references, groups)
         return cls(
             forward=gaps.filled(asked.forward),
             arguments=tuple(a.to(device) if isinstance(a, Tensor) else a for a in arguments),

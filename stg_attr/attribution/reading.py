@@ -321,7 +321,7 @@ def untested(model: GatedModel, sparsity: Sparsity, curve: Curve, count: Tensor)
 
 def _curve_counts(n: Tensor, points: int) -> Tensor:
     """0, 1, ... n in geometric steps, long [batch, points]."""
-    share = torch.arange(points, device=n.device) / (points - 1)
+    share = torch.arange(points, dtype=torch.float32, device=n.device) / (points - 1)
     counts = ((n + 1).unsqueeze(1) ** share).round().long() - 1
     return counts.minimum(n.unsqueeze(1))
 

@@ -95,7 +95,9 @@ def noise(std: float, n: int = 16, seed: int = 0) -> Callable[[Tensor], Tensor]:
     """
 
     def noisy(x: Tensor) -> Tensor:
-        draws = torch.randn(n, 1, *x.shape[1:], generator=torch.Generator().manual_seed(seed), device="cpu")
+        generator = torch.Generator().manual_seed(seed)
+        # in float32 whatever the default dtype is, since other dtypes get other numbers
+        draws = torch.randn(n, 1, *x.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
         return x + std * draws.to(x.device, x.dtype)
 
     return noisy
@@ -135,7 +137,8 @@ def permuted(data: Tensor, n: int = 256, seed: int = 0) -> ReferenceSet:
     _check_rows(data)
     flat, generator = data.flatten(1), torch.Generator().manual_seed(seed)
     # argsort of random numbers is a random permutation, here one for each column
-    rows = torch.rand(flat.shape, generator=generator, device="cpu").argsort(0)[:n].to(data.device)
+    order = torch.rand(flat.shape, generator=generator, dtype=torch.float32, device="cpu").argsort(0)
+    rows = order[:n].to(data.device)
     return ReferenceSet(flat.gather(0, rows).reshape(-1, *data.shape[1:]))
 
 

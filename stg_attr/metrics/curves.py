@@ -21,6 +21,7 @@ from stg_attr.model import (
     as_index,
     checked_inputs,
     undisturbed,
+    watched,
 )
 from stg_attr.objective import Hybrid, retained_share
 from stg_attr.select import Ranking
@@ -172,7 +173,9 @@ def budget_curves(
         counts = _counts(shares, ranking.n_visible, budgets is not None)
     index = as_index(target, len(given[0]))
     with undisturbed(forward_func, given[0].device, seed) as forward:
-        blend = Blend(tuple(x.detach().clone() for x in given), as_references(baselines, given), groups)
+        with watched(is_model=False):
+            references = as_references(baselines, given)
+        blend = Blend(tuple(x.detach().clone() for x in given), references, groups)
         scorer = Scorer(forward, as_arguments(additional_forward_args), len(given[0]))
         model = GatedModel(blend, scorer, Hybrid(), index, perturbations_per_eval)
         kept = model.measure(ranking.top(counts)).score
@@ -237,7 +240,8 @@ def rank_features(
     means = groups.reduce(given)
     generator = torch.Generator().manual_seed(seed % 2**63)
     # Sort the features in a random order by a stable sort: equal ones keep the random order.
-    order = torch.rand(means.shape[1], generator=generator, device="cpu").argsort().to(means.device)
+    order = torch.rand(means.shape[1], generator=generator, dtype=torch.float32, device="cpu").argsort()
+    order = order.to(means.device)
     shuffled = means[:, order].argsort(dim=1, stable=True).argsort(1)
     places = torch.empty_like(shuffled).scatter_(1, order.expand_as(shuffled), shuffled)
     return Ranking.of(places.to(means.dtype), groups.exists.expand_as(means))

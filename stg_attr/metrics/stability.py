@@ -107,7 +107,10 @@ def under_noise(
     generator = torch.Generator().manual_seed(seed % 2**63)
     found = [attribute(inputs)]
     for _ in range(n_draws):
-        noise = (radius * (2 * torch.rand(x.shape, generator=generator, device="cpu") - 1) for x in given)
+        noise = (
+            radius * (2 * torch.rand(x.shape, generator=generator, dtype=torch.float32, device="cpu") - 1)
+            for x in given
+        )
         noisy = tuple(x.detach() + n.to(x.device, x.dtype) for x, n in zip(given, noise, strict=True))
         found.append(attribute(noisy[0] if isinstance(inputs, Tensor) else noisy))
     return found

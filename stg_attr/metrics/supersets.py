@@ -22,6 +22,7 @@ from stg_attr.model import (
     as_index,
     checked_inputs,
     undisturbed,
+    watched,
 )
 from stg_attr.objective import Preserve
 
@@ -96,7 +97,9 @@ def superset_stability(
     _check_selected(selected, exists)
     selected, device = selected.to(given[0].device), given[0].device
     with undisturbed(forward_func, device, seed) as forward:
-        blend = Blend(tuple(x.detach().clone() for x in given), as_references(baselines, given), groups)
+        with watched(is_model=False):
+            references = as_references(baselines, given)
+        blend = Blend(tuple(x.detach().clone() for x in given), references, groups)
         scorer = Scorer(forward, as_arguments(additional_forward_args), len(given[0]))
         index = as_index(target, len(given[0]))
         model = GatedModel(blend, scorer, Preserve(), index, perturbations_per_eval)
@@ -149,7 +152,8 @@ def _share(
     for draw in range(n_draws):
         # one stream for each draw, so that fewer draws are the first of more, and examples share them
         generator = torch.Generator().manual_seed((seed * 1_000_003 + draw) % 2**63)
-        value = torch.rand(n_gates, generator=generator, device="cpu").to(selected.device)
+        value = torch.rand(n_gates, generator=generator, dtype=torch.float32, device="cpu")
+        value = value.to(selected.device)
         others = exists & ~selected
         place = value.expand(batch, -1).masked_fill(~others, 2.0).argsort(1).argsort(1)
         shown = selected | (others & (place < n_added.unsqueeze(1)))

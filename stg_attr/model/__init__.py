@@ -7,6 +7,7 @@ from .gated import GatedModel, Measured
 from .inputs import Baselines, Gaps, Given, Inputs, as_arguments, checked_inputs
 from .isolation import disturbing_layers, module_of, undisturbed
 from .layer_site import LayerForward, LayerSite
+from .randomness import watched
 from .scorer import Scorer
 from .targets import Target, as_index
 
@@ -33,4 +34,5 @@ __all__ = [
     "is_out_of_memory",
     "module_of",
     "undisturbed",
+    "watched",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from stg_attr.errors import warn
 
 from .autocast import as_called, no_autocast
+from .randomness import seeded_if_drawn
 
 __all__ = [
     "DetachedWeights",
@@ -43,7 +45,17 @@ _WEIGHTED = frozenset(
 
 # All threads share torch's random generator and the hooks of a model, so solves take turns. The lock is
 # reentrant, since a model may itself explain another one.
-_ONE_THREAD_AT_A_TIME = threading.RLock()
+_one_thread_at_a_time = threading.RLock()
+
+
+def _new_lock() -> None:
+    global _one_thread_at_a_time
+    _one_thread_at_a_time = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    # A child has a copy of the lock, but not the thread that holds it and would release it.
+    os.register_at_fork(after_in_child=_new_lock)
 
 
 def module_of(forward: Callable[..., Any]) -> nn.Module | None:
@@ -63,20 +75,15 @@ def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) ->
         The model as a function that still runs under the caller's autocast, if one is on.
     """
     _warn_about_training_mode(forward)
-    devices, model = [device] if device.type == "cuda" else [], as_called(forward, device)
+    model = as_called(forward, device)
     with (
-        _ONE_THREAD_AT_A_TIME,
+        _one_thread_at_a_time,
         torch.inference_mode(False),  # before gradients: inside it they cannot be turned on
         torch.enable_grad(),
         no_autocast(device),
-        torch.random.fork_rng(devices),
+        seeded_if_drawn(device, seed),
         differentiable_recurrence(module_of(forward), device),
     ):
-        # For models that draw noise of their own. torch.manual_seed would also seed all GPUs, of which only
-        # the one in `devices` is restored.
-        torch.default_generator.manual_seed(seed % 2**63)
-        if devices:
-            torch.cuda.manual_seed(seed % 2**63)
         yield model
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from stg_attr.errors import ArgumentError
+
+from .randomness import uncompiled, watched
 
 __all__ = ["LayerForward", "LayerSite"]
 
@@ -54,7 +55,7 @@ class LayerSite:
         def keep(value: Any) -> None:
             found.extend(tensor.detach().clone() for tensor in _tensors(value))
 
-        with torch.no_grad():
+        with torch.no_grad(), watched():
             self._run(forward, values, keep)
         fits = [i for i, tensor in enumerate(found) if _has_rows(tensor, batch)]
         self._which = [i for i in fits if found[i].dim() == found[fits[0]].dim()]
@@ -82,7 +83,7 @@ class LayerSite:
                 raise _wrong_number_of_calls("more than once")
             return change(value)
 
-        with self._hooked(once), _uncompiled():
+        with self._hooked(once), uncompiled():
             output = _bare(forward)(*values)
         if not calls:
             raise _wrong_number_of_calls("not at all, or inside a scripted or exported graph")
@@ -117,11 +118,6 @@ class LayerForward:
 
 def _bare(forward: Callable[..., Any]) -> Callable[..., Any]:
     return forward.module if isinstance(forward, nn.DataParallel) else forward
-
-
-def _uncompiled() -> contextlib.AbstractContextManager[Any]:
-    stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
-    return contextlib.nullcontext() if stance is None else stance("force_eager")
 
 
 def _has_rows(tensor: Tensor, batch: int) -> bool:

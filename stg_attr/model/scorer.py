@@ -13,6 +13,7 @@ from stg_attr.errors import ArgumentError
 from stg_attr.gates import unusual
 
 from .examples import Arguments, Examples
+from .randomness import watched
 
 __all__ = ["Scorer", "check_finite", "check_single", "class_kept", "picked", "score_dtype"]
 
@@ -66,7 +67,8 @@ class Scorer:
         self._asked.index_add_(0, examples.index, examples.ones, alpha=repeats)
         arguments = examples.arguments.repeated(repeats)
         try:
-            output = self.forward(*inputs, *arguments)
+            with watched():
+                output = self.forward(*inputs, *arguments)
         except Exception as error:
             self.raised = error  # an error of the model, which `may_stop` tells from all others
             raise

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from tqdm.auto import tqdm
 
 import stg_attr
 from stg_attr.errors import ArgumentError, check_count
+from stg_attr.progress import progress
 
 from .arguments import ExplainArguments, check_accepted, check_arguments
 from .fingerprint import described
@@ -210,7 +210,7 @@ class _DatasetRun:
         """Wait for the shards and count their rows."""
         before = [self.output.counts(number) for number in self.output.finished()]
         found, failed, explained = sum(rows for rows, _ in before), sum(bad for _, bad in before), 0
-        with tqdm(total=n_rows, initial=found, unit="row", disable=not show) as bar:
+        with progress(show, total=n_rows, initial=found, unit="row") as bar:
             for done in shards:
                 explained, failed = explained + done.rows, failed + done.failed
                 bar.set_postfix(failed=failed, refresh=False)

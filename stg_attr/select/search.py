@@ -79,11 +79,11 @@ class SetSearch:
         """
         chosen = self.ranking.n_visible
         low, high = torch.zeros_like(chosen), chosen.clone()
-        share = torch.linspace(0, 1, self.settings.value_points, device=low.device)
+        share = torch.linspace(0, 1, self.settings.value_points, dtype=torch.float32, device=low.device)
         open_cases = self._open(torch.ones_like(chosen, dtype=torch.bool), self.settings.value_points)
         while len(open_cases):
             below, above = low[open_cases].unsqueeze(1), high[open_cases].unsqueeze(1)
-            counts = ((below + 1) * ((above + 1) / (below + 1)) ** share - 1).round().long()
+            counts = ((below + 1) * ((above + 1).to(share.dtype) / (below + 1)) ** share - 1).round().long()
             value = self._measured(self.ranking.rows(open_cases).top(counts), open_cases) - price * counts
             best = counts.gather(1, value.argmax(1, keepdim=True))
             below = counts.masked_fill(counts >= best, -1).amax(1, keepdim=True).clamp_min(0)

@@ -18,8 +18,8 @@ def between(low: Tensor, high: Tensor, points: int) -> Tensor:
 
     Some are repeated where there are fewer than `points` numbers between the two.
     """
-    share = torch.arange(1, points + 1, device=low.device) / (points + 1)
-    ratio = (high + 1) / (low + 1)
+    share = torch.arange(1, points + 1, dtype=torch.float32, device=low.device) / (points + 1)
+    ratio = (high + 1).to(share.dtype) / (low + 1)
     spread = ((low + 1).unsqueeze(1) * ratio.unsqueeze(1) ** share - 1).round().long()
     # Rounding would make small steps equal; low + 1, low + 2, ... keep the points apart.
     ladder = low.unsqueeze(1) + torch.arange(1, points + 1, device=low.device)
@@ -28,6 +28,6 @@ def between(low: Tensor, high: Tensor, points: int) -> Tensor:
 
 def spread(count: Tensor, points: int) -> Tensor:
     """Whole numbers from 1 to below each count in geometric steps, long [batch] -> long [batch, points]."""
-    share = torch.arange(1, points + 1, device=count.device) / (points + 1)
+    share = torch.arange(1, points + 1, dtype=torch.float32, device=count.device) / (points + 1)
     found = ((count + 1).unsqueeze(1) ** share).round().long() - 1
     return found.clamp_min(1).minimum(count.unsqueeze(1))

@@ -32,8 +32,9 @@ class Noise:
     def uniform(self, step: int, samples: int, gates: int) -> Tensor:
         """Noise of one step, in (0, 1), [samples, 1, gates]."""
         half, drawn_by = (samples + 1) // 2, self._generator(step)
-        # drawn gate by gate, so that the first gates get the same numbers however many gates follow
-        u = torch.rand(gates, half, generator=drawn_by, device="cpu").T
+        # Drawn gate by gate, so that the first gates get the same numbers however many gates follow; in
+        # float32 whatever the default dtype is, since other dtypes get other numbers.
+        u = torch.rand(gates, half, generator=drawn_by, dtype=torch.float32, device="cpu").T
         return torch.cat([u, 1 - u])[:samples].unsqueeze(1).clamp(_EDGE, 1 - _EDGE)
 
     def references(self, step: int, samples: int, order: Tensor, steps: int = 1) -> Tensor:
@@ -50,7 +51,7 @@ class Noise:
     def start(self) -> float:
         """Where the sequence of budgets begins, in [0, 1)."""
         # -2 is the number of no step, so this does not depend on the noise of any step
-        return float(torch.rand((), generator=self._generator(-2), device="cpu"))
+        return float(torch.rand((), generator=self._generator(-2), dtype=torch.float32, device="cpu"))
 
 
 def partners(values: Tensor) -> Tensor:
