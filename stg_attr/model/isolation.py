@@ -12,11 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  # its usual name
+from torch.nn.utils import parametrizations
+from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.overrides import TorchFunctionMode
 
 from stg_attr.errors import warn
 
 from .autocast import as_called, no_autocast
+from .buffers import kept_buffers
 from .randomness import seeded_if_drawn
 
 __all__ = [
@@ -28,6 +31,14 @@ __all__ = [
     "undisturbed",
 ]
 
+_NOISY = (
+    nn.modules.dropout._DropoutNd,
+    nn.modules.batchnorm._BatchNorm,
+    nn.RReLU,
+    parametrizations._SpectralNorm,
+)
+# where layers keep the rate of a dropout of their own: attention, recurrent layers, stochastic depth
+_RATES = ("dropout", "dropout_p", "drop_prob", "attention_dropout")
 _LARGE = 2**20  # parameters; in smaller models, detaching them takes more time than it saves
 # functions that keep their inputs for the gradients of their weights
 _WEIGHTED = frozenset(
@@ -67,7 +78,7 @@ def module_of(forward: Callable[..., Any]) -> nn.Module | None:
 
 @contextlib.contextmanager
 def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) -> Iterator[Callable[..., Any]]:
-    """Turn gradients on and autocast off, and restore the caller's random state at the end.
+    """Turn gradients on and autocast off, and restore random state and the model's buffers at the end.
 
     Solves in several threads of one process take turns.
 
@@ -83,6 +94,7 @@ def undisturbed(forward: Callable[..., Any], device: torch.device, seed: int) ->
         no_autocast(device),
         seeded_if_drawn(device, seed),
         differentiable_recurrence(module_of(forward), device),
+        kept_buffers(module_of(forward)),
     ):
         yield model
 
@@ -129,15 +141,27 @@ def _detached(value: Any) -> Any:
 
 
 def disturbing_layers(forward: Callable[..., Any]) -> bool:
-    """Whether layers in training mode make a row's score depend on chance or on the other rows."""
+    """Whether layers in training mode make a row's score depend on chance, earlier calls or other rows."""
     module = module_of(forward)
-    noisy = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._BatchNorm)
-    return module is not None and any(isinstance(m, noisy) and m.training for m in module.modules())
+    return module is not None and any(m.training and _disturbs(m) for m in module.modules())
+
+
+def _disturbs(layer: nn.Module) -> bool:
+    """Whether a layer draws noise or keeps state in training mode, as far as its kind and settings say."""
+    rates = [getattr(layer, name, None) for name in _RATES]
+    hooks = layer._forward_pre_hooks.values()
+    return (
+        isinstance(layer, _NOISY)
+        or any(isinstance(hook, SpectralNorm) for hook in hooks)
+        or any(isinstance(rate, float) and rate > 0 for rate in rates)
+        or type(layer).__name__ == "StochasticDepth"  # of torchvision, whose rate is `p`
+    )
 
 
 def _warn_about_training_mode(forward: Callable[..., Any]) -> None:
     if disturbing_layers(forward):
         warn(
-            "The model is in training mode: with dropout or batch normalisation, an example's score depends "
-            "on chance or on the other rows. Call model.eval() before explaining it."
+            "The model is in training mode: with dropout, batch or spectral normalisation, an example's "
+            "score depends on chance, on earlier calls or on the other rows. Call model.eval() before "
+            "explaining it."
         )

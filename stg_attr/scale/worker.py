@@ -129,7 +129,7 @@ def load_explainer(make: Make) -> Explainer:
         raise ArgumentError(
             "the model",
             expected="evaluation mode, in which a row depends neither on random numbers nor on other rows",
-            found="dropout or batch normalisation in training mode",
+            found="dropout, batch or spectral normalisation, or another noisy layer, in training mode",
             mend="Call model.eval() first.",
         )
     return stg
