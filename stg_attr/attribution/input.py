@@ -128,7 +128,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             additional_forward_args: passed on to the model; tensors with `batch` rows are repeated with them.
             feature_mask: integers, broadcastable to the inputs: elements with one id share one gate, over
                 all inputs; -1 for elements that are never gated. None gives each element its own gate, and
-                images of more than 4096 elements square cells, about 14 by 14 of them.
+                photographs, volumes, videos and long signals about 200 cells: `default_masks`.
             n_steps: updates of the gates, at most; an example stops when its gates have settled. None for 12,
                 or for as many as `max_evals` allows.
             n_samples: gate samples per update; each costs one model evaluation, two with `Hybrid`. None for

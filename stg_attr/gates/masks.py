@@ -8,32 +8,47 @@ from math import ceil, prod, sqrt
 import torch
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError, check_count
+from stg_attr.errors import ArgumentError, check_count, warn
+
+from .layout import FEWER, Layout
 
 __all__ = ["column_mask", "default_masks", "grid_mask", "pixel_mask", "position_mask", "superpixel_mask"]
 
+_CHOOSE = "Pass a feature_mask, this or another, to choose them yourself."
+_NO_BATCH = "Add a batch dimension with x.unsqueeze(0)."
+
 
 def default_masks(
-    inputs: Sequence[Tensor], *, most_elements: int = 4096, cells: int = 14
+    inputs: Sequence[Tensor], *, most_elements: int = 4096, most_steps: int = 1000, cells: int = 14
 ) -> tuple[Tensor, ...]:
     """Make the masks of inputs for which the user gives none.
 
-    Every element is a feature of its own, except in photographs: images [batch, channels, height, width] of
-    more than `most_elements` get square cells, about `cells` by `cells` of them. Masks of single pixels of a
-    photograph are adversarial noise more often than explanations: Interpretable Explanations of Black Boxes
-    by Meaningful Perturbation (Fong, Vedaldi, 2017), https://arxiv.org/abs/1704.03296.
+    Every element is a feature of its own, except in photographs, volumes, videos and long signals. They get
+    about `cells` squared regions, which all channels share:
+
+    - images [batch, channels, height, width] of more than `most_elements` get square cells.
+    - volumes and videos [batch, channels, depth, height, width] of more than `most_elements` are cut along
+      the depth too.
+    - signals [batch, channels, time] of more than `most_steps`, at least four times as many as channels, get
+      windows of time.
+
+    If the channels seem to come last, or after the frames of a video, they are taken as such, with a warning.
+    Masks of single pixels of a photograph are adversarial noise more often than explanations: Interpretable
+    Explanations of Black Boxes by Meaningful Perturbation (Fong, Vedaldi, 2017),
+    https://arxiv.org/abs/1704.03296.
 
     Args:
         inputs: each [batch, ...].
         most_elements: images with more elements than this get cells.
-        cells: about how many cells such an image gets along each side.
+        most_steps: signals with more steps than this get windows.
+        cells: about how many cells an image gets along each side.
 
     Returns:
         One mask per input, with 1 for the batch dimension. The ids of an input begin after those of the input
         before it, so that no gate is shared between inputs.
 
     Raises:
-        ArgumentError: `most_elements` or `cells` is no whole number, or too small.
+        ArgumentError: one of the numbers is no whole number, or too small.
 
     Example:
         >>> photograph, table = torch.zeros(1, 3, 224, 224), torch.zeros(1, 5)
@@ -41,52 +56,109 @@ def default_masks(
         [196, 5]
     """
     check_count("most_elements", most_elements, least=0, mend="4096 is the default.")
+    check_count("most_steps", most_steps, least=0, mend="1000 is the default.")
     check_count("cells", cells, mend="14 is the default.")
     masks, first = [], 0
-    for x in inputs:
-        n = prod(x.shape[1:])
-        if x.dim() >= 4 and n > most_elements:
-            mask = grid_mask(x, ceil(sqrt(x.shape[-1] * x.shape[-2]) / cells))
-        else:
-            mask = torch.arange(n, device=x.device).reshape(1, *x.shape[1:])
+    for i, x in enumerate(inputs):
+        n, cell = prod(x.shape[1:]), None
+        if x.dim() == 3:
+            cell = _window(x.shape, f"input {i}", most_elements, most_steps, cells)
+        elif x.dim() > 3 and n > most_elements:
+            cell = _region(x.shape, f"input {i}", cells)
+        mask = torch.arange(n, device=x.device).reshape(1, *x.shape[1:])
+        if cell is not None:
+            mask = grid_mask(x, cell)
         masks.append(mask + first)
         first += int(mask.max()) + 1 if n else 0
     return tuple(masks)
 
 
-def grid_mask(x: Tensor, cell: int | tuple[int, int]) -> Tensor:
-    """Cut images into cells. The elements of a cell, in all channels, share one gate.
+def _region(shape: tuple[int, ...], what: str, cells: int) -> tuple[int, ...]:
+    """The cell of an image, volume or video, for `grid_mask`: square in the plane of the last two."""
+    layout = Layout.of(shape)
+    sizes = [n for dim, n in enumerate(shape) if dim not in (0, layout.channel)]
+    along = round(cells ** (2 / len(sizes)))  # cells along each side
+    edge = ceil(sqrt(sizes[-1] * sizes[-2]) / along)
+    cell = [*(ceil(n / along) for n in sizes[:-2]), edge, edge]
+    if layout.channel > 1:
+        cell.insert(layout.channel - 1, shape[layout.channel])
+    layout.warn_if_unclear(what, shape, f"Its features are those of {_call(cell)}. {_CHOOSE}")
+    return tuple(cell)
+
+
+def _window(
+    shape: tuple[int, ...], what: str, most_elements: int, most_steps: int, cells: int
+) -> tuple[int, ...] | None:
+    """The window of a long signal, for `grid_mask`; None where each element has a gate of its own."""
+    _, first, last = shape
+    if last >= FEWER * first:
+        return (ceil(last / cells**2),) if last > most_steps else None
+    if first >= FEWER * last:
+        if first <= most_steps:
+            return None
+        window = (ceil(first / cells**2), last)
+        warn(
+            f"{what} of shape {tuple(shape)} is taken as [batch, time, channels]. "
+            f"Its features are those of {_call(window)}. {_CHOOSE}"
+        )
+        return window
+    if first * last > most_elements:
+        edge = ceil(sqrt(first * last) / cells)
+        warn(
+            f"{what} of shape {tuple(shape)} has {first * last} features, one for each element, since it may "
+            f"be an image, a series or embedded tokens. Pass feature_mask={_call([edge])} for images [batch, "
+            "height, width], or position_mask(x) or column_mask(x) for a gate per position or per column."
+        )
+    return None
+
+
+def _call(cell: Sequence[int]) -> str:
+    return f"grid_mask(x, {cell[0] if len(cell) == 1 else tuple(cell)})"
+
+
+def grid_mask(x: Tensor, cell: int | tuple[int, ...]) -> Tensor:
+    """Cut images, volumes or signals into cells. The elements of a cell, in all channels, share one gate.
 
     Args:
-        x: images, [batch, ..., height, width].
-        cell: edge of a square cell in pixels, or the cell's (height, width). Cells at the right and lower
-            edges may be smaller.
+        x: inputs, [batch, ..., height, width] or [batch, channels, depth, height, width], or others.
+        cell: edge of a cell. A number cuts all dimensions after the channels, so cells are squares or cubes;
+            [batch, height, width] has no channels. A tuple has an edge for each of as many dimensions at the
+            end: (height, width) of an image, (time,) of a signal [batch, channels, time], or (height, width,
+            channels) where channels come last. Cells at the far edges may be smaller.
 
     Returns:
-        Ids from the top left, row by row, [1, ..., height, width] with 1 for the dimensions between.
+        Ids in the order of the elements, [1, ..., height, width] with 1 for the dimensions that are not cut.
 
     Raises:
-        ArgumentError: `x` is not a batch of images, or a cell has no pixels.
+        ArgumentError: `x` has too few dimensions, or a cell has no pixels.
 
     Example:
         >>> grid_mask(torch.zeros(1, 3, 2, 4), 2)
         tensor([[[[0, 0, 1, 1],
                   [0, 0, 1, 1]]]])
+        >>> grid_mask(torch.zeros(1, 2, 4), (1, 2))  # windows of two steps, for each of two channels
+        tensor([[[0, 0, 1, 1],
+                 [2, 2, 3, 3]]])
+        >>> grid_mask(torch.zeros(1, 1, 64, 64, 64), 16).unique().numel()
+        64
     """
-    height, width = _image_size(x)
-    rows, columns = (cell, cell) if isinstance(cell, int) else cell
-    if rows < 1 or columns < 1:
+    edges = (cell,) * max(x.dim() - 2, 2) if isinstance(cell, int) else tuple(cell)
+    sizes = x.shape[x.dim() - len(edges) :]
+    if x.dim() <= len(edges) or 0 in sizes:
+        dimensions = {1: "time", 2: "height, width"}.get(len(edges), f"{len(edges)} dimensions to cut")
+        raise _wrong_shape(x, f"[batch, ..., {dimensions}]")
+    if not edges or min(edges) < 1:
         raise ArgumentError(
             "cell", expected="an edge of at least 1 pixel", found=repr(cell), mend="8 or 16 suit photographs."
         )
-    row = torch.arange(height, device=x.device) // rows
-    column = torch.arange(width, device=x.device) // columns
-    ids = row.unsqueeze(1) * (int(column[-1]) + 1) + column
-    return ids.reshape(*[1] * (x.dim() - 2), height, width)
+    ids = torch.zeros((), dtype=torch.long, device=x.device)
+    for n, edge in zip(sizes, edges, strict=True):
+        ids = ids.unsqueeze(-1) * ceil(n / edge) + torch.arange(n, device=x.device) // edge
+    return ids.reshape(*[1] * (x.dim() - len(edges)), *sizes)
 
 
 def pixel_mask(x: Tensor) -> Tensor:
-    """Give each pixel a gate, which its channels share, for images [batch, ..., height, width].
+    """Give each pixel a gate, which its channels share: `grid_mask` with cells of one pixel.
 
     Example:
         >>> pixel_mask(torch.zeros(5, 3, 1, 2))
@@ -137,7 +209,9 @@ def superpixel_mask(x: Tensor, n_segments: int = 50, compactness: float = 10.0) 
         ArgumentError: `x` is not a batch of such images, or scikit-image is not installed.
     """
     if x.dim() != 4 or x.shape[1] not in (1, 3):
-        raise _wrong_shape(x, "[batch, 1 or 3 channels, height, width]")
+        mend = "Move or choose channels, with x.movedim(-1, 1) or x[:, :1]; or take grid_mask."
+        expected = "[batch, 1 or 3 channels, height, width]"
+        raise _wrong_shape(x, expected, mend if x.dim() == 4 else _NO_BATCH)
     try:
         from skimage.segmentation import slic
     except ModuleNotFoundError as error:
@@ -158,13 +232,5 @@ def superpixel_mask(x: Tensor, n_segments: int = 50, compactness: float = 10.0) 
     return torch.stack(ids).unsqueeze(1)
 
 
-def _image_size(x: Tensor) -> tuple[int, int]:
-    if x.dim() < 3 or 0 in x.shape[-2:]:
-        raise _wrong_shape(x, "[batch, ..., height, width]")
-    return x.shape[-2], x.shape[-1]
-
-
-def _wrong_shape(x: Tensor, expected: str) -> ArgumentError:
-    return ArgumentError(
-        "x", expected=expected, found=str(tuple(x.shape)), mend="Add a batch dimension with x.unsqueeze(0)."
-    )
+def _wrong_shape(x: Tensor, expected: str, mend: str = _NO_BATCH) -> ArgumentError:
+    return ArgumentError("x", expected=expected, found=str(tuple(x.shape)), mend=mend)

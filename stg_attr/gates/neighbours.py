@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from .layout import Layout
+
 __all__ = ["image_neighbours"]
 
 
@@ -14,8 +16,9 @@ def image_neighbours(index: Sequence[Tensor], n_gates: int, *, most: int = 8) ->
     """Find, for each gate, the gates whose regions share a border with its region.
 
     Inputs with at least four dimensions, [batch, channels, height, width] or [batch, channels, depth,
-    height, width], are treated as images. Elements one step apart in space lie side by side. A gate that
-    covers a single pixel has no neighbours, since pixels side by side may mean very different things.
+    height, width], are treated as images; `Layout` says which dimension holds the channels. Elements one
+    step apart in space lie side by side. A gate that covers a single pixel has no neighbours, since pixels
+    side by side may mean very different things.
 
     Args:
         index: column of each element's gate, -1 where never gated, one [1 or batch, ...] per input.
@@ -31,12 +34,13 @@ def image_neighbours(index: Sequence[Tensor], n_gates: int, *, most: int = 8) ->
         [[[1, 2], [0, 2], [0, 1]]]
     """
     n_rows = max(part.shape[0] for part in index)
-    borders = [_borders(part.expand(n_rows, *part.shape[1:])) for part in index if part.dim() >= 4]
+    images = [part.movedim(Layout.of(part.shape).channel, 1) for part in index if part.dim() >= 4]
+    borders = [_borders(part.expand(n_rows, *part.shape[1:])) for part in images]
     if not borders:
         return torch.empty(1, n_gates, 0, dtype=torch.long, device=index[0].device)
     # each border is counted from both of its sides
     row, one, other = torch.cat([*borders, *[part[[0, 2, 1]] for part in borders]], dim=1)
-    wide = torch.stack([_is_region(part, n_rows, n_gates) for part in index if part.dim() >= 4]).any(0)
+    wide = torch.stack([_is_region(part, n_rows, n_gates) for part in images]).any(0)
     row, one, other = torch.stack([row, one, other])[:, wide[row, one] & wide[row, other]]
     # one integer for each pair of gates in an example, so that one call of unique counts their borders
     key, length = torch.unique((row * n_gates + one) * n_gates + other, return_counts=True)

@@ -17,6 +17,7 @@ from torch.nn import functional
 from stg_attr.errors import ArgumentError, check_number
 
 from .blending import ReferenceSet
+from .layout import Layout
 
 __all__ = ["blur", "mean", "noise", "opposite", "permuted", "sample", "token"]
 
@@ -37,6 +38,8 @@ def mean(data: Tensor) -> Tensor:
 
 def blur(sigma: float, *, truncate: float = 4.0) -> Callable[[Tensor], Tensor]:
     """Blur the image itself by a Gaussian kernel, for inputs [batch, ..., height, width].
+
+    If the channels of [batch, height, width, channels] seem to come last, they are not mixed.
 
     Interpretable Explanations of Black Boxes by Meaningful Perturbation (Fong, Vedaldi, 2017),
     https://arxiv.org/abs/1704.03296.
@@ -71,12 +74,14 @@ def blur(sigma: float, *, truncate: float = 4.0) -> Callable[[Tensor], Tensor]:
                 found=f"shape {tuple(x.shape)}",
                 mend="Use another reference, such as references.mean(data).",
             )
+        channel = Layout.of(x.shape).channel if x.dim() > 3 else 1
+        first = x.movedim(channel, 1)
         # a Gaussian kernel is a product, so rows and columns are blurred one after the other
-        kernel, images = weights.to(x.device, x.dtype), x.reshape(-1, 1, *x.shape[-2:])
+        kernel, images = weights.to(x.device, x.dtype), first.reshape(-1, 1, *first.shape[-2:])
         for pad, shape in (((0, 0, radius, radius), (-1, 1)), ((radius, radius, 0, 0), (1, -1))):
             padded = functional.pad(images, pad, mode="replicate")
             images = functional.conv2d(padded, kernel.reshape(1, 1, *shape))
-        return images.reshape(x.shape)
+        return images.reshape(first.shape).movedim(1, channel)
 
     return blurred
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stg_attr import ArgumentError
+from stg_attr import ArgumentError, StochasticGates
 from stg_attr.gates import FeatureGroups, column_mask, grid_mask, pixel_mask, position_mask, superpixel_mask
 from stg_attr.gates.masks import default_masks
 
@@ -47,24 +49,131 @@ def test_masks_fit_the_inputs_they_were_made_from(mask, shape, n_gates):
 @pytest.mark.parametrize(
     ("shape", "cell"),
     [
-        ((2, 3, 56, 224), 8),  # 56 * 224 = 112 ** 2, and 112 / 14 = 8
-        ((2, 3, 57, 224), 9),
-        ((1, 1, 2, 56, 224), 8),
-        ((2, 1, 64, 64), 1),  # 4096 elements
-        ((2, 1, 64, 65), 5),
+        ((2, 3, 56, 224), (8, 8)),  # 56 * 224 = 112 ** 2, and 112 / 14 = 8
+        ((2, 3, 57, 224), (9, 9)),
+        ((2, 1, 64, 64), None),  # 4096 elements
+        ((2, 1, 64, 65), (5, 5)),
+        ((2, 13, 64, 64), (5, 5)),
+        ((2, 512, 4, 4), (1, 1)),  # maps, whose channels are not far fewer than their rows
+        ((1, 1, 2, 56, 224), (1, 19, 19)),  # 112 / 6 = 18.7; 6 ** 3 cells are about as many as 14 ** 2
+        ((1, 4, 60, 90, 90), (10, 15, 15)),
+        ((1, 3, 16, 112, 112), (3, 19, 19)),
+        ((2, 12, 1960), (10,)),  # 14 ** 2 windows
+        ((2, 1, 1001), (6,)),
+        ((2, 1, 1000), None),
+        ((2, 12, 1000), None),
+        ((2, 500, 12), None),
         ((2, 5000), None),
-        ((2, 70, 70), None),
+        ((2, 60, 60), None),
         ((2, 3), None),
         ((2, 0), None),
     ],
 )
-def test_photographs_get_cells_and_all_other_elements_a_gate_each(shape, cell):
+def test_photographs_volumes_and_signals_get_cells_and_all_other_elements_a_gate_each(shape, cell):
     x, table = torch.zeros(shape), torch.zeros(2, 3)
     first, second = default_masks([x, table])
     n = x[0].numel()
-    expected = grid_mask(x, cell) if cell and cell > 1 else torch.arange(n).reshape(1, *shape[1:])
+    expected = grid_mask(x, cell) if cell else torch.arange(n).reshape(1, *shape[1:])
     assert torch.equal(first, expected)
     assert (second - (int(expected.max()) + 1 if n else 0)).tolist() == [[0, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dimensions", "cell"),
+    [
+        ((2, 112, 224, 3), "[batch, height, width, channels]", (12, 12, 3)),
+        ((2, 64, 64, 13), "[batch, height, width, channels]", (5, 5, 13)),
+        ((1, 20, 30, 40, 1), "[batch, depth, height, width, channels]", (4, 6, 6, 1)),
+        ((1, 16, 3, 40, 40), "[batch, frames, channels, height, width]", (3, 3, 7, 7)),
+        ((1, 4, 3, 40, 40), "[batch, channels, depth, height, width]", (1, 7, 7)),
+        ((2, 1960, 12), "[batch, time, channels]", (10, 12)),
+    ],
+)
+def test_where_the_channels_are_is_said_with_the_call_that_says_it(shape, dimensions, cell):
+    x = torch.zeros(shape)
+    with pytest.warns(UserWarning, match="taken as") as caught:
+        (found,) = default_masks([x])
+    said = str(caught[0].message)
+    assert said.startswith(f"input 0 of shape {shape} is taken as {dimensions}. ")
+    assert f"grid_mask(x, {cell})" in said
+    assert torch.equal(found, grid_mask(x, cell))
+
+
+def test_a_matrix_that_may_be_an_image_or_a_series_says_how_to_group_its_elements():
+    said = (
+        r"input 0 of shape \(1, 112, 224\) has 25088 features.*grid_mask\(x, 12\) for images.*position_mask"
+    )
+    with pytest.warns(UserWarning, match=said):
+        (found,) = default_masks([torch.zeros(1, 112, 224)])
+    assert torch.equal(found, torch.arange(112 * 224).reshape(1, 112, 224))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 3)), min_size=1, max_size=4))
+def test_a_grid_of_any_dimension_has_one_id_for_each_cell(sides):
+    sizes, edges = zip(*sides, strict=True)
+    mask = grid_mask(torch.zeros(2, 3, *sizes), edges)
+    assert mask.shape == (1, 1, *sizes)
+    cells = {}
+    for place in product(*map(range, sizes)):
+        cell = tuple(i // edge for i, edge in zip(place, edges, strict=True))
+        cells.setdefault(cell, set()).add(int(mask[0, 0][place]))
+    assert [ids for _, ids in sorted(cells.items())] == [{i} for i in range(len(cells))]
+
+
+@pytest.mark.parametrize(
+    ("shape", "cell", "edges"),
+    [((1, 3, 6, 6, 6), 2, (2, 2, 2)), ((1, 3, 6, 6), 2, (2, 2)), ((1, 6, 6), 2, (2, 2))],
+)
+def test_one_edge_cuts_all_dimensions_after_the_channels(shape, cell, edges):
+    assert torch.equal(grid_mask(torch.zeros(shape), cell), grid_mask(torch.zeros(shape), edges))
+
+
+def planted(x):
+    """The mean of one region of [batch, channels, depth, height, width], in the half that is seen first."""
+    return x[:, :, :4, :8, :8].mean((1, 2, 3, 4))
+
+
+def test_the_cubes_of_a_volume_tell_its_depths_apart():
+    x = torch.ones(1, 2, 24, 24, 24)
+    selected = StochasticGates(planted).explain(x).attributions >= 0.5
+    where = torch.zeros_like(x, dtype=torch.bool)
+    where[:, :, :4, :8, :8] = True
+    assert torch.equal(selected, where)  # cells have edges of 4
+
+
+def permuted(x, dims):
+    return x.permute(0, *dims)
+
+
+@pytest.mark.parametrize(
+    ("shape", "there", "back"),
+    [
+        ((2, 3, 48, 64), (2, 3, 1), (3, 1, 2)),
+        ((2, 3, 20, 16, 16), (2, 3, 4, 1), (4, 1, 2, 3)),
+        ((2, 3, 20, 16, 16), (2, 1, 3, 4), (2, 1, 3, 4)),
+        ((2, 3, 1200), (2, 1), (2, 1)),
+    ],
+)
+def test_where_the_channels_are_changes_no_attribution(shape, there, back):
+    torch.manual_seed(0)
+    x, weight = torch.randn(shape), torch.randn(1, *shape[1:])
+
+    def first(x):
+        return torch.stack([(weight * x).flatten(1).sum(1).tanh(), x.flatten(1).amax(1)], 1)
+
+    expected = StochasticGates(first).attribute(x, target=0, n_steps=3)
+    with pytest.warns(UserWarning, match="taken as"):
+        found = StochasticGates(lambda x: first(permuted(x, back))).attribute(
+            permuted(x, there), target=0, n_steps=3
+        )
+    torch.testing.assert_close(permuted(found, back), expected, rtol=0, atol=1e-5)
+
+
+def test_a_warning_about_the_layout_points_at_the_users_line():
+    with pytest.warns(UserWarning, match="taken as") as caught:
+        StochasticGates(lambda x: x.mean((1, 2, 3))).attribute(torch.rand(1, 40, 40, 3), n_steps=1)
+    assert caught[0].filename == __file__
 
 
 def test_which_images_get_cells_and_how_many_can_be_chosen():
@@ -75,7 +184,9 @@ def test_which_images_get_cells_and_how_many_can_be_chosen():
     assert single.unique().numel() == 144
 
 
-@pytest.mark.parametrize("setting", [{"cells": 0}, {"cells": 2.5}, {"most_elements": -1}])
+@pytest.mark.parametrize(
+    "setting", [{"cells": 0}, {"cells": 2.5}, {"most_elements": -1}, {"most_steps": 0.5}]
+)
 def test_impossible_settings_of_cells_are_refused(setting):
     with pytest.raises(ArgumentError, match=next(iter(setting))):
         default_masks([torch.zeros(1, 3)], **setting)
@@ -129,6 +240,10 @@ def test_superpixels_of_grey_and_of_shifted_images_are_those_of_the_image():
         (lambda: position_mask(torch.zeros(8)), r"expected \[batch, positions, ...\]; found \(8,\)"),
         (lambda: column_mask(torch.zeros(8)), r"expected \[batch, ..., columns\]; found \(8,\)"),
         (lambda: superpixel_mask(torch.zeros(1, 2, 8, 8)), r"1 or 3 channels.*found \(1, 2, 8, 8\)"),
+        (lambda: superpixel_mask(torch.zeros(1, 8, 8, 3)), r"found \(1, 8, 8, 3\)\. .*x\.movedim\(-1, 1\)"),
+        (lambda: superpixel_mask(torch.zeros(3, 8, 8)), r"found \(3, 8, 8\)\. .*x\.unsqueeze\(0\)"),
+        (lambda: grid_mask(torch.zeros(2, 8, 8), (2, 2, 2)), r"3 dimensions to cut\]; found \(2, 8, 8\)"),
+        (lambda: grid_mask(torch.zeros(1, 3, 8), ()), r"cell: expected .*found \(\)"),
     ],
 )
 def test_inputs_of_another_shape_are_refused(call, message):

@@ -34,6 +34,16 @@ def test_images_without_channels_are_blurred_too():
     assert torch.equal(references.blur(1.0)(x[:, 0]), references.blur(1.0)(x)[:, 0])
 
 
+@pytest.mark.parametrize(
+    ("shape", "there", "back"),
+    [((2, 3, 14, 12), (0, 2, 3, 1), (0, 3, 1, 2)), ((1, 3, 16, 12, 14), (0, 2, 1, 3, 4), (0, 2, 1, 3, 4))],
+)
+def test_a_blur_does_not_mix_channels_wherever_they_are(shape, there, back):
+    x = _image(*shape)
+    found = references.blur(1.0)(x.permute(there))
+    torch.testing.assert_close(found.permute(back), references.blur(1.0)(x), rtol=0, atol=0)
+
+
 def test_a_blur_wider_than_the_image_is_flat():
     assert references.blur(60.0)(_image(1, 1, 8, 8)).std() < 0.02
 
