@@ -264,9 +264,8 @@ class _Totals:
 
 def _tables(path: str | Path) -> Iterator[pa.Table]:
     check_arrow()
-    output = Output(Path(path))
-    output.manifest()
-    return (output.read(number) for number in output.finished())
+    output = Output(Path(path)).to_read()
+    return (output.read(number) for number in output.numbers())
 
 
 def _all_entries(table: pa.Table, name: str) -> Any:

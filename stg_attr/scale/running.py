@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,8 +17,9 @@ from stg_attr.progress import progress
 
 from .arguments import ExplainArguments, check_accepted, check_arguments
 from .fingerprint import described
+from .manifest import Manifest
 from .rows import Columns, Name
-from .shards import Manifest, Output, ShardSizes, check_arrow
+from .shards import Output, ShardSizes, check_arrow
 from .sources import DataSet, Source, as_source, is_ray
 from .worker import Done, Job, Make, RayActors, Worker, load_explainer, model_fingerprint
 
@@ -150,10 +151,11 @@ class _DatasetRun:
         model = model_fingerprint(stg, self.model_version)
         job = self._open_output(model, source.identity(), source)
         worker = Worker(job, stg)
-        own = (number for number in self._missing(job) if number % rank[1] == rank[0])
-        outcome = self._count(_until_the_data_end(worker, own), source.n_rows, show)
+        finished = job.output.finished()
+        own = (number for number in _missing(job, finished) if number % rank[1] == rank[0])
+        outcome = _count(job, finished, _until_the_data_end(worker, own), show)
         if rank == (0, 1):  # other ranks may still be writing there
-            self.output.remove_unfinished()
+            job.output.remove_unfinished()
         return outcome
 
     def on_ray(self, cluster: Cluster, source: Source, show: bool) -> Outcome:
@@ -167,8 +169,10 @@ class _DatasetRun:
             )
         model = cluster.model_fingerprint(self.make, self.model_version)
         job = self._open_output(model, source.identity(), source)
-        outcome = self._count(cluster.explain_shards(job, list(self._missing(job))), source.n_rows, show)
-        self.output.remove_unfinished()
+        finished = job.output.finished()
+        done = cluster.explain_shards(job, list(_missing(job, finished)))
+        outcome = _count(job, finished, done, show)
+        job.output.remove_unfinished()
         return outcome
 
     def on_ray_data(self, cluster: Cluster, dataset: ray.data.Dataset, show: bool) -> Outcome:
@@ -176,9 +180,10 @@ class _DatasetRun:
         identity = cluster.identity(dataset, self.columns)
         model = cluster.model_fingerprint(self.make, self.model_version)
         job = self._open_output(model, identity, None)
-        done = cluster.explain_rows(job, dataset, self.columns, self.output.finished())
-        outcome = self._count(done, None, show)
-        self.output.remove_unfinished()
+        finished = job.output.finished()
+        done = cluster.explain_rows(job, dataset, self.columns, finished)
+        outcome = _count(job, finished, done, show)
+        job.output.remove_unfinished()
         return outcome
 
     def _open_output(self, model: dict[str, str], data: str, source: Source | None) -> Job:
@@ -196,28 +201,35 @@ class _DatasetRun:
             **model, "data": data, "stg_attr": stg_attr.__version__, "torch": torch.__version__,
             **_settings(self.arguments, self.columns),
         }  # fmt: skip
-        self.output.open(Manifest(fingerprint, n_rows, self.batch_rows, size, id_type), self.overwrite)
+        manifest = Manifest(fingerprint, n_rows, self.batch_rows, size, id_type)
+        output = self.output.open(manifest, self.overwrite)
         about = (self.arguments, self.batch_rows, size, id_type, model, self.model_version)
-        return Job(self.make, source, self.output, *about)
+        return Job(self.make, source, output, *about)
 
-    def _missing(self, job: Job) -> Iterator[int]:
-        """Numbers of the shards that are not finished; without end if the number of rows is not known."""
-        finished, n_rows = set(self.output.finished()), None if job.source is None else job.source.n_rows
-        numbers = itertools.count() if n_rows is None else range(-(-n_rows // job.shard_rows))
-        return (number for number in numbers if number not in finished)
 
-    def _count(self, shards: Iterable[Done], n_rows: int | None, show: bool) -> Outcome:
-        """Wait for the shards and count their rows."""
-        before = [self.output.counts(number) for number in self.output.finished()]
-        found, failed, explained = sum(rows for rows, _ in before), sum(bad for _, bad in before), 0
-        with progress(show, total=n_rows, initial=found, unit="row") as bar:
-            for done in shards:
-                explained, failed = explained + done.rows, failed + done.failed
-                bar.set_postfix(failed=failed, refresh=False)
-                bar.update(done.rows)
-                if done.rows and not self.output.shard(done.shard).exists():
-                    raise _not_shared(self.output)
-        return Outcome(self.output.folder, explained, found, failed)
+#: The rows of a finished shard, and how many of them failed, by the number of the shard.
+_Finished = Mapping[int, tuple[int, int]]
+
+
+def _missing(job: Job, finished: _Finished) -> Iterator[int]:
+    """Numbers of the shards that are not finished; without end if the number of rows is not known."""
+    n_rows = None if job.source is None else job.source.n_rows
+    numbers = itertools.count() if n_rows is None else range(-(-n_rows // job.shard_rows))
+    return (number for number in numbers if number not in finished)
+
+
+def _count(job: Job, finished: _Finished, shards: Iterable[Done], show: bool) -> Outcome:
+    """Wait for the shards and count their rows."""
+    found, failed = (sum(counts[i] for counts in finished.values()) for i in range(2))
+    n_rows, explained = None if job.source is None else job.source.n_rows, 0
+    with progress(show, total=n_rows, initial=found, unit="row") as bar:
+        for done in shards:
+            explained, failed = explained + done.rows, failed + done.failed
+            bar.set_postfix(failed=failed, refresh=False)
+            bar.update(done.rows)
+            if done.rows and not job.output.shard(done.shard).exists():
+                raise _not_shared(job.output)
+    return Outcome(job.output.folder, explained, found, failed)
 
 
 def _until_the_data_end(worker: Worker, numbers: Iterable[int]) -> Iterator[Done]:

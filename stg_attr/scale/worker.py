@@ -220,8 +220,9 @@ class Worker:
             ArgumentError: the data cannot be read, the shard cannot be written, or the GPU failed.
         """
         job = self._job
-        if job.output.shard(number).exists():
-            return Done(number, *job.output.counts(number))
+        counts = job.output.counts(number)
+        if counts is not None:
+            return Done(number, *counts)
         if rows is None:
             rows = self._read(number)
         batches = itertools.groupby(rows, key=lambda row: row.position // job.batch_rows)
