@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -162,9 +162,9 @@ def feature_names(names: Names | None, row: Features) -> list[str]:
         return [f"feature {number}" for number in row.ids]
     given = [str(name) for name in names]
     if len(given) == len(row.ids):
-        return [shortened(name) for name in given]
+        return shortened(given)
     if len(given) == len(row.elements):
-        return [_group_name([given[i] for i in places]) for places in row.members]
+        return shortened([_group_name([given[i] for i in places]) for places in row.members])
     raise _wrong_count("names", len(given), row)
 
 
@@ -193,15 +193,51 @@ def _wrong_count(what: str, count: int, row: Features) -> ArgumentError:
 
 def _group_name(members: Sequence[str]) -> str:
     shown = ", ".join(members[:_MEMBERS])
-    return shortened(shown if len(members) <= _MEMBERS else f"{shown} + {len(members) - _MEMBERS} more")
+    return shown if len(members) <= _MEMBERS else f"{shown} + {len(members) - _MEMBERS} more"
 
 
-def shortened(name: str) -> str:
-    """A name, cut where it would leave too little room for the picture."""
-    return replace_invisible(name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…")
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names of at most 40 characters, so that there is room for the picture.
+
+    A long name loses its middle. Names that would then look alike keep the part where they differ; where
+    that is not enough, they are shown as they are.
+
+    Example:
+        >>> shortened(["mean_of_the_amounts_of_the_customer_in_month_01"])
+        ['mean_of_the_amounts_…customer_in_month_01']
+    """
+    labels = {name: _cut(name, 20, 20, 19) for name in names}
+    for alike in _groups(labels):
+        start = _first_difference(alike) - 6  # with some letters before it
+        labels |= {name: _cut(name, 12, start, 12) for name in alike}
+    for alike in _groups(labels):
+        labels |= {name: name for name in alike}
+    return [replace_invisible(labels[name]) for name in names]
+
+
+def _cut(name: str, head: int, middle: int, tail: int) -> str:
+    """The first letters of a long name, those from `middle` on that there is room for, and the last ones."""
+    if len(name) <= _LONGEST:
+        return name
+    shown = name[middle : min(middle + _LONGEST - head - tail - 2, len(name) - tail)]
+    return f"{name[:head]}…{shown}…{name[-tail:]}" if middle > head else f"{name[:head]}…{name[-tail:]}"
+
+
+def _groups(labels: Mapping[str, str]) -> list[list[str]]:
+    """The names that have one label, where there are several."""
+    groups: dict[str, list[str]] = {}
+    for name, label in labels.items():
+        groups.setdefault(label, []).append(name)
+    return [alike for alike in groups.values() if len(alike) > 1]
+
+
+def _first_difference(names: Sequence[str]) -> int:
+    """The place of the first letter that is not the same in all names."""
+    places = enumerate(zip(*names, strict=False))
+    return next((i for i, letters in places if len(set(letters)) > 1), min(map(len, names)))
 
 
 def _text(value: float | str) -> str:
     if isinstance(value, str):
-        return shortened(value)
+        return shortened([value])[0]
     return "" if np.isnan(value) else f"{value:.4g}"

@@ -13,6 +13,7 @@ from .source import (
     read_example,
     replace_invisible,
 )
+from .timeline import time_first
 from .words import Word, is_right_to_left, words_from_tokens
 
 __all__ = [
@@ -34,5 +35,6 @@ __all__ = [
     "render",
     "replace_invisible",
     "rows_of",
+    "time_first",
     "words_from_tokens",
 ]

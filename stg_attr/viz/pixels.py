@@ -17,11 +17,14 @@ __all__ = ["ColourScale", "Numbers", "as_map", "borders", "channel_axis"]
 
 Numbers = float | Sequence[float] | Tensor | NDArray[np.generic]
 
-_CHANNELS = (1, 3, 4)
+_COLOURS = (1, 3, 4)  # channels of grey, coloured and transparent images
 
 
 def channel_axis(shape: tuple[int, ...]) -> int | None:
     """The dimension of an image that holds the channels: 0 for CHW, 2 for HWC, None for HW.
+
+    If neither the first nor the last dimension has 1, 3 or 4 entries, the channels are last if there are
+    fewer of them than rows and columns, else first.
 
     Raises:
         ArgumentError: the shape is not that of an image.
@@ -29,19 +32,21 @@ def channel_axis(shape: tuple[int, ...]) -> int | None:
     Example:
         >>> channel_axis((3, 32, 40)), channel_axis((32, 40, 3)), channel_axis((32, 40))
         (0, 2, None)
+        >>> channel_axis((13, 32, 40)), channel_axis((32, 40, 13))
+        (0, 2)
     """
     if len(shape) == 2:
         return None
-    if len(shape) == 3 and shape[0] in _CHANNELS:
-        return 0
-    if len(shape) == 3 and shape[2] in _CHANNELS:
-        return 2
-    raise ArgumentError(
-        "image",
-        expected="[height, width], or 1, 3 or 4 channels first or last",
-        found=str(shape),
-        mend="Choose the channels to look at, for example image[:3].",
-    )
+    if len(shape) != 3:
+        raise ArgumentError(
+            "image",
+            expected="[height, width], or channels first or last",
+            found=str(shape),
+            mend="Choose the slice or frame to look at, for example image[:, 0].",
+        )
+    if shape[0] in _COLOURS or shape[2] in _COLOURS:
+        return 0 if shape[0] in _COLOURS else 2
+    return 2 if shape[2] < min(shape[:2]) else 0
 
 
 def as_map(values: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -96,6 +101,13 @@ class ColourScale:
         """[height, width] or [height, width, 3 or 4], in [0, 1]."""
         channel = channel_axis(image.shape)
         last = image[..., None] if channel is None else np.moveaxis(image, channel, -1)
+        if last.shape[-1] not in _COLOURS:
+            raise ArgumentError(
+                "image",
+                expected="[height, width], or 1, 3 or 4 channels first or last",
+                found=str(image.shape),
+                mend="Choose the channels to look at, for example image[:3]; viz.heatmap takes any number.",
+            )
         if self.mean is not None and self.std is not None:
             last = last * _by_channel(self.std, last, "std") + _by_channel(self.mean, last, "mean")
         span = self.high - self.low

@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, warn
 
 from .colours import KEPT, SCALE, transparent_colours
 from .features import shortened
 from .picture import Picture, colour_bar, evidence_title, figure_for, label_rows, with_description
 from .source import Array, Example, Source, as_array, evidence_line, read_example
 
-__all__ = ["series"]
+__all__ = ["series", "time_first"]
 
 _FILL = 0.8  # share of the height of its row that a channel uses
 
@@ -29,7 +29,7 @@ def series(
     inputs: Tensor | NDArray[np.generic] | None = None,
     names: Sequence[str] | None = None,
     times: Sequence[float] | Tensor | NDArray[np.generic] | None = None,
-    channels_last: bool = False,
+    channels_last: bool | None = None,
     ax: Axes | None = None,
 ) -> Picture:
     """Every channel in a row of its own, from its smallest to its largest value, shaded where it is active.
@@ -43,7 +43,8 @@ def series(
         inputs: the series, in the shape of the attributions; only with plain attributions.
         names: of the channels.
         times: of the steps, ascending; 0, 1, ... by default.
-        channels_last: the shapes are [batch, time, channels] and [time, channels] instead.
+        channels_last: the shapes are [batch, time, channels] and [time, channels] instead. None for channels
+            first, with a warning if there are more channels than steps.
         ax: where to draw; a new figure by default.
 
     Raises:
@@ -64,7 +65,7 @@ def series(
     return with_description(fig, drawn, _words(labels, chosen, steps, claim))
 
 
-def _lanes(one: Example, channels_last: bool) -> tuple[Array, NDArray[np.bool_], Array]:
+def _lanes(one: Example, channels_last: bool | None) -> tuple[Array, NDArray[np.bool_], Array]:
     """Probabilities, selection and values, [channels, time]."""
     shown = np.full(one.attribution.shape, np.nan) if one.shown is None else one.shown
     if one.attribution.ndim not in (1, 2):
@@ -74,10 +75,22 @@ def _lanes(one: Example, channels_last: bool) -> tuple[Array, NDArray[np.bool_],
             found=str(one.attribution.shape),
             mend="Draw images with viz.panel and tables with viz.bars.",
         )
-    arrays = [np.atleast_2d(values) for values in (one.attribution, one.selected, shown)]
-    if channels_last and one.attribution.ndim == 2:
-        arrays = [values.T for values in arrays]
-    return arrays[0], arrays[1], arrays[2]
+    is_transposed = time_first(one.attribution.shape, channels_last)
+    attribution, selected, values = (
+        values.T if is_transposed else np.atleast_2d(values)
+        for values in (one.attribution, one.selected, shown)
+    )
+    return attribution, selected, values
+
+
+def time_first(shape: tuple[int, ...], channels_last: bool | None) -> bool:
+    """Whether the values of one example are [time, channels]; a warning where this is not said but likely."""
+    if channels_last is None and len(shape) == 2 and shape[0] > shape[1]:
+        warn(
+            f"The series is drawn as {shape[0]} channels of {shape[1]} steps. If it is {shape[0]} steps of "
+            f"{shape[1]} channels, pass channels_last=True; if not, pass channels_last=False."
+        )
+    return len(shape) == 2 and bool(channels_last)
 
 
 def _names(names: Sequence[str] | None, count: int) -> list[str]:
@@ -90,7 +103,7 @@ def _names(names: Sequence[str] | None, count: int) -> list[str]:
             found=str(len(names)),
             mend="Name every channel, or set channels_last if time comes first.",
         )
-    return [shortened(str(name)) for name in names]
+    return shortened([str(name) for name in names])
 
 
 def _times(times: Sequence[float] | Tensor | NDArray[np.generic] | None, count: int) -> Array:

@@ -26,6 +26,7 @@ from stg_attr.viz.parts import (
     read_example,
     replace_invisible,
     rows_of,
+    time_first,
     words_from_tokens,
 )
 
@@ -230,12 +231,13 @@ class SeriesView(View):
 
     Args:
         names: of the channels.
-        channels_last: inputs are [batch, time, channels] instead of [batch, channels, time].
+        channels_last: inputs are [batch, time, channels] instead of [batch, channels, time]; None as for
+            `viz.series`.
         which: the input to draw, where an explanation has several.
     """
 
     names: Sequence[str] | None = None
-    channels_last: bool = False
+    channels_last: bool | None = None
     which: int = 0
 
     def scene(self, explanation: Explanation, example: int) -> Json:
@@ -247,8 +249,11 @@ class SeriesView(View):
                 found=str(tuple(one.attribution.shape)),
                 mend="Leave the view out to get the one that fits.",
             )
+        is_transposed = time_first(one.columns.shape, self.channels_last)
         columns, shown, hidden = (
-            self._lanes(values) for values in (one.columns, one.shown, one.baseline) if values is not None
+            values.T if is_transposed else np.atleast_2d(values)
+            for values in (one.columns, one.shown, one.baseline)
+            if values is not None
         )
         return {
             "kind": "series",
@@ -269,13 +274,9 @@ class SeriesView(View):
     def code(self, example: int) -> dict[str, str]:
         names = self.names and Variable("names")
         call = call_text(
-            "series", example, which=self.which or None, names=names, channels_last=self.channels_last or None
+            "series", example, which=self.which or None, names=names, channels_last=self.channels_last
         )
         return dict.fromkeys(_MODES, call)
-
-    def _lanes(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
-        lanes = np.atleast_2d(values)
-        return lanes.T if self.channels_last and values.ndim == 2 else lanes
 
     def _channel_names(self, count: int) -> list[str]:
         if self.names is None:

@@ -152,6 +152,20 @@ def test_bad_images_are_refused(attributions, arguments, message):
         viz.overlay(attributions, **arguments)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 13])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_heat_map_shows_the_most_active_of_any_number_of_channels(channels, last):
+    heat = torch.rand(2, channels, 16, 20, generator=torch.Generator().manual_seed(channels))
+    _, ax = viz.heatmap(heat.movedim(1, 3) if last else heat, 1)
+    assert np.allclose(_shown(ax), heat[1].amax(0))
+
+
+def test_a_heat_map_of_an_explanation_with_two_channels(explain):
+    x = torch.rand(1, 2, 5, 6)
+    found = explain(x, torch.linspace(-4, 4, 60)[None])
+    assert np.allclose(_shown(viz.heatmap(found).ax), found.attributions[0].amax(0))
+
+
 def test_there_must_be_such_an_input(image):
     with pytest.raises(ArgumentError, match="which: expected a number from 0 to 0; found 1"):
         viz.heatmap(image, which=1)

@@ -1,14 +1,19 @@
 """Bars: the best features, in order, under their names and values."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.colors import to_rgba
 
 from stg_attr import viz
 from stg_attr.errors import ArgumentError
 from stg_attr.viz.colours import KEPT
+from stg_attr.viz.features import shortened
 
 
 def _labels(ax):
@@ -46,6 +51,35 @@ def test_a_data_frame_gives_names_and_a_row_gives_values(table):
 def test_values_may_be_words():
     _, ax = viz.bars(torch.tensor([0.9, 0.1]), names=["colour", "size"], values=["green", "XL"])
     assert _labels(ax) == ["colour = green", "size = XL"]
+
+
+LONG = "share_of_the_transactions_of_the_customer_"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{LONG}in_month_{i:02d}" for i in range(8)],
+        [f"{LONG}in_month_{i:02d}_compared_with_the_year_before" for i in range(8)],
+        [f"{LONG}{i:02d}_{'x' * 30}_{j}_compared_with_the_year_before" for i in range(2) for j in range(4)],
+        [f"{LONG * 3}", f"{LONG * 3}{LONG}"],
+    ],
+    ids=["the end differs", "the middle differs", "two places differ", "the length differs"],
+)
+def test_names_that_differ_have_labels_that_differ(names):
+    _, ax = viz.bars(torch.linspace(0.9, 0.1, len(names)), names=names)
+    labels = _labels(ax)
+    assert len(set(labels)) == len(names)
+    for label, name in zip(labels, names, strict=True):
+        assert re.fullmatch(".*".join(re.escape(part) for part in label.split("…")), name)
+        assert len(label) <= 40 or label == name
+
+
+@given(st.lists(st.text("ab", min_size=30, max_size=60), unique=True, max_size=12))
+def test_labels_are_short_and_as_different_as_the_names(names):
+    labels = shortened(names)
+    assert len(set(labels)) == len(names)
+    assert all(len(label) <= 40 or label == name for label, name in zip(labels, names, strict=True))
 
 
 def test_groups_list_their_members(explain):

@@ -62,7 +62,27 @@ def test_uneven_times_have_uneven_cells():
 
 @pytest.mark.parametrize("shape", [(1,), (3, 1), (1, 30)])
 def test_short_series_are_drawn(shape):
-    viz.series(torch.ones(shape), inputs=torch.zeros(shape)).fig.draw_without_rendering()
+    picture = viz.series(torch.ones(shape), inputs=torch.zeros(shape), channels_last=False)
+    picture.fig.draw_without_rendering()
+    assert len(_meshes(picture.ax)) == (shape[0] if len(shape) > 1 else 1)
+
+
+def test_more_channels_than_steps_are_drawn_with_a_warning_unless_they_are_said_to_be_channels():
+    heat = torch.rand(7, 2, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(
+        UserWarning, match=r"7 channels of 2 steps\..*7 steps of 2 channels, pass channels_last=True"
+    ):
+        drawn = viz.series(heat)
+    assert len(_meshes(drawn.ax)) == 7
+    assert len(_meshes(viz.series(heat, channels_last=False).ax)) == 7
+    assert len(_meshes(viz.series(heat, channels_last=True).ax)) == 2
+
+
+def test_long_names_of_channels_stay_different():
+    names = [f"the_mean_of_the_third_accelerometer_on_the_left_{i}" for i in range(8)]
+    _, ax = viz.series(torch.rand(8, 9), names=names)
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == [f"{name[:20]}…{name[-19:]}" for name in names]
 
 
 @pytest.mark.parametrize(

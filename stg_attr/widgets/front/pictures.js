@@ -154,11 +154,15 @@ function sized(canvas, width, height) {
   return context;
 }
 
+// Text that fits, without its middle: names often begin alike.
 function clipped(context, text, width) {
   if (context.measureText(text).width <= width) return text;
-  let end = Math.min(text.length, 80);
-  while (end > 1 && context.measureText(`${text.slice(0, end)}\u2026`).width > width) end--;
-  return `${text.slice(0, end)}\u2026`;
+  let kept = Math.min(text.length - 1, 80), short;
+  do {
+    const tail = Math.floor(kept / 2);
+    short = `${text.slice(0, kept - tail)}\u2026${tail ? text.slice(-tail) : ""}`;
+  } while (--kept > 0 && context.measureText(short).width > width);
+  return short;
 }
 
 class TablePicture {
