@@ -31,7 +31,7 @@ Attribute = Callable[[Tensor, int], Tensor]  # rows and seed -> attributions
 
 def gates(problem: Problem) -> tuple[Attribute, Tensor]:
     """Our default configuration, and what each seed selects, [seeds, batch, features]."""
-    stg = StochasticGates(problem.forward, objective=objective_for(problem))
+    stg = StochasticGates(problem.forward, objective=objective_for(problem.question))
     references = None if problem.references is None else ReferenceSet(problem.references)
 
     def attribute(x: Tensor, seed: int) -> Tensor:

@@ -29,6 +29,12 @@ def true_positive_rate(problem: Problem, attributions: Tensor) -> dict[str, floa
     return {"TPR@k": 100 * metrics.true_positive_rate(influence(problem, attributions), _truth(problem))}
 
 
+def precision_at_k(problem: Problem, attributions: Tensor) -> dict[str, float]:
+    """Share of the true features among the top k, where each row has k of them."""
+    truth = _truth(problem)
+    return {f"P@{int(truth[0].sum())}": metrics.true_positive_rate(influence(problem, attributions), truth)}
+
+
 def median_rank(problem: Problem, attributions: Tensor) -> dict[str, float]:
     """Median rank of the true features."""
     return {"median rank": metrics.median_rank(influence(problem, attributions), _truth(problem))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -18,12 +18,28 @@ Forward = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a method gives that says more than one attribution.
+
+    Args:
+        attributions: in the shape of the inputs.
+        readings: other attributions that the same run gives, by name.
+        facts: numbers about the run, by name.
+    """
+
+    attributions: Tensor
+    readings: dict[str, Tensor] = field(default_factory=dict)
+    facts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Method:
     """A named way to attribute.
 
     Args:
         name: printed in the tables.
-        attribute: (problem, the forward to call, seed) -> attributions in the shape of the inputs.
+        attribute: (problem, the forward to call, seed) -> attributions in the shape of the inputs, or an
+            answer.
         random: whether the seed matters.
         gates: whether attributions are probabilities that a feature is selected.
         whole: whether to give it the forward with all outputs, where a problem has several.
@@ -31,7 +47,7 @@ class Method:
     """
 
     name: str
-    attribute: Callable[[Problem, Forward, int], Tensor]
+    attribute: Callable[[Problem, Forward, int], Tensor | Answer]
     random: bool = True
     gates: bool = False
     whole: bool = False
@@ -39,11 +55,16 @@ class Method:
 
 
 class Outcome(NamedTuple):
-    """Attributions, model rows evaluated per example, and CPU seconds per example."""
+    """What a method gives, model rows evaluated per example, and CPU seconds per example."""
 
-    attributions: Tensor
+    answer: Answer
     evaluations: float
     seconds: float
+
+    @property
+    def attributions(self) -> Tensor:
+        """In the shape of the inputs."""
+        return self.answer.attributions
 
 
 class Counted:
@@ -67,8 +88,9 @@ def run(method: Method, problem: Problem, seed: int) -> Outcome:
         torch.manual_seed(seed)
         np.random.seed(seed)
         start = time.process_time()
-        attributions = method.attribute(problem, forward, seed)
+        found = method.attribute(problem, forward, seed)
         seconds = time.process_time() - start
     np.random.set_state(numpy_state)
     n = len(problem.inputs)
-    return Outcome(attributions.detach(), forward.rows / n, seconds / n)
+    answer = found if isinstance(found, Answer) else Answer(found.detach())
+    return Outcome(answer, forward.rows / n, seconds / n)

@@ -102,3 +102,20 @@ def batches(n_rows: int, size: int, epochs: int, seed: int) -> list[Tensor]:
         for chunk in torch.randperm(n_rows, generator=generator).split(size)
         if len(chunk) == size
     ]
+
+
+class TwoClasses(nn.Module):
+    """Scores `[rows, 2]` of the two classes of a net for log-odds: -z and z.
+
+    Args:
+        log_odds: maps rows to the log-odds of class 1, z, `[rows]`.
+    """
+
+    def __init__(self, log_odds: nn.Module) -> None:
+        super().__init__()
+        self.log_odds = log_odds
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of rows."""
+        z: Tensor = self.log_odds(x)
+        return torch.stack([-z, z], 1)

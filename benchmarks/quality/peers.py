@@ -12,6 +12,7 @@ import torch
 from captum.attr import (
     FeatureAblation,
     GradientShap,
+    InputXGradient,
     IntegratedGradients,
     KernelShap,
     Lime,
@@ -56,6 +57,16 @@ def _over(problem: Problem, size: int, attribute: Callable[[Tensor, slice], Tens
 def saliency(problem: Problem, forward: Forward, _: int) -> Tensor:
     """Absolute gradient."""
     method = Saliency(forward)
+    return _over(
+        problem,
+        CHUNK,
+        lambda x, rows: method.attribute(x.clone().requires_grad_(), **_arguments(problem, rows)),
+    )
+
+
+def input_x_gradient(problem: Problem, forward: Forward, _: int) -> Tensor:
+    """Input times gradient."""
+    method = InputXGradient(forward)
     return _over(
         problem,
         CHUNK,
@@ -140,6 +151,7 @@ def lime(problem: Problem, forward: Forward, _: int) -> Tensor:
 
 PEERS = (
     Method("Saliency", saliency, random=False),
+    Method("InputXGradient", input_x_gradient, random=False),
     Method("IntegratedGradients", integrated_gradients, random=False),
     Method("GradientShap", gradient_shap),
     Method("FeatureAblation", feature_ablation, random=False),

@@ -7,9 +7,36 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Measure = Callable[["Problem", Tensor], dict[str, float]]
+Question = Literal["match", "score"]
+EVERY_PEER = (
+    "Saliency",
+    "IntegratedGradients",
+    "GradientShap",
+    "FeatureAblation",
+    "ShapleyValueSampling",
+    "KernelShap",
+    "Lime",
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One configuration of the project's, where a problem compares several; each of its readings is measured.
+
+    Args:
+        name: printed after the project's; empty for the one that "how to choose" gives.
+        question: "match" or "score", as of a problem.
+        baseline: what a closed gate shows: zero, rows of the data, their mean, or the input with noise.
+        max_evals: model evaluations for each example, at most; None for the default effort.
+    """
+
+    name: str
+    question: Question
+    baseline: Literal["zero", "rows", "mean", "noise"]
+    max_evals: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +59,9 @@ class Problem:
         outputs: like `forward`, with every output of the model, `[rows, outputs]`.
         link: score of the target -> probability, for insertion and deletion.
         accuracy: of the net on unseen rows; None where the model is given.
+        variants: configurations of the project's; empty for the default alone.
+        peers: names of the methods that the project is compared with.
+        layer: whose output is gated, where the inputs are ids that cannot be blended and 0 is the padding.
     """
 
     name: str
@@ -39,7 +69,7 @@ class Problem:
     forward: Callable[..., Tensor]
     inputs: Tensor
     measures: tuple[Measure, ...]
-    question: Literal["match", "score"]
+    question: Question
     evaluations: int = 500
     target: Tensor | None = None
     feature_mask: Tensor | None = None
@@ -49,6 +79,9 @@ class Problem:
     outputs: Callable[..., Tensor] | None = None
     link: Callable[[Tensor], Tensor] | None = None
     accuracy: float | None = None
+    variants: tuple[Variant, ...] = ()
+    peers: tuple[str, ...] = EVERY_PEER
+    layer: nn.Module | None = None
 
     @property
     def references(self) -> Tensor | None:

@@ -1,10 +1,10 @@
-"""All problems by name, and the names of each table P1 to P7."""
+"""All problems by name, and the names of each table P1 to P11."""
 
 from __future__ import annotations
 
 from functools import cache
 
-from . import clutter, digits, series, tabular, tetromino
+from . import clutter, columns, digits, series, tabular, tetromino
 from .problem import Problem
 
 TABLES = {
@@ -15,6 +15,7 @@ TABLES = {
     "P5": ("cluttered_digits",),
     "P6": ("stability",),
     "P7": ("digits",),
+    "P8": ("columns_100", "columns_500", "columns_2000"),
 }
 FAMILIES = {
     "P1": tabular.load,
@@ -23,6 +24,7 @@ FAMILIES = {
     "P4": tetromino.load,
     "P5": clutter.load,
     "P7": digits.load,
+    "P8": columns.load,
 }
 TABLE_OF = {name: table for table, names in TABLES.items() for name in names}
 

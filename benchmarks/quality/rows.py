@@ -16,17 +16,16 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from . import measures, metrics
-from .method import Method, Outcome, run
+from .method import Answer, Method, Outcome, run
 from .nets import CACHE
 from .problem import Problem
 from .problems import TABLE_OF, load
 
 STABILITY = "stability"
 STABILITY_SEEDS = (0, 1, 2, 3)
-LONGEST = ("P5", "P4", "P1", "P2", "P3", "P7", "P6")
+LONGEST = ("P9", "P8", "P5", "P4", "P1", "P2", "P3", "P7", "P11", "P10", "P6")
 UNRELATED = ("ours.py", "main.py", "tables.py", "targets.py", "rows.py", "__init__.py", "__main__.py")
 
 
@@ -75,7 +74,7 @@ class Job:
 
     def wants(self, method: Method) -> bool:
         """Whether the job measures this method; the others are read from the cache."""
-        return self.methods is None or method.name in self.methods
+        return self.methods is None or method.name.partition(":")[0] in self.methods
 
 
 def run_job(job: Job) -> list[Row]:
@@ -84,9 +83,7 @@ def run_job(job: Job) -> list[Row]:
     if job.n_rows is not None:
         problem = problem.first(job.n_rows)
     rows = []
-    for method in methods():
-        if not method.fits(problem):
-            continue
+    for method in methods(problem):
         path = _cached(job, method)
         if job.wants(method):
             rows += (found := list(_measured(job, method, problem)))
@@ -97,13 +94,14 @@ def run_job(job: Job) -> list[Row]:
     return rows
 
 
-def methods() -> tuple[Method, ...]:
-    """The project first, then its peers; imported late so that problems load without either."""
+def methods(problem: Problem) -> list[Method]:
+    """The project first, then its peers that fit; imported late so that problems load without either."""
     from .optional_peers import OPTIONAL_PEERS
-    from .ours import OURS
+    from .ours import methods_of
     from .peers import PEERS
 
-    return (OURS, *PEERS, *OPTIONAL_PEERS)
+    peers = [method for method in PEERS if method.name in problem.peers]
+    return [method for method in (*methods_of(problem), *peers, *OPTIONAL_PEERS) if method.fits(problem)]
 
 
 def _measured(job: Job, method: Method, problem: Problem) -> Iterator[Row]:
@@ -115,7 +113,7 @@ def _measured(job: Job, method: Method, problem: Problem) -> Iterator[Row]:
         return
     for seed in job.solver_seeds if method.random else job.solver_seeds[:1]:
         outcome = run(method, problem, seed)
-        yield _row(job, method, problem, seed, outcome, measured(problem, method, outcome.attributions))
+        yield _row(job, method, problem, seed, outcome, measured(problem, method, outcome.answer))
 
 
 def _row(
@@ -127,14 +125,16 @@ def _row(
     )  # fmt: skip
 
 
-def measured(problem: Problem, method: Method, attributions: Tensor) -> dict[str, float]:
-    """All of the problem's measures of one attribution."""
+def measured(problem: Problem, method: Method, answer: Answer) -> dict[str, float]:
+    """All of the problem's measures of what a method gives; those of a further reading end in its name."""
     values: dict[str, float] = {}
     for measure in problem.measures:
-        values |= measure(problem, attributions)
-    if method.gates and problem.truth is not None:
-        values |= measures.selection(problem, attributions)
-    return values
+        values |= measure(problem, answer.attributions)
+        for name, reading in answer.readings.items():
+            values |= {f"{key}, {name}": value for key, value in measure(problem, reading).items()}
+    if method.gates and problem.truth is not None and not problem.variants:
+        values |= measures.selection(problem, answer.attributions)
+    return values | answer.facts
 
 
 def agreement(problem: Problem, method: Method, outcomes: Sequence[Outcome]) -> dict[str, float]:
@@ -198,4 +198,4 @@ def run_all(jobs: Iterable[Job], n_processes: int) -> list[Row]:
                 f"[{done}/{len(ordered)}] {job.problem}, model seed {job.model_seed} ({spent:.0f} s)",
                 flush=True,
             )
-    return sorted(rows, key=lambda row: (row.problem, row.model_seed, row.method, row.solver_seed))
+    return sorted(rows, key=lambda row: (row.problem, row.model_seed))

@@ -1,4 +1,4 @@
-"""Results as markdown: one table for each of P1 to P7, with the targets and who does better below it."""
+"""Results as markdown: a table for each of P1 to P7 and each problem of P8, the targets, who does better."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from statistics import mean, stdev
 
 from .problems import TABLES
 from .rows import Row
-from .targets import LOWER_IS_BETTER, OURS, decimals, verdicts
+from .targets import LOWER_IS_BETTER, OURS, base, decimals, is_order, verdicts
 
 TITLES = {
     "P1": "Syn1 to Syn6, trained nets: share of the true features in the top k, %",
@@ -16,8 +16,10 @@ TITLES = {
     "P5": "Cluttered digits: average precision of the cells of the digit, insertion and deletion",
     "P6": "Stability: four solver seeds on the Syn2 net",
     "P7": "Digits: insertion and deletion, smallest sufficient and necessary sets",
+    "P8": "Columns, ten of which decide: share of the ten among the first ten",
 }
 SELECTOR = ("TPR", "FDR")
+STATUS = "status "  # a value of this name is the share of rows that were given this status
 Column = tuple[str, str]  # problem, or "mean", and measure
 
 
@@ -32,7 +34,9 @@ def report(rows: list[Row]) -> str:
 
 
 def section(table: str, rows: list[Row]) -> str:
-    """Title, table, the nets' accuracies and the verdicts of one of P1 to P7."""
+    """Title, tables, the nets' accuracies and the verdicts of one of P1 to P8."""
+    if any(measure.startswith(STATUS) for row in rows for measure in row.values):
+        return "\n".join([f"## {table}. {TITLES[table]}", *_compared(table, rows), "", *_notes(table, rows)])
     columns = _columns(table, rows)
     lines = [f"## {table}. {TITLES[table]}", "", *_table(rows, columns, _methods(rows))]
     selector = [
@@ -46,14 +50,42 @@ def section(table: str, rows: list[Row]) -> str:
             name for name in _methods(rows) if any(row.method == name and "TPR" in row.values for row in rows)
         ]
         lines += ["", "P(active) > 0.5 as a selector, %:", "", *_table(rows, selector, gates)]
+    return "\n".join([*lines, "", *_notes(table, rows)])
+
+
+def _notes(table: str, rows: list[Row]) -> list[str]:
     accuracies = _accuracies(rows)
-    lines += ["", *([accuracies] if accuracies else []), *(f"- {line}" for line in verdicts(table, rows))]
-    return "\n".join(lines)
+    return [*([accuracies] if accuracies else []), *(f"- {line}" for line in verdicts(table, rows))]
+
+
+def _compared(table: str, rows: list[Row]) -> list[str]:
+    """A table for each problem: variants of the project with a column for each reading, and peers."""
+    lines = []
+    for problem in TABLES[table]:
+        here = [row for row in rows if row.problem == problem]
+        columns = [column for column in _columns(table, here) if not column[1].startswith(STATUS)]
+        if here:
+            lines += ["", f"{problem}:", "", *_table(here, columns, _methods(here)), "", *_statuses(here)]
+    return lines
+
+
+def _statuses(rows: list[Row]) -> list[str]:
+    """How often each status was given, one line for each variant."""
+    lines = []
+    for name in _methods(rows):
+        runs = [row.values for row in rows if row.method == name]
+        given = sorted({key for values in runs for key in values if key.startswith(STATUS)})
+        shares = [(mean(values.get(key, 0.0) for values in runs), key.removeprefix(STATUS)) for key in given]
+        if shares:
+            said = ", ".join(f"{100 * share:.0f} % {status}" for share, status in sorted(shares)[::-1])
+            lines.append(f"- {name}: {said}")
+    return lines
 
 
 def _methods(rows: list[Row]) -> list[str]:
-    """The project first, its peers in the order of their names."""
-    return sorted({row.method for row in rows}, key=lambda name: (name != OURS, name))
+    """The project and its variants in the order of the problem, then its peers by name."""
+    own = [name for name in dict.fromkeys(row.method for row in rows) if name.partition(":")[0] == OURS]
+    return [*own, *sorted({row.method for row in rows} - set(own))]
 
 
 def _columns(table: str, rows: list[Row]) -> list[Column]:
@@ -73,8 +105,16 @@ def _table(rows: list[Row], columns: list[Column], methods: list[str]) -> list[s
     by_method = {name: [row for row in rows if row.method == name] for name in methods}
     found = {name: [_runs(by_method[name], column) for column in columns] for name in methods}
     best = [
-        _best([mean(found[name][i]) for name in methods if found[name][i]], column[1])
-        for i, column in enumerate(columns)
+        _best(
+            [
+                mean(found[name][j])
+                for name in methods
+                for j, (problem, measure) in enumerate(columns)
+                if found[name][j] and (problem, base(measure)) == (column[0], base(column[1]))
+            ],
+            column[1],
+        )
+        for column in columns
     ]
     single = len({name for name, _ in columns}) == 1
     heads = [
@@ -106,7 +146,7 @@ def _runs(rows: list[Row], column: Column) -> list[float]:
 
 
 def _best(values: list[float], measure: str) -> float | None:
-    if not values:
+    if not values or (measure not in SELECTOR and not is_order(measure)):
         return None
     return min(values) if measure in LOWER_IS_BETTER else max(values)
 

@@ -10,8 +10,9 @@ from .rows import Row
 
 OURS = "stg_attr"
 REFERENCE = "KernelShap"
+FACTS = ("selected", "precision", "recall")  # of the project's selection; there is nothing to compare
 LOWER_IS_BETTER = frozenset({"median rank", "del", "suff", "nec", "FDR"})
-DECIMALS = {"TPR@k": 1, "TPR": 1, "FDR": 1, "median rank": 2, "suff": 1, "nec": 1}
+DECIMALS = {"TPR@k": 1, "TPR": 1, "FDR": 1, "median rank": 2, "suff": 1, "nec": 1, "selected": 1}
 
 
 def decimals(measure: str) -> int:
@@ -19,12 +20,22 @@ def decimals(measure: str) -> int:
     return DECIMALS.get(measure, 3)
 
 
+def base(measure: str) -> str:
+    """The measure without the name of the reading, which only the project's have."""
+    return measure.partition(",")[0]
+
+
+def is_order(measure: str) -> bool:
+    """Whether a value judges an order of the features, which every method gives."""
+    return measure not in ("TPR", "FDR", *FACTS) and not measure.startswith("status ")
+
+
 @dataclass(frozen=True)
 class Target:
     """A bound on a measure of the project's, averaged over runs and over the problems named.
 
     Args:
-        table: P1 to P7.
+        table: P1 to P8.
         problems: whose mean is bounded.
         measure: a name among the values, or "evaluations".
         bound: the worst value that meets it.
@@ -94,7 +105,7 @@ def against_peers(table: str, rows: list[Row], *, but: tuple[str, ...] = ()) -> 
     """Columns of a table in which some peer does better, one line each; or one that says none does.
 
     Args:
-        table: P1 to P7.
+        table: P1 to P8.
         rows: of all methods.
         but: peers left out.
     """
@@ -102,15 +113,16 @@ def against_peers(table: str, rows: list[Row], *, but: tuple[str, ...] = ()) -> 
     for problem in TABLES[table]:
         here = [row for row in rows if row.problem == problem and row.method not in but]
         own = [row for row in here if row.method == OURS]
-        peers = sorted({row.method for row in here} - {OURS})
+        peers = sorted({row.method for row in here if row.method.partition(":")[0] != OURS})
         if not own or not peers:
             continue
-        for measure in (m for m in own[0].values if m not in ("TPR", "FDR")):
+        for measure in filter(is_order, own[0].values):
             compared += 1
             sign = -1 if measure in LOWER_IS_BETTER else 1
+            asked = {OURS: measure, **dict.fromkeys(peers, base(measure))}
             found = {
-                name: round(_mean([row for row in here if row.method == name], measure), decimals(measure))
-                for name in (OURS, *peers)
+                name: round(_mean([row for row in here if row.method == name], what), decimals(what))
+                for name, what in asked.items()
             }
             best = max(peers, key=lambda name: sign * found[name])
             if sign * found[best] > sign * found[OURS]:

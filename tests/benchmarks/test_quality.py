@@ -12,11 +12,13 @@ from torch import nn
 
 from benchmarks.quality import (
     clutter,
+    columns,
     digits,
     main,
     measures,
     metrics,
     nets,
+    ours,
     rows,
     series,
     tables,
@@ -24,7 +26,7 @@ from benchmarks.quality import (
     tetromino,
 )
 from benchmarks.quality.method import Method, run
-from benchmarks.quality.problem import Problem
+from benchmarks.quality.problem import Problem, Variant
 from benchmarks.quality.rows import Row
 from benchmarks.quality.targets import Target, against_peers
 
@@ -313,6 +315,23 @@ def test_log_odds_are_those_of_the_class_probability() -> None:
     assert digits.DigitProbabilities()(torch.rand(4, 1, 8, 8)).sum(1).tolist() == pytest.approx([1] * 4)
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_ten_columns_decide_and_no_others(seed: int, generator: torch.Generator) -> None:
+    deciding = columns.places(30, seed)
+    x = torch.randn(50, 30, generator=generator)
+    for column in range(30):
+        moved = x.clone()
+        moved[:, column] += 1
+        changed = columns.logit(moved, deciding) != columns.logit(x, deciding)
+        assert changed.all() == (column in deciding.tolist())
+        assert changed.any() == (column in deciding.tolist())
+
+
+def test_columns_follow_their_formula() -> None:
+    d = torch.tensor([[3.0, 2.0, 0.0, 0.0, 0.0, 1.0, 5.0, 0.0, 0.0, 4.0]])
+    assert columns.logit(d, torch.arange(10)) == 3 + 2 - 1 - 5 - 4 + 1.5 * (3 * 1 - 2 * 5)
+
+
 # --- nets on disk
 
 
@@ -350,6 +369,42 @@ def test_batches_use_every_row_once_an_epoch() -> None:
     assert torch.cat(steps[:2]).sort().values.tolist() == list(range(10))
 
 
+# --- the project
+
+
+def weighted(x: torch.Tensor) -> torch.Tensor:
+    """Score 3 x0 - 3 x1, and 0 for the four other columns."""
+    return 3 * x[:, 0] - 3 * x[:, 1]
+
+
+def test_every_reading_of_a_variant_is_measured() -> None:
+    x = torch.tensor([[1.0, 1.5, 1.0, 1.0, 1.0, 1.0], [2.0, -1.0, 1.0, 1.0, 1.0, 1.0]])
+    problem = linear_problem(
+        forward=weighted,
+        inputs=x,
+        measures=(measures.precision_at_k,),
+        truth=torch.tensor([[True, True, False, False, False, False]] * 2),
+        variants=(Variant("", "match", "zero"), Variant("Hybrid, few", "score", "zero", 40)),
+    )
+    default, few = ours.methods_of(problem)
+    assert [default.name, few.name] == ["stg_attr", "stg_attr: Hybrid, few"]
+    answer = run(default, problem, seed=0).answer
+    found = rows.measured(problem, default, answer)
+    assert {name: found[name] for name in ("P@2", "P@2, averaged", "P@2, influence", "P@2, effect")} == {
+        "P@2": 1, "P@2, averaged": 1, "P@2, influence": 1, "P@2, effect": 1,
+    }  # fmt: skip
+    assert found["precision"] == found["recall"] == 1
+    assert found["selected"] == 2
+    assert sum(value for name, value in found.items() if name.startswith("status ")) == 1
+    assert run(few, problem, seed=0).evaluations <= 40
+
+
+def test_only_ours_measures_every_variant(called: list[str]) -> None:
+    job = rows.Job("xor", 0, (0,), None, ("stg_attr",))
+    names = ("stg_attr", "stg_attr: Hybrid", "Saliency")
+    assert [job.wants(Method(name, lambda *_: torch.zeros(1))) for name in names] == [True, True, False]
+
+
 # --- peers
 
 
@@ -358,7 +413,8 @@ def test_peers_give_the_shape_of_the_inputs_and_count_their_evaluations() -> Non
 
     problem = linear_problem(evaluations=40)
     expected = {
-        "Saliency": 1, "IntegratedGradients": 50, "GradientShap": 250, "FeatureAblation": 4,
+        "Saliency": 1, "InputXGradient": 1, "IntegratedGradients": 50,
+        "GradientShap": 250, "FeatureAblation": 4,
         "ShapleyValueSampling": 13 * 3 + 1, "KernelShap": 40, "Lime": 40,
     }  # fmt: skip
     found = {}
@@ -366,7 +422,13 @@ def test_peers_give_the_shape_of_the_inputs_and_count_their_evaluations() -> Non
         outcome = run(peer, problem, seed=0)
         assert outcome.attributions.shape == problem.inputs.shape, peer.name
         found[peer.name] = outcome.evaluations
-        if peer.name in ("IntegratedGradients", "FeatureAblation", "ShapleyValueSampling", "KernelShap"):
+        if peer.name in (
+            "InputXGradient",
+            "IntegratedGradients",
+            "FeatureAblation",
+            "ShapleyValueSampling",
+            "KernelShap",
+        ):
             assert torch.allclose(
                 outcome.attributions, problem.inputs * torch.tensor([2.0, -1.0, 0]), atol=1e-3
             )
@@ -391,7 +453,7 @@ def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return Method(name, attribute, random=random, gates=gates)
 
     found = (method("stg_attr", random=True, gates=True), method("fixed", random=False))
-    monkeypatch.setattr(rows, "methods", lambda: found)
+    monkeypatch.setattr(rows, "methods", lambda problem: found)
     monkeypatch.setattr(rows, "load", lambda name, seed: linear_problem())
     monkeypatch.setattr(rows, "CACHE", tmp_path)
     return calls
@@ -444,6 +506,28 @@ def test_a_better_peer_is_named() -> None:
     assert against_peers("P2", found, but=("Lime",)) == ["no peer but Lime does better in any of 1 columns"]
 
 
+def test_variants_have_a_column_for_each_reading_and_peers_compare_with_all() -> None:
+    def columns_row(method: str, **values: float) -> Row:
+        named = {name.replace("_at_", "@").replace("__", ", "): value for name, value in values.items()}
+        return Row("columns_100", method, 0, 0, 0.97, 100, 2.0, named)
+
+    found = [
+        columns_row("stg_attr", P_at_10=0.8, P_at_10__influence=1.0, selected=12.0, precision=0.5)
+        for _ in range(2)
+    ]
+    found[0].values["status CONVERGED"] = found[1].values["status NOT_CONVERGED"] = 1.0
+    found.append(columns_row("stg_attr: Hybrid, zero", P_at_10=0.6, P_at_10__influence=0.9, selected=2.0))
+    found.append(columns_row("Saliency", P_at_10=0.9))
+    lines = tables.report(found).splitlines()
+    assert "| method | evals | CPU ms | P@10 | P@10, influence | selected | precision |" in lines
+    assert "| stg_attr: Hybrid, zero | 100 | 2.0 | 0.600 | 0.900 | 2.0 | - |" in lines
+    assert "| Saliency | 100 | 2.0 | 0.900 | - | - | - |" in lines  # the best of all readings is in bold
+    assert "- stg_attr: 50 % NOT_CONVERGED, 50 % CONVERGED" in lines
+    assert [line for line in lines if "does better" in line] == [
+        "- columns_100 P@10: Saliency does better, 0.9 against 0.8"
+    ]
+
+
 def test_a_target_over_a_table_waits_for_all_its_problems() -> None:
     target = Target("P2", ("xor", "orange"), "median rank", 2.0, at_most=True)
     found = [row("stg_attr", 1.6)]
@@ -454,6 +538,6 @@ def test_a_target_over_a_table_waits_for_all_its_problems() -> None:
 
 def test_names_are_tables_or_problems() -> None:
     assert main.problem_names(["p2", "digits", "xor"]) == ["xor", "orange", "digits"]
-    assert len(main.problem_names([])) == 16
-    with pytest.raises(SystemExit, match="no table or problem P9"):
-        main.problem_names(["P9"])
+    assert len(main.problem_names([])) == 19
+    with pytest.raises(SystemExit, match="no table or problem P0"):
+        main.problem_names(["P0"])
