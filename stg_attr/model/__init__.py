@@ -7,6 +7,7 @@ from .gated import GatedModel, Measured
 from .inputs import Baselines, Gaps, Given, Inputs, as_arguments, checked_inputs
 from .isolation import disturbing_layers, module_of, undisturbed
 from .layer_site import LayerForward, LayerSite
+from .profile import Profile, ProfileSettings
 from .randomness import watched
 from .scorer import Scorer
 from .targets import Target, as_index
@@ -24,6 +25,8 @@ __all__ = [
     "LayerForward",
     "LayerSite",
     "Measured",
+    "Profile",
+    "ProfileSettings",
     "Scorer",
     "Target",
     "as_arguments",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stg_attr.gates import Blend, FeatureGroups
-from stg_attr.objective import Anchors, Objective
+from stg_attr.objective import Anchors, Objective, Preserve
 
 from .allowance import Allowance
 from .chunks import Chunks
@@ -39,6 +39,14 @@ class Measured:
     score: Tensor
     share: Tensor
     worst_share: Tensor
+
+
+@dataclass(frozen=True)
+class _ScoreItself(Preserve):
+    """The score of what is kept, in place of a loss."""
+
+    def losses(self, scores: Tensor, anchors: Anchors, first: int, samples: int) -> Tensor:
+        return scores
 
 
 class GatedModel:
@@ -159,7 +167,22 @@ class GatedModel:
             references: the reference that each sample is shown, long [samples], on the device of the gates.
         """
         views = references.repeat(self.objective.n_views) if self.blend.n_references > 1 else references
-        return GatedLoss(self, examples, views)
+        return GatedLoss(self, examples, views, self.objective)
+
+    def scores(self, gates: Tensor, references: Tensor) -> Tensor:
+        """Scores [samples, batch] of gate values [samples, batch, gates], a reference for each sample."""
+        return self._scores(gates, references.to(self.device), self.everyone)
+
+    def score_slopes(self, gates: Tensor, references: Tensor) -> Tensor:
+        """Slopes of the scores in the gates, [samples, batch, gates]; 0 where there are none.
+
+        Args:
+            gates: gate values, [samples, batch, gates].
+            references: the reference that each sample is shown, long [samples].
+        """
+        scores = GatedLoss(self, self.everyone, references.to(self.device), _ScoreItself())
+        slopes = scores.with_slope(gates)[1]
+        return torch.zeros_like(gates) if slopes is None else slopes.nan_to_num(0.0, 0.0, 0.0)
 
     def measure(
         self,

@@ -24,7 +24,6 @@ class Model(Protocol):
     """What the loss needs of a `GatedModel`; see there."""
 
     scorer: Scorer
-    objective: Objective
     chunks: Chunks
     device: torch.device
     detaches_weights: bool
@@ -44,16 +43,18 @@ class GatedLoss:
         examples: whose gates are given.
         references: the reference that each sample is shown in each of the objective's views, long [views *
             samples].
+        objective: makes losses of scores.
     """
 
     model: Model
     examples: Examples
     references: Tensor
+    objective: Objective
 
     @torch.no_grad()
     def __call__(self, gates: Tensor) -> Tensor:
         """Losses [samples, examples] of gate values [samples, examples, gates]."""
-        objective, losses = self.model.objective, None
+        objective, losses = self.objective, None
         views = objective.views(gates)
         for chunk in self.model.chunks.over(*views.shape[:2]):
             with chunk:
@@ -68,7 +69,7 @@ class GatedLoss:
         Slopes are found chunk by chunk, so that the graph of one call is gone before that of the next is
         built.
         """
-        objective, losses, slopes, has_slopes = self.model.objective, None, None, True
+        objective, losses, slopes, has_slopes = self.objective, None, None, True
         views = objective.views(gates)
         for chunk in self.model.chunks.over(*views.shape[:2]):
             with chunk:
@@ -106,4 +107,4 @@ class GatedLoss:
         shown = part.blend(gates.to(model.dtype), self.references[chunk.samples])
         scores = picked(model.scorer.output(shown, part), part).to(model.device, model.score_dtype)
         assert part.anchors is not None
-        return model.objective.losses(scores, part.anchors, first, n_samples).to(model.dtype)
+        return self.objective.losses(scores, part.anchors, first, n_samples).to(model.dtype)

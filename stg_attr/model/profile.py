@@ -1,0 +1,204 @@
+"""Profile: how each feature changes the score, signed and in either direction, in the units of the score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .allowance import Allowance
+from .gated import GatedModel
+from .regression import adjusted
+
+__all__ = ["Profile", "ProfileSettings"]
+
+_GOLDEN = 0.6180339887498949  # fractional parts of its multiples fill [0, 1] evenly, however many are taken
+_MOST_NUMBERS = 2**22  # samples x examples x gates that are in memory at once
+
+
+@dataclass(frozen=True)
+class ProfileSettings:
+    """What a profile costs, and where it looks.
+
+    Attributes:
+        evaluations: model evaluations for each example.
+        forwards: the same for a model without slopes, where each says less.
+        near: share of the evaluations that are spent near the input.
+        hidden: largest share of the features that is hidden there.
+    """
+
+    evaluations: int = 64
+    forwards: int = 256
+    near: float = 0.25
+    hidden: float = 0.25
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How each feature changes the score.
+
+    Attributes:
+        contributions: signed, in the units of the score; they add up to the score of the input less the mean
+            score of the references that were used, [batch, gates].
+        influence: mean size of the slope of the score, [batch, gates]; None for a model without slopes.
+    """
+
+    contributions: Tensor
+    influence: Tensor | None
+
+    @classmethod
+    def unknown(cls, like: Tensor) -> Profile:
+        """What is known of a model that failed: nothing."""
+        return cls(torch.full_like(like, torch.nan), None)
+
+    @classmethod
+    def measure(
+        cls,
+        model: GatedModel,
+        reacts: Tensor,
+        slopes: bool,
+        seed: int,
+        settings: ProfileSettings,
+        allowance: Allowance,
+    ) -> Profile:
+        r"""Measure it.
+
+        With slopes, the contributions begin as expected gradients, with z = t for all gates:
+
+            c_i = E_{t, b}[ ds(x_z) / dz_i ],  t ~ U(0, 1),  x_z = t x + (1 - t) b
+
+        Improving performance of deep learning models with axiomatic attribution priors and expected gradients
+        (Erion et al., 2021), https://arxiv.org/abs/1906.10670. With one baseline, and for a model without
+        slopes, pairs of complementary sets of features then correct them towards Shapley values; see
+        `regression.adjusted`.
+
+        The influence is the mean of the sizes of these slopes, and of those near the input, where each
+        feature is hidden with a small probability: it is large for features that matter in either direction.
+
+        Args:
+            model: the model as a function of gates.
+            reacts: gates that the model reacts to, bool [batch, gates]; the others contribute 0.
+            slopes: whether slopes show what the model does with each feature.
+            seed: of the sets of features.
+            settings: what it costs.
+            allowance: notes a failure of the model.
+        """
+        try:
+            return _Measuring(model, reacts, seed, settings).run(slopes)
+        except (Exception, KeyboardInterrupt) as failure:
+            if not model.scorer.may_stop(failure):
+                raise
+            allowance.failure = failure
+            return cls.unknown(model.anchors.full.unsqueeze(1).expand(reacts.shape))
+
+
+@dataclass
+class _Measuring:
+    """One measurement of a profile; see `Profile.measure` for the arguments."""
+
+    model: GatedModel
+    reacts: Tensor
+    seed: int
+    settings: ProfileSettings
+
+    def __post_init__(self) -> None:
+        self._generator = torch.Generator().manual_seed(self.seed % 2**63)
+        self._full = self.model.anchors.full
+        self._order = self.model.blend.reference_order  # held out or not: nothing is selected here
+
+    def run(self, slopes: bool) -> Profile:
+        """Spend the evaluations."""
+        n = self.settings.evaluations if slopes else self.settings.forwards
+        near = round(n * self.settings.near) if slopes else 0
+        several = len(self._order) > 1
+        path = ((n - near) // 2 if several else near) if slopes else 0
+        n_baselines = (path if slopes else n // 4) if several else 0
+        n_pairs = 0 if slopes and several else (n - near - path - n_baselines) // 2
+        baselines = self._baselines(n_baselines)
+        span = (self._full - baselines.mean(0)).unsqueeze(1)
+        if not slopes:
+            return Profile(self._corrected(span * self._even, self._even, n_pairs, baselines), None)
+        mean, size = self._slopes(self._levels(path).reshape(-1, 1, 1))
+        hidden = self.settings.hidden * self._levels(near).reshape(-1, 1, 1)
+        influence = (size + self._slopes(self._uniform(near) < 1 - hidden)[1]) / 2
+        # what the mean slopes miss of the difference is split in proportion to the mean sizes
+        missing = span - mean.sum(1, keepdim=True)
+        start = mean + missing * _shares(influence * self.reacts)
+        return Profile(self._corrected(start, influence, n_pairs, baselines), influence)
+
+    @property
+    def _even(self) -> Tensor:
+        """The same share for each feature that the model reacts to, [batch, gates]."""
+        return _shares(self.reacts.to(self._full.dtype))
+
+    def _levels(self, n: int) -> Tensor:
+        """Evenly spread numbers in (0, 1), [n]."""
+        return (torch.arange(n, device="cpu") + 0.5) * _GOLDEN % 1
+
+    def _shown(self, first: int, n: int) -> Tensor:
+        """The references of some samples, long [n]."""
+        return self._order[torch.arange(first, first + n, device="cpu") % len(self._order)]
+
+    def _baselines(self, n: int) -> Tensor:
+        """Scores of the references of the first n samples, [n, batch]; those that are known if n is 0."""
+        if not n:
+            return self.model.anchors.baseline.unsqueeze(0)
+        closed = torch.zeros(n, *self.reacts.shape, device=self.reacts.device, dtype=self.model.dtype)
+        return self.model.scores(closed, self._shown(0, n))
+
+    def _uniform(self, n: int) -> Tensor:
+        """Noise of each gate, [n, 1 or batch, gates]."""
+        groups = self.model.groups
+        drawn = torch.rand(groups.n_gates, n, generator=self._generator, device="cpu", dtype=torch.float32).T
+        return groups.noise(drawn.unsqueeze(1).to(groups.exists.device))
+
+    def _slopes(self, gates: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and mean size of the slopes at gate values [samples, 1 or batch, 1 or gates]."""
+        model, total, size = self.model, torch.zeros_like(self._even), torch.zeros_like(self._even)
+        step = max(1, _MOST_NUMBERS // self.reacts.numel())
+        for i in range(0, len(gates), step):
+            some = gates[i : i + step].to(self.reacts.device, model.dtype)
+            slopes = model.score_slopes(some.expand(-1, *self.reacts.shape), self._shown(i, len(some)))
+            total, size = total + slopes.sum(0), size + slopes.abs().sum(0)
+        return total / len(gates), size / len(gates)
+
+    def _corrected(self, start: Tensor, scale: Tensor, n_pairs: int, baselines: Tensor) -> Tensor:
+        if not n_pairs:
+            return start
+        pairs = _coalitions(self._uniform(n_pairs), self.reacts, self._levels(n_pairs))
+        shown, gates = self._shown(0, n_pairs), pairs.to(self.model.dtype)
+        others = (self.reacts & ~pairs).to(self.model.dtype)
+        difference = self.model.scores(gates, shown) - self.model.scores(others, shown)
+        # a reference whose own score differs from the mean moves all contributions together
+        off = (baselines - baselines.mean(0))[torch.arange(n_pairs, device="cpu") % len(baselines)]
+        balance = (gates - others).sum(2) / self.reacts.sum(1).clamp_min(1)
+        return adjusted(start, scale * self.reacts, pairs, difference + off * balance)
+
+
+def _shares(values: Tensor) -> Tensor:
+    """Values over their sum, [batch, gates]; 0 where that is 0."""
+    total = values.sum(1, keepdim=True)
+    return values / torch.where(total > 0, total, 1.0)
+
+
+def _coalitions(noise: Tensor, among: Tensor, level: Tensor) -> Tensor:
+    """Random sets of features, of sizes as KernelSHAP weighs them, bool [pairs, batch, gates].
+
+    A set of k of n features is drawn with probability in proportion to 1 / (k (n - k)), and each set of that
+    size with the same.
+
+    Args:
+        noise: in (0, 1), [pairs, 1 or batch, gates].
+        among: the features, bool [batch, gates].
+        level: numbers in (0, 1) that choose the sizes, [pairs].
+    """
+    place = torch.where(among, noise, 2.0).argsort(2).argsort(2)
+    sizes = torch.empty(len(level), len(among), dtype=torch.long, device="cpu")
+    counts = among.sum(1).cpu()
+    for n in set(counts.tolist()):
+        k = torch.arange(1, max(n, 2), dtype=torch.float64, device="cpu")
+        weight = 1 / (k * (n - k).clamp_min(0.5))
+        chosen = torch.searchsorted((weight / weight.sum()).cumsum(0), level.double()).clamp_max(len(k) - 1)
+        sizes[:, counts == n] = (chosen + 1).unsqueeze(1)
+    return (place < sizes.to(place.device).unsqueeze(2)) & among

@@ -1,0 +1,140 @@
+"""Profiles against known answers: linear and multiplied features, and Shapley values by enumeration."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from stg_attr.gates import Blend, FeatureGroups
+from stg_attr.model import Allowance, GatedModel, Profile, ProfileSettings, Scorer
+from stg_attr.model.regression import adjusted
+from stg_attr.objective import Preserve
+
+
+def _model(forward, x: Tensor, references: Tensor, feature_mask=None) -> GatedModel:
+    blend = Blend((x,), (references.unsqueeze(1),), FeatureGroups.from_mask(feature_mask, (x,)))
+    return GatedModel(blend, Scorer(forward, (), len(x)), Preserve(), None, None)
+
+
+def _profile(model: GatedModel, slopes: bool = True, seed: int = 0, **settings) -> Profile:
+    reacts = model.groups.exists.expand(model.batch, -1)
+    return Profile.measure(model, reacts, slopes, seed, ProfileSettings(**settings), Allowance())
+
+
+def _shapley(forward, x: Tensor, references: Tensor) -> Tensor:
+    """Shapley values of one row by all subsets, mean over references, [features]."""
+    n = len(x)
+    sets = torch.tensor(list(itertools.product([0.0, 1.0], repeat=n)))
+    value = torch.stack([forward(sets * x + (1 - sets) * r) for r in references]).mean(0).detach()
+    place, size, phi = torch.arange(len(sets)), sets.sum(1).long(), torch.zeros(n)
+    weight = torch.tensor([1 / (n * math.comb(n - 1, k)) for k in range(n)])
+    for i in range(n):
+        bit = 1 << (n - 1 - i)
+        without = place[(place & bit) == 0]
+        phi[i] = (weight[size[without]] * (value[without | bit] - value[without])).sum()
+    return phi
+
+
+def _net(seed: int, n: int = 8) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Linear(n, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 1), nn.Flatten(0)
+        )
+
+
+@pytest.mark.parametrize("slopes", [True, False])
+def test_contributions_of_a_linear_model_are_its_terms(slopes):
+    weight, x = (
+        torch.tensor([1.0, -2.0, 0.0, 4.0]),
+        torch.tensor([[1.0, 1.0, 1.0, -1.0], [2.0, 0.0, 5.0, 1.0]]),
+    )
+    references = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
+    found = _profile(_model(lambda rows: rows @ weight, x, references), slopes)
+    torch.testing.assert_close(found.contributions, weight * (x - references), atol=1e-4, rtol=1e-4)
+
+
+def test_with_several_references_those_of_a_linear_model_are_its_mean_terms():
+    weight, x = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([[1.0, 1.0, 1.0]])
+    references = torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
+    found = _profile(_model(lambda rows: rows @ weight, x, references))
+    torch.testing.assert_close(found.contributions, weight * (x - references.mean(0)), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("slopes", [True, False])
+def test_features_that_are_multiplied_share_the_product(slopes):
+    found = _profile(
+        _model(lambda rows: rows[:, 0] * rows[:, 1], torch.tensor([[2.0, 3.0]]), torch.zeros(1, 2)), slopes
+    )
+    torch.testing.assert_close(found.contributions, torch.tensor([[3.0, 3.0]]), atol=1e-3, rtol=1e-3)
+
+
+def test_influence_sees_features_that_cancel_each_other_out():
+    found = _profile(_model(lambda rows: rows[:, 0] - rows[:, 1], torch.ones(1, 3), torch.zeros(1, 3)))
+    torch.testing.assert_close(found.influence, torch.tensor([[1.0, 1.0, 0.0]]))
+    assert float(found.contributions.sum()) == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("n_references", [1, 40])
+@pytest.mark.parametrize("slopes", [True, False])
+def test_contributions_come_near_shapley_values_and_add_up(slopes, n_references):
+    generator = torch.Generator().manual_seed(5)
+    references = torch.randn(n_references, 8, generator=generator) * (n_references > 1)
+    x, correlations = torch.randn(6, 8, generator=generator), []
+    for seed in range(3):
+        net = _net(seed)
+        model = _model(net, x, references)
+        found = _profile(model, slopes, evaluations=300, forwards=600)
+        exact = torch.stack([_shapley(net, row, references) for row in x])
+        correlations += [
+            float(torch.corrcoef(torch.stack(pair))[0, 1])
+            for pair in zip(found.contributions, exact, strict=True)
+        ]
+        if n_references == 1:
+            torch.testing.assert_close(
+                found.contributions.sum(1), model.anchors.full - model.anchors.baseline
+            )
+        assert int(model.evaluations.max()) - 1 - min(5, n_references) <= (300 if slopes else 600)
+    assert sum(correlations) / len(correlations) >= 0.95
+
+
+def test_groups_and_missing_gates_are_the_features():
+    mask = torch.tensor([[0, 0, 1, -1], [2, 3, 4, 4]])
+    found = _profile(_model(lambda rows: rows.sum(1), torch.ones(2, 4), torch.zeros(1, 4), mask))
+    torch.testing.assert_close(
+        found.contributions, torch.tensor([[2.0, 1.0, 0.0], [1.0, 1.0, 2.0]]), atol=1e-4, rtol=0
+    )
+
+
+def test_one_seed_gives_one_profile_alone_and_in_a_batch():
+    net, x = _net(1), torch.randn(5, 8, generator=torch.Generator().manual_seed(2))
+    whole, alone = (_profile(_model(net, part, torch.zeros(1, 8))) for part in (x, x[2:3]))
+    torch.testing.assert_close(whole.contributions[2:3], alone.contributions, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(whole.influence[2:3], alone.influence, atol=1e-4, rtol=1e-4)
+
+
+def test_a_model_that_fails_is_noted():
+    calls = 0
+
+    def forward(rows):
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            raise RuntimeError("out of order")
+        return rows.sum(1)
+
+    model, allowance = _model(forward, torch.ones(1, 3), torch.zeros(1, 3)), Allowance()
+    found = Profile.measure(model, torch.ones(1, 3, dtype=torch.bool), True, 0, ProfileSettings(), allowance)
+    assert bool(found.contributions.isnan().all())
+    assert "out of order" in str(allowance.failure)
+
+
+def test_without_information_contributions_stay_where_they_begin():
+    start, scale = torch.tensor([[1.0, 2.0, 0.0]]), torch.tensor([[1.0, 1.0, 0.0]])
+    pairs = torch.tensor([[[True, False, False]], [[False, True, True]]])
+    said = torch.tensor([[-1.0], [1.0]])  # just what the start says of these pairs
+    torch.testing.assert_close(adjusted(start, scale, pairs, said), start)
+    moved = adjusted(start, scale, pairs, said + torch.tensor([[2.0], [-2.0]]))
+    torch.testing.assert_close(moved, torch.tensor([[2.0, 1.0, 0.0]]), atol=1e-3, rtol=0)
