@@ -1,4 +1,4 @@
-"""The exception for arguments that cannot be used, and the checks that raise it most often."""
+"""The exception for arguments that cannot be used, the checks that raise it most often, and warnings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import warnings
 from typing import Any
 
-__all__ = ["ArgumentError", "check_count", "check_number", "check_share", "is_number", "warn"]
+__all__ = ["ArgumentError", "ModelFailure", "check_count", "check_number", "check_share", "is_number", "warn"]
 
 _NOT_THE_CALLER = ("stg_attr", "captum", "torch", "contextlib")
 
@@ -32,6 +32,21 @@ class ArgumentError(ValueError, AssertionError):
     def __reduce__(self) -> tuple[functools.partial[ArgumentError], tuple[()]]:
         """Pickle the four parts: by default, only the message is passed to `__init__`, which would fail."""
         return functools.partial(type(self), **self._parts), ()
+
+
+class ModelFailure(UserWarning):
+    """The model raised an error after something was learned.
+
+    Args:
+        error: what it raised.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(
+            f"forward_func raised {type(error).__name__}: {error}. What was learned before is returned; the "
+            "status of each example says how far it came."
+        )
+        self.error = error
 
 
 def is_number(value: object) -> bool:
@@ -77,7 +92,7 @@ def check_share(what: str, value: Any, *, mend: str, zero: bool = False, one: bo
         raise ArgumentError(what, expected=expected, found=repr(value), mend=mend)
 
 
-def warn(message: str) -> None:
+def warn(message: str | Warning) -> None:
     """Warn the user, at the line of the user's code that called the package."""
     # Walk up to the first frame outside these packages: the warning then shows the line of the user. Python
     # shows a warning once for each line, so each place in the user's code gets its own.

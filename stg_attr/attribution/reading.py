@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from stg_attr.errors import warn
+from stg_attr.errors import ModelFailure, warn
 from stg_attr.explanation import Certificate, Curve, Explanation, Restarts, Scores, Settings, Status, lay_out
 from stg_attr.gates import Blend, GateDistribution
 from stg_attr.model import Allowance, GatedModel
@@ -342,7 +342,4 @@ def first_restart(found: Explanation, n_restarts: int) -> Explanation:
 def warn_about(failures: list[Exception]) -> None:
     """Warn of what the model raised, if it did."""
     if failures:
-        warn(
-            f"forward_func raised {type(failures[0]).__name__}: {failures[0]}. What was learned before is "
-            "returned; the status of each example says how far it came."
-        )
+        warn(ModelFailure(failures[0]))

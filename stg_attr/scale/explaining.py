@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stg_attr.attribution import Explanation, LayerStochasticGates, Status, StochasticGates
+from stg_attr.errors import ModelFailure
 from stg_attr.gates import ReferenceSet
 from stg_attr.model import is_out_of_memory
 
@@ -20,7 +23,7 @@ from .run_error import RunError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["EVIDENCE", "FAILED", "explain_rows", "schema"]
+__all__ = ["EVIDENCE", "FAILED", "explain_rows", "failures_raised", "schema"]
 
 FAILED = "FAILED"  # status of a row without an explanation; the other statuses are the names of `Status`
 
@@ -46,7 +49,7 @@ def schema(id_type: str) -> pa.Schema:
         [
             ("id", pa.type_for_alias(id_type)),
             ("target", pa.list_(pa.int64())),
-            ("feature_ids", pa.list_(pa.int32())),
+            ("feature_ids", pa.list_(pa.int64())),
             ("attributions", pa.list_(pa.float32())),
             ("log_alpha", pa.list_(pa.float32())),
             ("selected", pa.list_(pa.bool_())),
@@ -60,6 +63,17 @@ def schema(id_type: str) -> pa.Schema:
             ("evaluations", pa.int64()),
         ]
     )
+
+
+@contextlib.contextmanager
+def failures_raised() -> Iterator[None]:
+    """Raise what the model raises after the first step, too, so that the row which causes it is found.
+
+    `explain` alone would warn, and keep what was learned until then of all rows of the batch.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ModelFailure)
+        yield
 
 
 def explain_rows(
@@ -85,6 +99,7 @@ def explain_rows(
     """
     import pyarrow as pa
 
+    rows = [row.with_id_of(id_type) for row in rows]
     records: dict[int, dict[str, Any]] = {
         i: _failed_record(row, row.error) for i, row in enumerate(rows) if row.error is not None
     }
@@ -147,7 +162,7 @@ def _explain_or_split(
             results = _explain_or_split(stg, rows, part, arguments, 1 if out_of_memory else per_call)
             yield from _with_memory_note(results) if out_of_memory else results
     else:
-        yield indices, None, message[:_LONGEST_MESSAGE]
+        yield indices, None, message
 
 
 def _with_memory_note(results: _Results) -> _Results:
@@ -172,7 +187,10 @@ def _explain(
     if rows[0].target is not None:
         given["target"] = [row.target for row in rows]
     given["perturbations_per_eval"] = per_call
-    explanation = stg.explain(inputs, **given)
+    try:
+        explanation = stg.explain(inputs, **given)
+    except ModelFailure as failure:  # after the first step: `failures_raised` makes this warning an error
+        raise failure.error from None
     if Status.INTERRUPTED in explanation.status:  # the solver turns Ctrl-C into an unfinished explanation
         raise KeyboardInterrupt
     return explanation.to(torch.device("cpu"))
@@ -211,7 +229,9 @@ def _free_memory() -> None:
 
 
 def _failed_record(row: Row, message: str) -> dict[str, Any]:
-    return {"id": row.id, "status": FAILED, "message": message}
+    # A path in a message may hold bytes that are no text, which Arrow refuses.
+    text = message[:_LONGEST_MESSAGE].encode("utf-8", "backslashreplace").decode()
+    return {"id": row.id, "status": FAILED, "message": text}
 
 
 def _record(explanation: Explanation, i: int, row: Row, note: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stg_attr.errors import ArgumentError
 
+from .explaining import failures_raised
 from .rows import Columns, Row, table_rows
 from .run_error import RunError
 from .worker import Done, Job, Make, Worker, load_explainer, model_fingerprint
@@ -60,7 +61,8 @@ class Actor:
                 self._worker = Worker(self._job)
             if self._job.output.count_attempt(number) > self._max_attempts:
                 raise _workers_died(number, self._max_attempts)
-            done, error = self._worker.run(number, rows), b""
+            with failures_raised():
+                done, error = self._worker.run(number, rows), b""
         except ArgumentError as raised:
             done, error = Done(number, 0, 0), pickle.dumps(raised)
         record = {**vars(done), "error": error}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,8 @@ class DatasetAttributions:
             `comprehensiveness`, each double [rows].
         status: of each row.
         evaluations: model evaluations for each row, long [rows].
-        failures: error message of each failed row, by its id.
+        failures: error message of each failed row, by its id; None if it has none. The messages of rows with
+            the same id are joined.
     """
 
     ids: tuple[int | str, ...]
@@ -63,7 +64,7 @@ class DatasetAttributions:
     evidence: Mapping[str, Tensor]
     status: tuple[Status, ...]
     evaluations: Tensor
-    failures: Mapping[int | str, str]
+    failures: Mapping[int | str | None, str]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -97,7 +98,7 @@ def load_attributions(path: str | Path) -> DatasetAttributions:
         evidence={name: torch.from_numpy(table[name].to_numpy().copy()) for name in EVIDENCE},
         status=tuple(Status[name] for name in table["status"].to_pylist()),
         evaluations=torch.from_numpy(table["evaluations"].to_numpy().copy()),
-        failures=dict(zip(failed["id"].to_pylist(), failed["message"].to_pylist(), strict=True)),
+        failures=_by_id(failed["id"].to_pylist(), failed["message"].to_pylist()),
     )
 
 
@@ -171,7 +172,8 @@ class _Totals:
         n_worst: number of the least reliable explanations to keep.
 
     Attributes:
-        moments: by feature id, the number of rows with the feature, the mean of its active probability, the
+        ids: of the features, ascending, [ids].
+        moments: by feature, the number of rows with the feature, the mean of its active probability, the
             sum of squared deviations from this mean, and the number of rows that select it, [4, ids].
         worst: a heap of (is unreliable, lost fraction, status, id), the most reliable one first.
     """
@@ -182,6 +184,7 @@ class _Totals:
         self.statuses: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.worst: list[tuple[int, float, str, int | str]] = []
+        self.ids = np.zeros(0, dtype=np.int64)
         self.moments = np.zeros((4, 0))
 
     def add(self, table: pa.Table) -> None:
@@ -216,19 +219,21 @@ class _Totals:
         ids, values, selected = (
             _all_entries(table, name) for name in ("feature_ids", "attributions", "selected")
         )
-        width = max(int(ids.max(initial=-1)) + 1, self.moments.shape[1])
-        self.moments = np.pad(self.moments, ((0, 0), (0, width - self.moments.shape[1])))
-        count = np.bincount(ids, minlength=width).astype(np.float64)
-        mean = np.bincount(ids, values, width) / np.maximum(count, 1)
-        square = np.bincount(ids, (values - mean[ids]) ** 2, width)
-        count_before, mean_before, square_before, selected_before = self.moments
+        all_ids = np.union1d(self.ids, ids)  # any numbers, also large ones
+        moments, width = np.zeros((4, len(all_ids))), len(all_ids)
+        moments[:, np.searchsorted(all_ids, self.ids)] = self.moments
+        self.ids, place = all_ids, np.searchsorted(all_ids, ids)
+        count = np.bincount(place, minlength=width).astype(np.float64)
+        mean = np.bincount(place, values, width) / np.maximum(count, 1)
+        square = np.bincount(place, (values - mean[place]) ** 2, width)
+        count_before, mean_before, square_before, selected_before = moments
         total = np.maximum(count_before + count, 1)
         shift = mean - mean_before
         self.moments = np.stack([
             count_before + count,
             mean_before + shift * count / total,
             square_before + square + shift**2 * count_before * count / total,
-            selected_before + np.bincount(ids, selected, width),
+            selected_before + np.bincount(place, selected, width),
         ])  # fmt: skip
 
     def _add_worst(self, table: pa.Table) -> None:
@@ -246,13 +251,12 @@ class _Totals:
                 heapq.heapreplace(self.worst, entry)
 
     def summary(self) -> Summary:
-        used_ids = np.flatnonzero(self.moments[0])
-        count, mean, square, selected = self.moments[:, used_ids]
+        count, mean, square, selected = self.moments
         worst = sorted(self.worst, key=lambda entry: entry[:2], reverse=True)
         return Summary(
             n_rows=self.n_rows,
             statuses=dict(self.statuses.most_common()),
-            feature_ids=torch.from_numpy(used_ids),
+            feature_ids=torch.from_numpy(self.ids),
             importance=torch.from_numpy(mean),
             spread=torch.from_numpy(np.sqrt(square / count)),
             selected=torch.from_numpy(selected / count),
@@ -283,6 +287,13 @@ def _padded(table: pa.Table, name: str, filler: float) -> Any:
     padded = np.full(has_entry.shape, filler, dtype=entries.dtype)
     padded[has_entry] = entries
     return padded
+
+
+def _by_id(ids: Sequence[Any], messages: Sequence[str]) -> dict[int | str | None, str]:
+    found: dict[int | str | None, str] = {}
+    for row_id, message in zip(ids, messages, strict=True):
+        found[row_id] = f"{found[row_id]}; {message}" if row_id in found else message
+    return found
 
 
 def _no_shard(path: str | Path) -> ArgumentError:

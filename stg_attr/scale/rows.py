@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +13,7 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-__all__ = ["Columns", "Name", "Row", "arrow_columns", "item_row", "table_rows"]
+__all__ = ["Columns", "Name", "Row", "check_names", "id_type_of", "item_row", "table_rows"]
 
 #: The name of a column of a table; or, for a torch data set, an index into its tuples or a key of its
 #: dictionaries.
@@ -32,17 +28,57 @@ class Row:
 
     Attributes:
         position: index in the data set; for a data set without order, the id.
-        id: the value of the id column; the position by default.
+        id: the value of the id column; the position by default; None if the row has no id.
         inputs: the model's inputs, without a batch dimension.
         target: the output to explain; None to use the target of the call.
-        error: why the row could not be read; None if it could.
+        error: why the row cannot be used; None if it can.
     """
 
     position: int
-    id: int | str
+    id: int | str | None
     inputs: tuple[Tensor, ...] = ()
     target: int | tuple[int, ...] | None = None
     error: str | None = None
+
+    def with_id_of(self, id_type: str) -> Row:
+        """The row with an id that a column of this type can store, or with the reason why it has none.
+
+        Args:
+            id_type: Arrow type of the row ids, `int64` or `string`.
+        """
+        if self.id is None:
+            return self if self.error else replace(self, error="id: expected a value; found nothing")
+        if id_type == "string":
+            return replace(self, id=str(self.id))
+        if isinstance(self.id, int) and -(2**63) <= self.id < 2**63:
+            return self
+        reason = f"id: expected a whole number of 64 bits, as in the first row; found {self.id!r}"
+        return replace(self, id=None, error=self.error or reason)
+
+
+def id_type_of(ids: NDArray[Any]) -> str:
+    """Arrow type for the ids of a column: `int64` for whole numbers that fit into it, else `string`."""
+    if ids.dtype.kind == "O":
+        found = [value for value in ids.tolist() if value is not None]
+        return "int64" if found and all(type(value) is int for value in found) else "string"
+    whole = ids.dtype.kind == "i" or (ids.dtype.kind == "u" and ids.dtype.itemsize < 8)
+    return "int64" if whole else "string"
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Check that the columns of a table have different names.
+
+    Raises:
+        ArgumentError: two have the same.
+    """
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ArgumentError(
+            "dataset",
+            expected="columns with different names",
+            found=f"several with the name {twice[0]!r}",
+            mend="Rename them.",
+        )
 
 
 @dataclass(frozen=True)
@@ -72,8 +108,9 @@ class Columns:
             available: all columns of the table.
 
         Raises:
-            ArgumentError: the table does not have one of them.
+            ArgumentError: the table does not have one of them, or has two of one name.
         """
+        check_names(available)
         named = [*(self.inputs or ()), *self.others]
         missing = [name for name in named if name not in available]
         if missing:
@@ -109,7 +146,7 @@ def table_rows(
     targets = [None] * len(positions) if columns.target is None else table[str(columns.target)].tolist()
     values = _input_values(inputs, dtype, len(positions))
     for position, row_id, target, row_values in zip(positions, ids, targets, values, strict=True):
-        yield _checked_row(position, row_id, target, row_values)
+        yield _checked_row(columns, position, row_id, target, row_values)
 
 
 def _input_values(
@@ -118,8 +155,12 @@ def _input_values(
     """The inputs of each row, or the reason why a row cannot be used."""
     if _hold_numbers(inputs):
         exact = np.result_type(np.int64, *(values.dtype for values in inputs.values()))  # float64 or int64
-        stacked = np.stack([values.astype(exact) for values in inputs.values()], 1)
-        return iter([(row,) for row in _as_tensor(stacked, dtype).unbind(0)])
+        stacked = np.stack([np.ma.getdata(values).astype(exact) for values in inputs.values()], 1)
+        missing = np.stack([np.ma.getmaskarray(values) for values in inputs.values()], 1)
+        rows: list[tuple[Tensor, ...] | str] = [(row,) for row in _as_tensor(stacked, dtype).unbind(0)]
+        for i in np.flatnonzero(missing.any(1)).tolist():
+            rows[i] = f"column {list(inputs)[missing[i].argmax()]!r}: expected numbers; found nothing"
+        return iter(rows)
     return (_arrays({name: values[i] for name, values in inputs.items()}, dtype) for i in range(n_rows))
 
 
@@ -178,16 +219,18 @@ def item_row(item: Any, columns: Columns, position: int) -> Row:
         position: of the row.
 
     Raises:
-        ArgumentError: the item does not have one of these elements.
+        ArgumentError: the first row does not have one of these elements.
     """
     if isinstance(item, (Tensor, np.ndarray)):
         item = (item,)
     keys = columns.inputs or (0,)
     try:
-        values = tuple(torch.as_tensor(item[key]) for key in keys)
+        given = [item[key] for key in keys]
         row_id = position if columns.id is None else item[columns.id]
         target = None if columns.target is None else item[columns.target]
     except (KeyError, IndexError, TypeError) as error:
+        if position:  # the first row has them, so that only this row is broken
+            return Row(position, position, error=f"{type(error).__name__}: {error}")
         found = f"keys {list(item)}" if isinstance(item, Mapping) else f"type {type(item).__name__}"
         raise ArgumentError(
             "columns",
@@ -195,16 +238,33 @@ def item_row(item: Any, columns: Columns, position: int) -> Row:
             found=f"{[*keys, *columns.others]} for a row with {found} ({type(error).__name__}: {error})",
             mend="Name the inputs with columns=[...].",
         ) from error
-    return _checked_row(position, _as_python(row_id), _as_python(target), values)
+    values = _item_values(keys, given)
+    return _checked_row(columns, position, _as_python(row_id), _as_python(target), values)
+
+
+def _item_values(keys: Sequence[Name], given: Sequence[Any]) -> tuple[Tensor, ...] | str:
+    """Elements of an item as tensors, or the reason why one of them cannot be used."""
+    values = []
+    for key, value in zip(keys, given, strict=True):
+        try:
+            values.append(torch.as_tensor(value))
+        except (TypeError, ValueError, RuntimeError) as error:
+            return f"element {key!r}: expected numbers; found {type(value).__name__} ({error})"
+    return tuple(values)
 
 
 def _as_python(value: Any) -> Any:
     return value.tolist() if isinstance(value, (Tensor, np.ndarray, np.generic)) else value
 
 
-def _checked_row(position: int, row_id: Any, target: Any, values: tuple[Tensor, ...] | str) -> Row:
+def _checked_row(
+    columns: Columns, position: int, row_id: Any, target: Any, values: tuple[Tensor, ...] | str
+) -> Row:
     """A row with inputs and a target that can be used, or a row with the reason why they cannot."""
-    row_id = row_id if isinstance(row_id, (int, str)) else str(row_id)
+    if row_id is None or row_id != row_id:  # NaN
+        row_id = None
+    elif not isinstance(row_id, (int, str)):
+        row_id = str(row_id)
     if isinstance(values, str):
         return Row(position, row_id, error=values)
     for i, value in enumerate(values):
@@ -214,95 +274,7 @@ def _checked_row(position: int, row_id: Any, target: Any, values: tuple[Tensor, 
             return Row(position, row_id, error=f"input {i}: expected finite numbers; found {found}")
     if isinstance(target, float) and target.is_integer():
         target = int(target)  # pandas stores integers with missing values as floats
-    if target is not None and not isinstance(target, (int, list, tuple)):
-        return Row(position, row_id, error=f"target: expected whole numbers; found {target!r}")
+    if columns.target is not None and not isinstance(target, (int, list, tuple)):
+        found = "nothing" if target is None else repr(target)
+        return Row(position, row_id, error=f"target: expected whole numbers; found {found}")
     return Row(position, row_id, values, tuple(target) if isinstance(target, list) else target)
-
-
-def arrow_columns(table: pa.Table | pa.RecordBatch) -> dict[str, NDArray[Any]]:
-    """Columns of an Arrow table as arrays.
-
-    A missing number becomes NaN. A column of lists or tensors becomes an array of objects: for each row an
-    array, or None where the row has no value.
-    """
-    return {field.name: _arrow_column(table.column(field.name), field) for field in table.schema}
-
-
-def _arrow_column(column: pa.Array | pa.ChunkedArray, field: pa.Field) -> NDArray[Any]:
-    import pyarrow as pa
-
-    if isinstance(column.type, pa.BaseExtensionType):
-        column = column.cast(column.type.storage_type)
-    is_chunked = isinstance(column, pa.ChunkedArray)
-    if not _is_list(column.type):
-        array: NDArray[Any] = column.to_numpy() if is_chunked else column.to_numpy(zero_copy_only=False)
-        return array
-    shape = _tensor_shape(field)
-    cells, start = np.empty(len(column), dtype=object), 0
-    for chunk in column.chunks if is_chunked else [column]:
-        has_value = chunk.is_valid().to_numpy(zero_copy_only=False)
-        places = start + np.flatnonzero(has_value)
-        for i, value in zip(places, _list_arrays(chunk.drop_null()), strict=True):
-            cells[i] = value if shape is None else value.reshape(shape)
-        start += len(chunk)
-    return cells
-
-
-def _tensor_shape(field: pa.Field) -> tuple[int, ...] | None:
-    """Shape of the cells in a column of tensors, which Arrow stores as flat lists; None for other columns.
-
-    The type of the column holds the shape. In a file that Ray wrote, only the metadata of the column hold it,
-    unless Ray has registered its types with Arrow.
-    """
-    shape = getattr(field.type, "shape", None)
-    if shape is None and (field.metadata or {}).get(b"ARROW:extension:name", b"").startswith(b"ray.data."):
-        shape = json.loads(field.metadata[b"ARROW:extension:metadata"])
-    return tuple(shape) if isinstance(shape, (list, tuple)) else None
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
-
-
-def _list_arrays(lists: pa.Array) -> Iterable[Any]:
-    """Each list of a column as an array.
-
-    A list whose parts have different lengths stays a Python list; the row is refused later.
-
-    Args:
-        lists: a column without missing rows.
-    """
-    all_lists = _as_one_array(lists)
-    if all_lists is not None:
-        return all_lists
-    # Row by row, because NumPy turns integers with a missing number into floats: only those of one row.
-    return (_list_array(cell) for cell in lists)
-
-
-def _list_array(cell: pa.Scalar) -> Any:
-    array = _as_one_array(cell.values, missing_as_nan=True)
-    return cell.as_py() if array is None else array
-
-
-def _as_one_array(values: pa.Array, missing_as_nan: bool = False) -> NDArray[Any] | None:
-    """Nested lists as one array; None if their lengths differ or a value is missing.
-
-    Args:
-        values: numbers, or lists nested to any depth.
-        missing_as_nan: accept missing numbers, as NaN.
-    """
-    import pyarrow.compute as pc
-
-    shape = [len(values)]
-    while _is_list(values.type):
-        lengths = pc.unique(pc.list_value_length(values))
-        if values.null_count or len(lengths) != 1:
-            return None
-        shape.append(lengths[0].as_py())
-        values = values.flatten()
-    if values.null_count and not missing_as_nan:
-        return None
-    array: NDArray[Any] = values.to_numpy(zero_copy_only=False).reshape(shape)
-    return array

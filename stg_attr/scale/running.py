@@ -16,6 +16,7 @@ from stg_attr.errors import ArgumentError, check_count
 from stg_attr.progress import progress
 
 from .arguments import ExplainArguments, check_accepted, check_arguments
+from .explaining import failures_raised
 from .fingerprint import described
 from .manifest import Manifest
 from .rows import Columns, Name
@@ -153,7 +154,8 @@ class _DatasetRun:
         worker = Worker(job, stg)
         finished = job.output.finished()
         own = (number for number in _missing(job, finished) if number % rank[1] == rank[0])
-        outcome = _count(job, finished, _until_the_data_end(worker, own), show)
+        with failures_raised():
+            outcome = _count(job, finished, _until_the_data_end(worker, own), show)
         if rank == (0, 1):  # other ranks may still be writing there
             job.output.remove_unfinished()
         return outcome
@@ -196,7 +198,7 @@ class _DatasetRun:
         """
         n_rows = None if source is None else source.n_rows
         size = ShardSizes().rows(n_rows, self.batch_rows) if self.shard_rows is None else self.shard_rows
-        id_type = "int64" if source is None else _id_type(source)
+        id_type = "int64" if source is None else source.id_type()
         fingerprint = {
             **model, "data": data, "stg_attr": stg_attr.__version__, "torch": torch.__version__,
             **_settings(self.arguments, self.columns),
@@ -238,11 +240,6 @@ def _until_the_data_end(worker: Worker, numbers: Iterable[int]) -> Iterator[Done
         if not done.rows:  # a data set of unknown length has ended
             return
         yield done
-
-
-def _id_type(source: Source) -> str:
-    first = next(source.rows(0, 1, torch.get_default_dtype()))
-    return "int64" if isinstance(first.id, int) else "string"
 
 
 def _actors(engine: object, dataset: object) -> RayActors | None:

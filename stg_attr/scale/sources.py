@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSampler, TensorDataset
@@ -17,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, SequentialSam
 from stg_attr.errors import ArgumentError
 
 from .fingerprint import digest
-from .rows import Columns, Row, arrow_columns, item_row, table_rows
+from .frames import arrow_columns, frame_columns
+from .rows import Columns, Row, id_type_of, item_row, table_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +52,11 @@ class Source(ABC):
     def identity(self) -> str:
         """A fingerprint of the data."""
 
+    def id_type(self) -> str:
+        """Arrow type of the row ids, `int64` or `string`: that of the first row."""
+        first = next(self.rows(0, 1, torch.get_default_dtype()))
+        return "int64" if isinstance(first.id, int) else "string"
+
 
 @dataclass(frozen=True)
 class Table(Source):
@@ -78,6 +83,9 @@ class Table(Source):
 
     def identity(self) -> str:
         return f"table of {self.n_rows} rows, {digest(self.table)}"
+
+    def id_type(self) -> str:
+        return "int64" if self.columns.id is None else id_type_of(self.table[str(self.columns.id)])
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,15 @@ class ParquetFiles(Source):
 
     def identity(self) -> str:
         return f"{len(self.paths)} Parquet files of {self.n_rows} rows, {digest(self.footers)}"
+
+    def id_type(self) -> str:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        if self.columns.id is None:
+            return "int64"
+        kind = pq.read_schema(self.paths[0]).field(str(self.columns.id)).type
+        return "int64" if pa.types.is_integer(kind) and kind != pa.uint64() else "string"
 
 
 def _batches(file: Any, columns: Columns, start: int, stop: int) -> Iterator[tuple[int, Any]]:
@@ -200,7 +217,13 @@ class Stream(Source):
     def rows(self, start: int, stop: int, dtype: torch.dtype | None) -> Iterator[Row]:
         if self._next < 0 or start < self._next:  # not started, or already beyond the first row
             self._items, self._next = iter(self.dataset), 0
-        for item in itertools.islice(self._items, stop - self._next):
+        while self._next < stop:
+            try:
+                item = next(self._items)
+            except StopIteration:
+                return
+            except Exception as error:  # a user's data set may raise anything, and gives no further rows then
+                raise _broken_stream(error, self._next) from error
             position, self._next = self._next, self._next + 1
             if position >= start:
                 yield item_row(item, self.columns, position)
@@ -208,6 +231,15 @@ class Stream(Source):
     def identity(self) -> str:
         sample = list(itertools.islice(iter(self.dataset), _SAMPLED_ROWS))
         return f"{type(self.dataset).__name__}, {digest(sample)}"
+
+
+def _broken_stream(error: Exception, n_rows: int) -> ArgumentError:
+    return ArgumentError(
+        "dataset",
+        expected="rows that can be read one after another",
+        found=f"{type(error).__name__} after {n_rows} rows: {error}",
+        mend="Let the data set leave such a row out. Finished shards are kept.",
+    )
 
 
 def is_ray(dataset: object) -> bool:
@@ -241,7 +273,7 @@ def _source(dataset: Any, columns: Columns) -> Source:
         return Stream(dataset, columns)
     if isinstance(dataset, Dataset):
         return Indexed(dataset, columns)
-    table = _table(dataset)
+    table = frame_columns(dataset)
     columns.to_read(list(table))
     return Table({str(name): values for name, values in table.items()}, columns)
 
@@ -257,34 +289,6 @@ def _loaded_dataset(loader: DataLoader[Any]) -> Dataset[Any]:
             mend="Pass the data set itself, or a DataLoader with shuffle=False.",
         )
     return loader.dataset
-
-
-def _table(frame: Any) -> dict[str, NDArray[Any]]:
-    import pyarrow as pa
-
-    if type(frame).__module__.split(".")[0] == "pandas" and hasattr(frame, "columns"):
-        numbers = frame.select_dtypes("number")  # some dtypes of pandas hold pd.NA, which NumPy does not have
-        return {
-            str(name): frame[name].to_numpy(dtype=_numpy_dtype(frame[name]), na_value=np.nan)
-            if name in numbers
-            else frame[name].to_numpy()
-            for name in frame.columns
-        }
-    if hasattr(frame, "__arrow_c_stream__"):
-        return arrow_columns(pa.table(frame))
-    raise ArgumentError(
-        "dataset",
-        expected="a torch Dataset or DataLoader, a DataFrame, the path of a Parquet file or folder, or a "
-        "ray.data.Dataset",
-        found=type(frame).__name__,
-        mend="Wrap tensors in torch.utils.data.TensorDataset.",
-    )
-
-
-def _numpy_dtype(series: Any) -> Any:
-    """The dtype of a column of numbers; float64 if numbers are missing, which become NaN."""
-    exact = series.dtype if isinstance(series.dtype, np.dtype) else getattr(series.dtype, "numpy_dtype", None)
-    return "float64" if series.hasnans or exact is None else exact
 
 
 def _parquet(root: Path, columns: Columns) -> ParquetFiles:

@@ -192,7 +192,7 @@ def _job(tmp_path, model):
     output = Output(tmp_path / "out")
     for folder in (output.rows, tmp_path / "out" / "unfinished"):
         folder.mkdir(parents=True)
-    return Job(small_net, None, output, {"n_steps": 1}, 8, 8, "int64", model)
+    return Job(small_net, None, output, {"n_steps": 1}, 8, 8, "int64", model, None)
 
 
 def test_a_model_that_differs_between_workers_is_refused(tmp_path):
@@ -201,14 +201,14 @@ def test_a_model_that_differs_between_workers_is_refused(tmp_path):
     def unseeded():
         return torch.nn.Linear(N_COLUMNS, 2)
 
-    job = _job(tmp_path, model_fingerprint(StochasticGates(unseeded())))
+    job = _job(tmp_path, model_fingerprint(StochasticGates(unseeded()), None))
     with pytest.raises(ArgumentError, match="returns the same model in every process"):
         Worker(job)
 
 
 def _in_this_process(monkeypatch, tmp_path, kind, *arguments):
     """An actor without its process; the job is handed over directly."""
-    job = _job(tmp_path, model_fingerprint(StochasticGates(small_net())))
+    job = _job(tmp_path, model_fingerprint(StochasticGates(small_net()), None))
     monkeypatch.setattr(ray, "get", lambda held: held)
     return kind((job,), 1, 4, *arguments)
 

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from stg_attr.scale.rows import Columns, arrow_columns, table_rows
+from stg_attr.scale.frames import arrow_columns
+from stg_attr.scale.rows import Columns, table_rows
 
 TWO = pa.list_(pa.float32(), 2)
 SIX = np.arange(6.0)
