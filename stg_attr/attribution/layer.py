@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Explanation, Settings
-from stg_attr.gates import GateDistribution, as_references
+from stg_attr.gates import GateDistribution, activation_masks, as_references
 from stg_attr.model import (
     Baselines,
     Gaps,
@@ -50,13 +49,17 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
 
     Of [batch, positions, width] each position has one gate, which its width shares; of maps
     [batch, channels, height, width] (or more dimensions) each place has one, which the channels share; of
-    [batch, units] each unit has its own.
+    [batch, units] each unit has its own. The batch may be in another dimension: [positions, batch, width] is
+    read, and explained, as [batch, positions, width]. If the layer has several rows for each example, such as
+    the choices of a question or the frames of a video, it is explained as [batch, rows, ...], with gates for
+    each of them.
 
     Args:
-        forward_func: the model, or any function of the inputs that runs `layer` once and returns one row of
+        forward_func: the model, or any function of the inputs that runs `layer` and returns one row of
             outputs per input row.
-        layer: a module of the model. Where it returns (or is given) several tensors, those with a row per
-            example and as many dimensions as the first are gated.
+        layer: a module of the model. Where it returns (or is given) several tensors, those whose rows go with
+            the examples and that have as many dimensions as the first are gated. Where it runs several times,
+            as an encoder of two texts does, each run is gated; the activations are then a tuple.
         objective: what the kept and the removed features must do.
         sparsity: at which budgets gates are learned and read.
         gates: distribution of the gates; None for the one that goes with the estimator.
@@ -181,7 +184,8 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
         asked = Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask)
         over = self._over_activations(asked, layer_baselines, attribute_to_layer_input, Effort(**effort))
         found = self._answer(over.asked, over.effort, True, show_progress, on_step, resume)
-        return replace(found, n_evaluations=found.n_evaluations + over.n_evaluations)
+        spent = over.n_evaluations.to(found.n_evaluations.device)
+        return replace(found, n_evaluations=found.n_evaluations + spent)
 
     def _over_activations(
         self, asked: Asked, layer_baselines: Baselines, at_input: bool, effort: Effort
@@ -201,17 +205,16 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
         if shown:
             stacked = [torch.stack(columns) for columns in zip(*shown, strict=True)]
             layer_baselines = tuple(_constant(rows) for rows in stacked)
-        mask = asked.feature_mask
         over = Asked(
             LayerForward(forward, site, len(activations)),
             activations[0] if len(activations) == 1 else activations,
             layer_baselines,
             asked.target,
             (*given, *arguments),
-            _positions(activations) if mask is None else _widened(mask, activations),
+            activation_masks(asked.feature_mask, activations, site.pieces),
         )
-        n_evaluations = 1 + len(shown)
-        left = None if effort.max_evals is None else effort.max_evals - n_evaluations
+        n_evaluations = torch.tensor([site.asked[i] for i in range(len(given[0]))], device="cpu")
+        left = None if effort.max_evals is None else effort.max_evals - int(n_evaluations.max())
         return _OverActivations(over, replace(effort, max_evals=left), n_evaluations)
 
 
@@ -222,12 +225,12 @@ class _OverActivations:
     Attributes:
         asked: what is explained.
         effort: what it may cost, less what it took to read the activations.
-        n_evaluations: model rows for each example that reading them took.
+        n_evaluations: model rows for each example that reading them took, long [batch] on the CPU.
     """
 
     asked: Asked
     effort: Effort
-    n_evaluations: int
+    n_evaluations: Tensor
 
 
 @dataclass(frozen=True)
@@ -243,12 +246,17 @@ class _Reader:
     def __call__(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The activations of inputs [batch, ...], each [batch, ...]."""
         batch = len(inputs[0])
-        parts = []
-        for start in range(0, batch, self.rows):
-            rows = slice(start, start + self.rows)
-            cut = [a[rows] if goes_along(a, batch) else a for a in self.arguments]
-            moved = [_moved(value, self.device) for value in (*(x[rows] for x in inputs), *cut)]
-            parts.append(self.site.read(self.forward, moved, len(moved[0])))
+        along = [goes_along(a, batch) for a in self.arguments]
+
+        def given(rows: Sequence[int]) -> list[Any]:
+            some = list(rows)
+            cut = [a[some] if moves else a for a, moves in zip(self.arguments, along, strict=True)]
+            return [_moved(value, self.device) for value in (*(x[some] for x in inputs), *cut)]
+
+        parts = [
+            self.site.read(self.forward, given, range(batch)[start : start + self.rows])
+            for start in range(0, batch, self.rows)
+        ]
         return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
 
 
@@ -290,29 +298,6 @@ def _checked_baselines(
 
 def _constant(rows: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda _: rows
-
-
-def _positions(activations: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """One gate per position or place, shared by width or channels; per unit where there are no positions."""
-    masks, start = [], 0
-    for x in activations:
-        shape = (1, *((1, *x.shape[2:]) if x.dim() > 3 else (x.shape[1], 1)[: x.dim() - 1]))
-        masks.append(torch.arange(start, start + prod(shape), device="cpu").reshape(shape))
-        start += prod(shape)
-    return tuple(masks)
-
-
-def _widened(feature_mask: Any, activations: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Masks [batch, positions] as masks [batch, positions, 1]; the count of masks is checked elsewhere."""
-    given = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
-    fitted = tuple(_with_width(mask, x) for mask, x in zip(given, activations, strict=False))
-    return fitted + given[len(activations) :]
-
-
-def _with_width(mask: Any, x: Tensor) -> Any:
-    if not isinstance(mask, Tensor) or mask.dim() < 2:
-        return mask
-    return mask.reshape(*mask.shape, *[1] * (x.dim() - mask.dim()))
 
 
 def _check_layer(layer: Any) -> None:

@@ -6,6 +6,7 @@ from stg_attr.modules import BinaryConcreteStochasticGates, GaussianStochasticGa
 from . import references
 from .blending import Baseline, Blend, ReferenceSet, as_references
 from .features import FeatureGroups
+from .layer_masks import activation_masks
 from .masks import column_mask, default_masks, grid_mask, pixel_mask, position_mask, superpixel_mask
 from .tensors import unusual
 from .text_masks import sentence_mask, token_mask, word_mask
@@ -21,6 +22,7 @@ __all__ = [
     "Gaussian",
     "GaussianStochasticGates",
     "ReferenceSet",
+    "activation_masks",
     "as_references",
     "column_mask",
     "default_masks",

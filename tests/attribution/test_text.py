@@ -483,6 +483,68 @@ def test_the_next_token_of_a_causal_model(name):
     torch.testing.assert_close(found.scores.full, model(**encoding).logits[:, -1, 300].detach())
 
 
+BLOCKS = {
+    "LlamaForCausalLM": ("LlamaConfig", {"num_key_value_heads": 2, "pad_token_id": 0}, -1),
+    "Qwen2ForCausalLM": ("Qwen2Config", {"num_key_value_heads": 2, "pad_token_id": 0}, -1),
+    "ModernBertForSequenceClassification": (
+        "ModernBertConfig",
+        {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2},
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_the_rotary_tables_of_a_block_have_no_gates_whatever_the_number_of_texts(name):
+    config, settings, position = BLOCKS[name]
+    model = random_model(name, getattr(transformers, config), **settings)
+    ids, target = torch.randint(5, 60, (2, 7), generator=torch.manual_seed(0)), 1
+    stg = LayerStochasticGates(lambda ids: model(ids).logits, model.model.layers[0])
+    asked = {
+        "target": target if position is None else (position, target),
+        "attribute_to_layer_input": True,
+        "n_steps": 4,
+    }
+    two = stg.explain(ids, **asked)
+    one = stg.explain(ids[:1], feature_mask=torch.arange(7).unsqueeze(0), **asked)
+    assert one.feature_ids.tolist() == [list(range(7))]
+    torch.testing.assert_close(one.attributions, two.attributions[:1], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_multiple_choice_through_the_embedding(batch):
+    model = random_model("BertForMultipleChoice", transformers.BertConfig)
+    ids = torch.randint(5, 60, (batch, 3, 6), generator=torch.manual_seed(0))
+    found = LayerStochasticGates(lambda ids: model(ids).logits, model.get_input_embeddings()).explain(
+        ids, n_steps=4
+    )
+    embeddings = model.get_input_embeddings()(ids).detach()
+    expected = StochasticGates(lambda x: model(inputs_embeds=x).logits).attribute(
+        embeddings, feature_mask=torch.arange(18).reshape(1, 3, 6, 1), n_steps=4
+    )
+    torch.testing.assert_close(found.scores.full, model(ids).logits.amax(1).detach())
+    torch.testing.assert_close(found.attributions, expected, rtol=0, atol=1e-4)
+
+
+def test_an_embedding_that_encoder_and_decoder_share_has_gates_for_both():
+    settings = {"d_model": 32, "d_ff": 64, "d_kv": 16, "num_layers": 1, "num_heads": 2}
+    model = random_model("T5ForConditionalGeneration", transformers.T5Config, **settings)
+    model.encoder.embed_tokens = model.decoder.embed_tokens = model.shared  # as in transformers before 5
+    generator = torch.manual_seed(0)
+    ids, answer = (torch.randint(5, 60, (2, n), generator=generator) for n in (6, 3))
+    found = LayerStochasticGates(lambda a, b: model(a, decoder_input_ids=b).logits, model.shared).explain(
+        (ids, answer), target=(2, 17), n_steps=4
+    )
+    expected = StochasticGates(lambda a, b: model(inputs_embeds=a, decoder_inputs_embeds=b).logits).attribute(
+        (model.shared(ids).detach(), model.shared(answer).detach()),
+        target=(2, 17),
+        feature_mask=(torch.arange(6).reshape(1, 6, 1), torch.arange(6, 9).reshape(1, 3, 1)),
+        n_steps=4,
+    )
+    for one, other in zip(found.attributions, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+
+
 @pytest.mark.skipif(
     captum.__version__.startswith("0.7"), reason="captum 0.7 drops the first token of an answer"
 )
