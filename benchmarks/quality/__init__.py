@@ -1,1 +1,1 @@
-"""Ground-truth and faithfulness benchmarks, P1 to P8, of the project beside captum."""
+"""Ground-truth and faithfulness benchmarks, P1 to P11, of the project beside captum."""

@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python run.py bench quality", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", help="tables (P1 to P8) or problems (syn1, digits, ...); all by default"
+        "names", nargs="*", help="tables (P1 to P11) or problems (syn1, digits, ...); all by default"
     )
     parser.add_argument(
         "--quick", action="store_true", help=f"one seed of each kind, {QUICK_ROWS} rows a problem"

@@ -51,6 +51,36 @@ def areas(problem: Problem, attributions: Tensor) -> dict[str, float]:
     return {"AUP": found.precision, "AUR": found.recall, "AUPRC": found.precision_recall}
 
 
+def precision_recall(problem: Problem, attributions: Tensor) -> dict[str, float]:
+    """Area under precision against recall: AP in the mean over examples, AUPRC of all examples together."""
+    scores, truth = influence(problem, attributions), _truth(problem)
+    return {
+        "AP": metrics.average_precision(scores, truth),
+        "AUPRC": metrics.areas(scores, truth).precision_recall,
+    }
+
+
+def unseen_above(problem: Problem, attributions: Tensor, unseen: Tensor) -> dict[str, float]:
+    """How often features that the model cannot see outrank true ones.
+
+    Args:
+        problem: whose truth is compared.
+        attributions: in the shape of the inputs.
+        unseen: features that have no effect, bool `[features]`.
+
+    Returns:
+        "unseen first": share of the pairs of an unseen and a true feature in which the unseen one is first;
+        "any unseen": share of the examples in which an unseen one is before the last true one.
+    """
+    places, truth = metrics.ranks(influence(problem, attributions)), _truth(problem)
+    first = (places[:, unseen].unsqueeze(2) < places.unsqueeze(1)) & truth.unsqueeze(1)
+    pairs = int(unseen.sum()) * truth.sum(1)
+    return {
+        "unseen first": float((first.sum((1, 2)) / pairs).mean()),
+        "any unseen": float(first.any(2).any(1).float().mean()),
+    }
+
+
 def curves(problem: Problem, attributions: Tensor) -> metrics.Curves:
     """Probability of the explained class along the order of the features, from and to the zero baseline."""
 

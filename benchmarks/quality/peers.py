@@ -15,7 +15,9 @@ from captum.attr import (
     InputXGradient,
     IntegratedGradients,
     KernelShap,
+    LayerIntegratedGradients,
     Lime,
+    Occlusion,
     Saliency,
     ShapleyValueSampling,
 )
@@ -82,6 +84,18 @@ def integrated_gradients(problem: Problem, forward: Forward, _: int) -> Tensor:
     )
 
 
+def layer_integrated_gradients(problem: Problem, forward: Forward, _: int) -> Tensor:
+    """Integrated Gradients of the gated layer, from what it returns for zero, summed over its width."""
+    method = LayerIntegratedGradients(forward, problem.layer)
+    return _over(
+        problem,
+        CHUNK,
+        lambda x, rows: method.attribute(
+            x, torch.zeros_like(x), n_steps=IG_STEPS, **_arguments(problem, rows)
+        ).sum(2),
+    )
+
+
 def gradient_shap(problem: Problem, forward: Forward, _: int) -> Tensor:
     """GradientShap: a random point on the way from a random baseline, 250 times (50 on the canvases)."""
     method = GradientShap(forward)
@@ -101,6 +115,16 @@ def feature_ablation(problem: Problem, forward: Forward, _: int) -> Tensor:
         problem,
         len(problem.inputs),
         lambda x, rows: method.attribute(x, **_arguments(problem, rows, grouped=True)),
+    )
+
+
+def occlusion(problem: Problem, forward: Forward, _: int) -> Tensor:
+    """Occlusion by the problem's window, moved on by one."""
+    method = Occlusion(forward)
+    return _over(
+        problem,
+        len(problem.inputs),
+        lambda x, rows: method.attribute(x, problem.window, **_arguments(problem, rows)),
     )
 
 
@@ -153,8 +177,15 @@ PEERS = (
     Method("Saliency", saliency, random=False),
     Method("InputXGradient", input_x_gradient, random=False),
     Method("IntegratedGradients", integrated_gradients, random=False),
+    Method(
+        "LayerIntegratedGradients",
+        layer_integrated_gradients,
+        random=False,
+        fits=lambda problem: problem.layer is not None,
+    ),
     Method("GradientShap", gradient_shap),
     Method("FeatureAblation", feature_ablation, random=False),
+    Method("Occlusion", occlusion, random=False, fits=lambda problem: problem.window is not None),
     Method("ShapleyValueSampling", shapley_sampling),
     Method("KernelShap", kernel_shap, fits=lambda problem: problem.n_features < problem.evaluations),
     Method("Lime", lime),

@@ -62,6 +62,7 @@ class Problem:
         variants: configurations of the project's; empty for the default alone.
         peers: names of the methods that the project is compared with.
         layer: whose output is gated, where the inputs are ids that cannot be blended and 0 is the padding.
+        window: shape of what Occlusion hides at once; None where it is not run.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Problem:
     variants: tuple[Variant, ...] = ()
     peers: tuple[str, ...] = EVERY_PEER
     layer: nn.Module | None = None
+    window: tuple[int, ...] | None = None
 
     @property
     def references(self) -> Tensor | None:

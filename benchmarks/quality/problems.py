@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from . import clutter, columns, digits, series, tabular, tetromino
+from . import clusters, clutter, columns, digits, pairs, series, switching, tabular, tetromino
 from .problem import Problem
 
 TABLES = {
@@ -16,6 +16,14 @@ TABLES = {
     "P6": ("stability",),
     "P7": ("digits",),
     "P8": ("columns_100", "columns_500", "columns_2000"),
+    "P9": ("switching_each", "switching_accumulated", "switching_inner"),
+    "P10": (
+        "pair_in_context",
+        "pair_in_order",
+        "pair_in_context_unpadded",
+        "pair_in_order_unpadded",
+    ),
+    "P11": ("clusters",),
 }
 FAMILIES = {
     "P1": tabular.load,
@@ -25,6 +33,9 @@ FAMILIES = {
     "P5": clutter.load,
     "P7": digits.load,
     "P8": columns.load,
+    "P9": switching.load,
+    "P10": pairs.load,
+    "P11": clusters.load,
 }
 TABLE_OF = {name: table for table, names in TABLES.items() for name in names}
 

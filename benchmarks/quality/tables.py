@@ -1,4 +1,4 @@
-"""Results as markdown: a table for each of P1 to P7 and each problem of P8, the targets, who does better."""
+"""Results as markdown: a table for each of P1 to P7 and each problem of P8 to P11, and what to note."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ TITLES = {
     "P6": "Stability: four solver seeds on the Syn2 net",
     "P7": "Digits: insertion and deletion, smallest sufficient and necessary sets",
     "P8": "Columns, ten of which decide: share of the ten among the first ten",
+    "P9": "Series whose state says which channel decides: average precision of the cells that decide",
+    "P10": "Two words that decide together: share of the two among the first two",
+    "P11": "Clusters of Gaussians, a linear rule each: share of the true features in the top k",
 }
 SELECTOR = ("TPR", "FDR")
 STATUS = "status "  # a value of this name is the share of rows that were given this status
@@ -34,7 +37,7 @@ def report(rows: list[Row]) -> str:
 
 
 def section(table: str, rows: list[Row]) -> str:
-    """Title, tables, the nets' accuracies and the verdicts of one of P1 to P8."""
+    """Title, tables, the nets' accuracies and the verdicts of one of P1 to P11."""
     if any(measure.startswith(STATUS) for row in rows for measure in row.values):
         return "\n".join([f"## {table}. {TITLES[table]}", *_compared(table, rows), "", *_notes(table, rows)])
     columns = _columns(table, rows)
@@ -148,7 +151,7 @@ def _runs(rows: list[Row], column: Column) -> list[float]:
 def _best(values: list[float], measure: str) -> float | None:
     if not values or (measure not in SELECTOR and not is_order(measure)):
         return None
-    return min(values) if measure in LOWER_IS_BETTER else max(values)
+    return min(values) if base(measure) in LOWER_IS_BETTER else max(values)
 
 
 def _cell(runs: list[float], measure: str, best: float | None) -> str:

@@ -11,13 +11,13 @@ from .rows import Row
 OURS = "stg_attr"
 REFERENCE = "KernelShap"
 FACTS = ("selected", "precision", "recall")  # of the project's selection; there is nothing to compare
-LOWER_IS_BETTER = frozenset({"median rank", "del", "suff", "nec", "FDR"})
+LOWER_IS_BETTER = frozenset({"median rank", "del", "suff", "nec", "FDR", "unseen first", "any unseen"})
 DECIMALS = {"TPR@k": 1, "TPR": 1, "FDR": 1, "median rank": 2, "suff": 1, "nec": 1, "selected": 1}
 
 
 def decimals(measure: str) -> int:
     """Decimals that a measure is printed and compared with."""
-    return DECIMALS.get(measure, 3)
+    return DECIMALS.get(base(measure), 3)
 
 
 def base(measure: str) -> str:
@@ -35,7 +35,7 @@ class Target:
     """A bound on a measure of the project's, averaged over runs and over the problems named.
 
     Args:
-        table: P1 to P8.
+        table: P1 to P11.
         problems: whose mean is bounded.
         measure: a name among the values, or "evaluations".
         bound: the worst value that meets it.
@@ -105,7 +105,7 @@ def against_peers(table: str, rows: list[Row], *, but: tuple[str, ...] = ()) -> 
     """Columns of a table in which some peer does better, one line each; or one that says none does.
 
     Args:
-        table: P1 to P8.
+        table: P1 to P11.
         rows: of all methods.
         but: peers left out.
     """
@@ -118,7 +118,7 @@ def against_peers(table: str, rows: list[Row], *, but: tuple[str, ...] = ()) -> 
             continue
         for measure in filter(is_order, own[0].values):
             compared += 1
-            sign = -1 if measure in LOWER_IS_BETTER else 1
+            sign = -1 if base(measure) in LOWER_IS_BETTER else 1
             asked = {OURS: measure, **dict.fromkeys(peers, base(measure))}
             found = {
                 name: round(_mean([row for row in here if row.method == name], what), decimals(what))

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from benchmarks.quality import (
+    clusters,
     clutter,
     columns,
     digits,
@@ -19,8 +20,10 @@ from benchmarks.quality import (
     metrics,
     nets,
     ours,
+    pairs,
     rows,
     series,
+    switching,
     tables,
     tabular,
     tetromino,
@@ -332,6 +335,89 @@ def test_columns_follow_their_formula() -> None:
     assert columns.logit(d, torch.arange(10)) == 3 + 2 - 1 - 5 - 4 + 1.5 * (3 * 1 - 2 * 5)
 
 
+@pytest.mark.parametrize("kind", ["each", "accumulated"])
+def test_the_state_says_which_channel_decides(kind: str, generator: torch.Generator) -> None:
+    drawn = switching.sample(kind, 6, generator)
+    for time in (
+        0,
+        switching.INNER,
+    ):  # the decision at a time depends on the true cells up to it and no others
+        truth = switching.truth(drawn, time)
+        if kind == "each":
+            truth[:, :time] = False
+        for cell in ((0, 1), (0, 2), (time, 0), (time, 1), (time, 2), (49, 1), (49, 2)):
+            moved = drawn.x.clone()
+            moved[:, cell[0], cell[1]] += 1
+            other = switching.log_odds(kind, switching.Series(moved, drawn.channel))
+            changed = (other != switching.log_odds(kind, drawn))[:, time]
+            assert torch.equal(changed, truth[:, cell[0], cell[1]]), cell
+
+
+def test_states_stay_as_often_as_they_should(generator: torch.Generator) -> None:
+    channel = switching.sample("each", 2000, generator).channel
+    stayed = (channel[:, 1:] == channel[:, :-1]).double().mean()
+    assert stayed == pytest.approx(0.9, abs=0.005)  # 98,000 draws have a standard error of .001
+    told = switching.sample("accumulated", 2000, generator)
+    right = (told.x[:, :, 0] > 0) == (told.channel == 2)
+    assert right.double().mean() == pytest.approx(0.977, abs=0.003)  # two standard deviations from zero
+
+
+def test_the_net_of_an_inner_time_does_not_see_later_ones(generator: torch.Generator) -> None:
+    net = switching.Read(switching.Decisions(switching.Recipe("accumulated", hidden=4)), 10)
+    x = torch.randn(2, 50, 3, generator=generator).requires_grad_()
+    net(x).sum().backward()
+    seen = (x.grad != 0).any(2).all(0)
+    assert seen.tolist() == [True] * 11 + [False] * 39
+
+
+def test_unseen_features_above_true_ones_are_counted() -> None:
+    problem = linear_problem(
+        truth=torch.tensor([[True, True, False, False, False]] * 2), inputs=torch.ones(2, 5)
+    )
+    scores = torch.tensor([[5.0, 3.0, 1.0, 4.0, 2.0], [5.0, 4.0, 3.0, 2.0, 1.0]])
+    unseen = torch.tensor([False, False, False, True, True])
+    found = measures.unseen_above(problem, scores, unseen)
+    assert found == {"unseen first": (1 / 4 + 0) / 2, "any unseen": 1 / 2}
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_two_words_decide_only_together(ordered: bool, generator: torch.Generator) -> None:
+    ids = pairs.sample(ordered, 4000, generator)
+    is_a, is_b = ids == pairs.A, ids == pairs.B
+    assert (is_a.sum(1) <= 1).all()
+    assert (is_b.sum(1) <= 1).all()
+    both = is_a.any(1) & is_b.any(1)
+    label = pairs.label(ordered, ids)
+    in_order = is_a.long().argmax(1) < is_b.long().argmax(1)
+    assert torch.equal(label, both & in_order if ordered else both)
+    assert label.double().mean() == pytest.approx(0.5, abs=0.03)
+    for others in (is_a.any(1) & ~is_b.any(1), is_b.any(1) & ~is_a.any(1)):  # one of the two does not tell
+        assert others.double().mean() > 0.1
+    assert (both & ~label).double().mean() == pytest.approx(0.125 if ordered else 0, abs=0.02)
+    for word in (pairs.A, pairs.B):
+        assert not pairs.label(ordered, ids.masked_fill(ids == word, pairs.PAD)).any()
+
+
+def test_half_of_the_sentences_lose_words(generator: torch.Generator) -> None:
+    ids = pairs.sample(False, 400, generator)
+    left = (pairs.padded(ids, generator) == pairs.PAD).double().mean(1)
+    assert (left[::2] == 0).all()
+    assert left[1::2].mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_each_cluster_has_features_of_its_own(generator: torch.Generator) -> None:
+    rules = clusters.Rules.draw(0)
+    assert ((rules.weights != 0).sum(1) == 4).all()
+    assert ((rules.weights != 0).sum(0) == 1).all()
+    x, cluster = rules.sample(2000, generator)
+    for which in range(5):
+        at = cluster == which
+        assert (x[at].mean(0) - rules.centres[which]).abs().max() < 0.25  # some 400 rows: five errors of .05
+        moved = x[at] + (rules.weights[which] == 0)
+        assert torch.equal(rules.log_odds(moved, cluster[at]), rules.log_odds(x[at], cluster[at]))
+    assert (rules.log_odds(x, cluster) > 0).double().mean() == pytest.approx(0.5, abs=0.05)
+
+
 # --- nets on disk
 
 
@@ -399,6 +485,35 @@ def test_every_reading_of_a_variant_is_measured() -> None:
     assert run(few, problem, seed=0).evaluations <= 40
 
 
+def test_words_are_explained_at_the_embedding() -> None:
+    recipe = pairs.Recipe(False, True, width=4, hidden=4)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = pairs.Sentence(recipe).eval().requires_grad_(False)
+    ids = pairs.sample(False, 3, torch.Generator().manual_seed(0))
+    problem = linear_problem(
+        forward=nets.TwoClasses(net),
+        inputs=ids,
+        target=torch.ones(3, dtype=torch.long),
+        truth=torch.ones_like(ids, dtype=torch.bool),
+        layer=net.embedding,
+        window=(2,),
+        evaluations=30,
+        peers=pairs.PEERS,
+        variants=(Variant("", "score", "zero", 60),),
+    )
+    found = {method.name: run(method, problem, seed=0) for method in rows.methods(problem)}
+    assert set(found) == {"stg_attr", *pairs.PEERS}
+    assert all(outcome.attributions.shape == ids.shape for outcome in found.values())
+    whole, nothing = problem.forward(ids)[:, 1], problem.forward(0 * ids)[:, 1]
+    total = found["LayerIntegratedGradients"].attributions.sum(1)
+    assert torch.allclose(total, whole - nothing, atol=1e-3)
+    without_first = ids.clone()
+    without_first[:, 0] = 0
+    first = found["FeatureAblation"].attributions[:, 0]
+    assert torch.allclose(first, whole - problem.forward(without_first)[:, 1], atol=1e-6)
+
+
 def test_only_ours_measures_every_variant(called: list[str]) -> None:
     job = rows.Job("xor", 0, (0,), None, ("stg_attr",))
     names = ("stg_attr", "stg_attr: Hybrid", "Saliency")
@@ -411,14 +526,14 @@ def test_only_ours_measures_every_variant(called: list[str]) -> None:
 def test_peers_give_the_shape_of_the_inputs_and_count_their_evaluations() -> None:
     from benchmarks.quality.peers import PEERS
 
-    problem = linear_problem(evaluations=40)
+    problem = linear_problem(evaluations=40, window=(1,))
     expected = {
         "Saliency": 1, "InputXGradient": 1, "IntegratedGradients": 50,
-        "GradientShap": 250, "FeatureAblation": 4,
+        "GradientShap": 250, "FeatureAblation": 4, "Occlusion": 4,
         "ShapleyValueSampling": 13 * 3 + 1, "KernelShap": 40, "Lime": 40,
     }  # fmt: skip
     found = {}
-    for peer in PEERS:
+    for peer in filter(lambda peer: peer.fits(problem), PEERS):
         outcome = run(peer, problem, seed=0)
         assert outcome.attributions.shape == problem.inputs.shape, peer.name
         found[peer.name] = outcome.evaluations
@@ -538,6 +653,6 @@ def test_a_target_over_a_table_waits_for_all_its_problems() -> None:
 
 def test_names_are_tables_or_problems() -> None:
     assert main.problem_names(["p2", "digits", "xor"]) == ["xor", "orange", "digits"]
-    assert len(main.problem_names([])) == 19
+    assert len(main.problem_names([])) == 27
     with pytest.raises(SystemExit, match="no table or problem P0"):
         main.problem_names(["P0"])
