@@ -13,7 +13,7 @@ from stg_attr.model import Allowance, GatedModel
 from stg_attr.select import Ranking, SearchSettings, SetSearch, Sweep
 
 from .certificate import Certifier
-from .reading import evidence, untested
+from .evidence import evidence, untested
 
 __all__ = ["minimal", "sufficient_sets"]
 
@@ -45,6 +45,7 @@ def _minimal_rows(search: _Search, explanation: Explanation, retain: float) -> E
     points = explanation.settings.reading.curve_points
     scores, curve, _ = evidence(model, None, ranking, selected.sum(1), points)
     certificate = _certificate(model, explanation, selected, curve, retain)
+    certificate = None if certificate is None else certificate.withheld(explanation.status)
     return replace(
         explanation,
         log_alpha=log_alpha,

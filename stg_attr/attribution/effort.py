@@ -49,7 +49,7 @@ class Effort:
         return min(settings.n_references, max(1, few))
 
     def planned(
-        self, n_views: int, references: int, evidence: int, settings: PlanSettings
+        self, n_views: int, references: int, evidence: int, checks: int, settings: PlanSettings
     ) -> tuple[int, int]:
         """Updates of a solve, and gate samples of each.
 
@@ -57,6 +57,7 @@ class Effort:
             n_views: model rows that a sample takes.
             references: model rows that measuring a selection takes.
             evidence: model rows that the evidence takes.
+            checks: model rows that the checks of the scores take.
             settings: how evaluations are split.
 
         Raises:
@@ -67,10 +68,10 @@ class Effort:
         if self.evals_of_a_solve is None:
             return n_steps, n_samples
         left = self.evals_of_a_solve - 1 - references - evidence  # the input and its references are run first
-        if left < n_views:
-            raise self._too_few(n_views, references, evidence)
+        if left < n_views + checks:
+            raise self._too_few(n_views, references, evidence, checks)
         for_reading = max(left // 4, min(left // 2, left - settings.least_learning))
-        for_reading = min(for_reading, settings.measured_sets * references)
+        for_reading = max(checks, min(for_reading, settings.measured_sets * references))
         samples = max(1, (left - for_reading) // n_views)
         if self.n_samples is None:
             small = max(1, min(settings.n_steps, samples // settings.least_samples))
@@ -80,14 +81,15 @@ class Effort:
         steps = samples // n_samples
         return steps if self.n_steps is None else min(steps, self.n_steps), n_samples
 
-    def _too_few(self, n_views: int, references: int, evidence: int) -> ArgumentError:
-        least = self.n_restarts * (1 + references + evidence + n_views)
+    def _too_few(self, n_views: int, references: int, evidence: int, checks: int) -> ArgumentError:
+        least = self.n_restarts * (1 + references + evidence + n_views + checks)
         return ArgumentError(
             "max_evals",
             expected=f"at least {least}",
             found=str(self.max_evals),
             mend=f"That is 1 for the input, {references} for the baseline, {n_views} for one sample"
             + (f", {evidence} for the evidence that explain measures" if evidence else "")
+            + (f", {checks} for scores that are measured again" if checks else "")
             + (", for each restart." if self.n_restarts > 1 else "."),
         )
 

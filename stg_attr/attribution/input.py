@@ -31,8 +31,9 @@ from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
 
 from .certificate import check_claim
 from .effort import Effort
+from .evidence import check_rows, evidence_rows
 from .question import Asked, Question, check_parts, learned_before, solve_device
-from .reading import Reading, evidence_rows, first_restart, stopped_by, warn_about
+from .reading import Reading, first_restart, stopped_by, warn_about
 
 __all__ = ["OnStep", "StochasticGates"]
 
@@ -247,8 +248,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                     part = answer.shard(rows, steps, bar, parts)
                     stopped = (Status.INTERRUPTED,) * len(part)
                     parts.append(replace(part, status=stopped) if interrupted else part)
-            warn_about(answer.failures)
             found, blend = Explanation.joined(parts), question.blend
+            warn_about(answer.failures, found.status, forward)
             before = 0 if resume is None else resume.n_evaluations.cpu()
             found = replace(
                 found,
@@ -270,7 +271,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         question = Question.of(asked, self.objective, self.estimator, device, effort, most, kept)
         points = settings.reading.curve_points if with_curve else 0
         rows = evidence_rows(question.n_references, points)
-        plan = effort.planned(self.objective.n_views, question.n_references, rows, settings.plan)
+        views, checks = self.objective.n_views, check_rows(points)
+        plan = effort.planned(views, question.n_references, rows, checks, settings.plan)
         parts = (self.gates, self.sparsity, self.estimator, self.smoothness)
         return question, Solver(*parts, *plan, effort.seed, effort.n_restarts, settings.solver)
 
@@ -309,7 +311,7 @@ class _Answer:
         try:
             model = question.model(which, scorer)
             check_claim(model, solver.sparsity)
-            reading = Reading(model, solver, self.settings, self.max_evals)
+            reading = Reading.begin(model, solver, self.settings, self.max_evals, not others)
             past = None if self.past is None else (self.past[0].rows(rows), self.past[1][:, rows])
             told = partial(self._after_step, reading, rows, bar)
             solution = solver.fit(model, told, past)

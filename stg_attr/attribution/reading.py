@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stg_attr.errors import ModelFailure, warn
-from stg_attr.explanation import Certificate, Curve, Explanation, Restarts, Scores, Settings, Status, lay_out
+from stg_attr.explanation import Certificate, Explanation, Restarts, Scores, Settings, Status, lay_out
 from stg_attr.gates import Blend, GateDistribution
-from stg_attr.model import Allowance, GatedModel
+from stg_attr.model import Allowance, GatedModel, depends_on_others, disturbing_layers
 from stg_attr.objective import RetainedScore
-from stg_attr.select import OnAverage, Ranking, SetSearch, Sparsity
+from stg_attr.select import Ranking, SetSearch
 from stg_attr.solve import Solution, Solver
 
 from .certificate import Certifier
+from .evidence import check_rows, evidence, evidence_rows, unlike_before, untested
 
-__all__ = ["Reading", "evidence", "evidence_rows", "first_restart", "stopped_by", "untested", "warn_about"]
-
-
-def evidence_rows(references: int, curve_points: int) -> int:
-    """Model rows for each example that the evidence takes; none without a curve."""
-    return 2 * (curve_points + 1) * references if curve_points else 0
+__all__ = ["Reading", "first_restart", "stopped_by", "warn_about"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,23 @@ class Reading:
         solver: how they were learned.
         settings: what is measured, and how it is judged.
         max_evals: rows the model may be run on for each example, the solve included; None for any number.
+        dependent: whether scores are known to depend on more than their row.
     """
 
     model: GatedModel
     solver: Solver
     settings: Settings
     max_evals: int | None
+    dependent: bool = False
+
+    @classmethod
+    def begin(
+        cls, model: GatedModel, solver: Solver, settings: Settings, max_evals: int | None, check: bool
+    ) -> Reading:
+        """Before a solve; with `check`, two examples are scored alone, for which see `depends_on_others`."""
+        numbers = settings.reading
+        dependent = check and depends_on_others(model, numbers.same_score, numbers.rounding)
+        return cls(model, solver, settings, max_evals, dependent)
 
     def read(
         self, solution: Solution, with_curve: bool, asked: Blend
@@ -58,7 +67,8 @@ class Reading:
         model, solver = self.model, self.solver
         groups = model.groups
         points = self.settings.reading.curve_points if with_curve else 0
-        allowance = Allowance(self.max_evals, evidence_rows(model.rows_per_selection, points))
+        reserved = evidence_rows(model.rows_per_selection, points) + check_rows(points)
+        allowance = Allowance(self.max_evals, reserved)
         explainable = model.anchors.explainable.unsqueeze(1)
         exists = groups.exists.expand_as(solution.parameter)
         visible = (solution.influence > 0) & exists & explainable
@@ -75,7 +85,9 @@ class Reading:
         probabilities = solver.gates.active_probability(log_alpha)
         scores, curve, fragile = evidence(model, allowance, ranking, count, points)
         certificate = certificate or untested(model, solver.sparsity, curve, count)
+        unlike = unlike_before(model, allowance, scores, curve, self.settings.reading) | self.dependent
         failure = solution.failure or allowance.failure
+        status = self._statuses(solution, visible, count, scores, fragile, certificate, failure, unlike)
         explanation = Explanation(
             attributions=lay_out(probabilities, groups, model.blend.inputs),
             log_alpha=log_alpha,
@@ -89,14 +101,14 @@ class Reading:
             scores=scores,
             curve=curve,
             loss_trace=solution.loss_trace,
-            status=self._statuses(solution, visible, count, scores, fragile, certificate, failure),
-            n_evaluations=model.evaluations,
+            status=status,
+            n_evaluations=model.evaluations + model.scorer.checked,
             seed=solver.seed,
             gates=solver.gates,
             inputs=asked.inputs,
             baselines=asked.mean_references,
             settings=self.settings,
-            certificate=certificate,
+            certificate=None if certificate is None else certificate.withheld(status),
             learned=solution.learned,
         )
         return explanation, failure
@@ -209,6 +221,7 @@ class Reading:
         fragile: Tensor,
         certificate: Certificate | None,
         failure: BaseException | None,
+        unlike: Tensor,
     ) -> tuple[Status, ...]:
         # what is exact is compared with what was asked for; for samples of references the certificate says it
         short = torch.zeros_like(fragile)
@@ -222,6 +235,7 @@ class Reading:
         overlap = (before & after).sum(1) / (before | after).sum(1).clamp_min(1)
         asks_for = isinstance(self.model.objective.fidelity, RetainedScore)
         verdicts = (  # the first that applies is the status
+            (unlike if failure is None else torch.zeros_like(unlike), Status.NOT_REPRODUCIBLE),
             (~self.model.anchors.explainable, Status.NOTHING_TO_EXPLAIN),
             (~(solution.loss_trace.isfinite().sum(0) == solution.n_steps), Status.NOT_FINITE),
             (torch.full_like(count, failure is not None, dtype=torch.bool), stopped_by(failure)),
@@ -254,78 +268,6 @@ def _use(solution: Solution, gates: GateDistribution) -> Tensor:
     return solution.influence.log() + odds
 
 
-def evidence(
-    model: GatedModel, allowance: Allowance | None, ranking: Ranking, count: Tensor, curve_points: int
-) -> tuple[Scores, Curve, Tensor]:
-    """Measured scores and curve, and whether a selection achieves nothing with some reference, [batch].
-
-    Args:
-        model: the model.
-        allowance: notes a failure of the model; None raises it.
-        ranking: the features in order.
-        count: how many of them are selected, long [batch].
-        curve_points: sizes of sets at which the curve is measured; 0 for no curve, and NaN for the scores.
-    """
-    anchors = model.anchors
-    if not curve_points:
-        unknown = torch.full_like(anchors.full, torch.nan)
-        nothing = anchors.full.new_zeros(model.batch, 0)
-        return (
-            Scores(anchors.full, anchors.baseline, unknown, unknown),
-            Curve(nothing.long(), nothing, nothing, nothing),
-            torch.zeros_like(anchors.explainable),
-        )
-    counts = _curve_counts(ranking.n_visible, curve_points)
-    counts = torch.cat([counts, count.unsqueeze(1)], 1).sort(1).values
-    selections = ranking.top(counts)
-    measured = model.measure(selections, allowance=allowance, fresh=True)
-    other = model.measure(selections, other_view=True, allowance=allowance, fresh=True).score
-    anchors = model.fresh_anchors if model.n_held_out and not (allowance and allowance.failure) else anchors
-    one = measured.score
-    kept, removed = (one, other) if model.objective.keeps else (other, one)
-    curve = Curve(counts, kept.T, removed.T, measured.share.T)
-    chosen = (counts == count.unsqueeze(1)).long().argmax(1, keepdim=True)
-    here = replace(curve, **{name: value.gather(1, chosen) for name, value in vars(curve).items()})
-    fragile = (measured.worst_share.T.gather(1, chosen) <= 0).squeeze(1) & (count > 0)
-    fragile &= model.rows_per_selection > 1  # a single baseline is no reference among others
-    scores = Scores(anchors.full, anchors.baseline, here.kept.squeeze(1), here.removed.squeeze(1))
-    return scores, curve, fragile
-
-
-def untested(model: GatedModel, sparsity: Sparsity, curve: Curve, count: Tensor) -> Certificate | None:
-    """What is known without a test: everything, where all references were measured; else nothing.
-
-    Args:
-        model: the model, with no references that are held out.
-        sparsity: what is claimed.
-        curve: measured; without points, nothing is known.
-        count: features that are selected, long [batch], a point of the curve.
-    """
-    claim, n, retain = sparsity.claim, model.blend.n_references, sparsity.retain
-    if claim is None or not curve.n_open.shape[1]:
-        return None
-    chosen = (curve.n_open == count.unsqueeze(1)).long().argmax(1, keepdim=True)
-    share = curve.retained.gather(1, chosen).squeeze(1)
-    exact = n <= model.rows_per_selection and isinstance(claim, OnAverage)
-    unknown = torch.full_like(share, torch.nan)
-    return Certificate(
-        holds=(share >= retain) & (count > 0) if exact else torch.zeros_like(count, dtype=torch.bool),
-        lower=share if exact else unknown,
-        mean=share if exact else unknown,
-        n_references=torch.full_like(count, n if exact else 0),
-        claim=claim,
-        retain=retain,
-        exact=exact,
-    )
-
-
-def _curve_counts(n: Tensor, points: int) -> Tensor:
-    """0, 1, ... n in geometric steps, long [batch, points]."""
-    share = torch.arange(points, dtype=torch.float32, device=n.device) / (points - 1)
-    counts = ((n + 1).unsqueeze(1) ** share).round().long() - 1
-    return counts.minimum(n.unsqueeze(1))
-
-
 def stopped_by(failure: BaseException | None) -> Status:
     """The status of an example whose solve was stopped by a failure."""
     return Status.INTERRUPTED if isinstance(failure, KeyboardInterrupt) else Status.FAILED
@@ -339,7 +281,10 @@ def first_restart(found: Explanation, n_restarts: int) -> Explanation:
     return replace(found.rows(slice(0, n)), n_evaluations=spent, restarts=restarts)
 
 
-def warn_about(failures: list[Exception]) -> None:
-    """Warn of what the model raised, if it did."""
+def warn_about(failures: list[Exception], statuses: Sequence[Status], forward: Callable[..., Any]) -> None:
+    """Warn of what the model raised, if it did, and of scores that depend on more than their row."""
     if failures:
         warn(ModelFailure(failures[0]))
+    n = sum(status is Status.NOT_REPRODUCIBLE for status in statuses)
+    if n and not disturbing_layers(forward):  # of which there was a warning at the start
+        warn(f"{n} of {len(statuses)} examples: {Status.NOT_REPRODUCIBLE.value}")

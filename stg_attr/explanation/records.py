@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import nan
 from statistics import NormalDist
@@ -36,6 +38,11 @@ class Status(enum.Enum):
         "slopes where it rounds, compares or looks up ids: use estimator=ScoreFunction() there."
     )
     NOT_CONVERGED = "Not converged: the selected features still changed in the last third; raise n_steps."
+    NOT_REPRODUCIBLE = (
+        "Not reproducible: the same row got another score when it was measured again among others. The score "
+        "depends on chance, on earlier calls or on the other rows: call model.eval(), take out noise, and "
+        "normalise each row by itself."
+    )
     NOTHING_TO_EXPLAIN = "Nothing to explain: the baseline scores the same as the input; choose another one."
     BASELINE_HIGHER = (
         "Read with care: the baseline scores higher than the input, so the features shown are those that "
@@ -110,7 +117,7 @@ class Certificate(Batch):
 
     def short(self, example: int = 0) -> str:
         """Two or three words for captions; nothing where what is measured is exact."""
-        if self.exact:
+        if self.exact and not bool(self.mean[example].isnan()):
             return ""
         return "certified on fresh rows" if bool(self.holds[example]) else "not certified on fresh rows"
 
@@ -118,15 +125,24 @@ class Certificate(Batch):
         """What is certified of an example, or why nothing is."""
         n, mean = int(self.n_references[example]), float(self.mean[example])
         words = self.claim.sentence(self.retain)
-        if self.exact:
+        if self.exact and not math.isnan(mean):
             given = "for this baseline" if n == 1 else f"on average over these {n} baselines"
             return f"keep {mean:.0%} of the score, exactly, {given}"
         rows = (
             f"{n} fresh rows, mean {mean:.0%}" if n else "not tested, for want of references or evaluations"
         )
+        if n and math.isnan(mean):
+            rows = "its scores are not known, or not reproducible"
         if bool(self.holds[example]):
             return f"{words}, at {self.claim.confidence:.0%} confidence ({rows})"
         return f"are not certified to {words} ({rows})"
+
+    def withheld(self, statuses: Sequence[Status]) -> Certificate:
+        """The same, without what it says of examples whose scores are not reproducible."""
+        unlike = [status is Status.NOT_REPRODUCIBLE for status in statuses]
+        rows = torch.tensor(unlike, dtype=torch.bool, device=self.holds.device)
+        lower, mean = (value.masked_fill(rows, nan) for value in (self.lower, self.mean))
+        return replace(self, holds=self.holds & ~rows, lower=lower, mean=mean)
 
 
 @dataclass(frozen=True)

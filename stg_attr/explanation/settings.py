@@ -46,12 +46,15 @@ class ReadingSettings:
         same_overlap: overlap (Jaccard) of two selections from which on they count as the same.
         redundant: retained share of what is not selected from which on the evidence counts as redundant.
         rounding: units in the last place by which two scores must differ to count as different.
+        same_score: share of the difference between input and baselines by which a score may differ when it is
+            measured again.
     """
 
     curve_points: int = 12
     same_overlap: float = 0.8
     redundant: float = 0.9
     rounding: int = 64
+    same_score: float = 0.02
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from .allowance import Allowance
 from .chunks import Chunks, ChunkSettings, is_out_of_memory
+from .dependence import MOST_ALONE, depends_on_others, measured_again, tolerance
 from .examples import Examples, goes_along
 from .gated import GatedModel, Measured
 from .inputs import Baselines, Gaps, Given, Inputs, as_arguments, checked_inputs
@@ -13,6 +14,7 @@ from .scorer import Scorer
 from .targets import Target, as_index
 
 __all__ = [
+    "MOST_ALONE",
     "Allowance",
     "Baselines",
     "ChunkSettings",
@@ -32,10 +34,13 @@ __all__ = [
     "as_arguments",
     "as_index",
     "checked_inputs",
+    "depends_on_others",
     "disturbing_layers",
     "goes_along",
     "is_out_of_memory",
+    "measured_again",
     "module_of",
+    "tolerance",
     "undisturbed",
     "watched",
 ]

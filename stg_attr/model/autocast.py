@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 
-__all__ = ["as_called", "no_autocast"]
+__all__ = ["as_called", "autocast_dtypes", "no_autocast"]
 
 
 def as_called(forward: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
     """The model as a function that runs under the autocast that is on now, wherever it is called later."""
     modes = _modes(device)
     return _UnderAutocast(forward, modes, torch.is_autocast_cache_enabled()) if modes else forward
+
+
+def autocast_dtypes(forward: Callable[..., Any]) -> list[torch.dtype]:
+    """The dtypes that a model from `as_called` is run in."""
+    found = inspect.unwrap(forward, stop=lambda wrapped: isinstance(wrapped, _UnderAutocast))
+    return list(found.modes.values()) if isinstance(found, _UnderAutocast) else []
 
 
 @contextlib.contextmanager
@@ -48,10 +55,10 @@ class _UnderAutocast:
 
     def __init__(self, forward: Callable[..., Any], modes: Mapping[str, torch.dtype], cache: bool) -> None:
         self.__wrapped__ = forward  # inspect.unwrap finds the model by this name, as after functools.wraps
-        self._modes, self._cache = modes, cache
+        self.modes, self._cache = modes, cache
 
     def __call__(self, *values: Any) -> Any:
         with contextlib.ExitStack() as stack:
-            for kind, dtype in self._modes.items():
+            for kind, dtype in self.modes.items():
                 stack.enter_context(torch.autocast(kind, dtype, cache_enabled=self._cache))
             return self.__wrapped__(*values)

@@ -13,11 +13,11 @@ from stg_attr.gates import Blend, FeatureGroups
 from stg_attr.objective import Anchors, Objective, Preserve
 
 from .allowance import Allowance
-from .chunks import Chunks
+from .chunks import Chunks, is_out_of_memory
 from .examples import Examples
 from .gated_loss import GatedLoss
-from .isolation import may_detach_weights
-from .scorer import Scorer, check_finite, check_single, class_kept, picked, score_dtype
+from .isolation import may_detach_weights, rounding_unit
+from .scorer import Scorer, check_finite, check_single, class_kept, only_together, picked, score_dtype
 from .targets import flat_place, resolve_target
 
 __all__ = ["GatedModel", "Measured"]
@@ -71,6 +71,7 @@ class GatedModel:
         reference_scores: the scores of the references on which sets are searched, [references, batch].
         detaches_weights: run layers without keeping what only gradients of their weights need.
         score_dtype: precision of scores.
+        rounding_unit: that of the coarsest dtype that the model is known to compute with.
         target: what is explained in each example, long [batch, dims]; None where an output is one number.
 
     Raises:
@@ -101,7 +102,7 @@ class GatedModel:
             self.chunks.samples = 1
         references = self._shown.to(self.device)
         closed = torch.zeros(1, self.batch, blend.groups.n_gates, device=self.device, dtype=blend.dtype)
-        empty = self._scores(closed.expand(len(references), -1, -1), references, self.everyone)
+        empty = self.scores(closed.expand(len(references), -1, -1), references, self.everyone)
         check_finite(full.unsqueeze(0), "the inputs")
         check_finite(empty, "the baselines")
         self.reference_scores = empty
@@ -116,18 +117,40 @@ class GatedModel:
         for chunk in self.chunks.over(1, self.batch):
             with chunk:
                 some = self.everyone.part(chunk.examples)
-                found = scorer.output(
-                    [x.clone() for x in some.blend.inputs], some
-                )  # a model may work in place
+                found = self._answer(some)
                 scorer.one_row_per_call = found.dim() == 0
                 output = chunk.put(output, found.reshape(1, -1) if found.dim() == 0 else found.unsqueeze(0))
         assert output is not None
         self.score_dtype = score_dtype(output.dtype, self.dtype, self.device)
+        self.rounding_unit = rounding_unit(scorer.forward, output.dtype)
         self.target = resolve_target(index, output[0])
         if self.target is not None:
             place = flat_place(self.target, output.shape[2:])
             self.everyone = replace(self.everyone, place=place)
         return picked(output[0], self.everyone)[0]
+
+    def _answer(self, some: Examples) -> Tensor:
+        """The model's output on the inputs of some examples."""
+        try:
+            return self._output(some)
+        except Exception as error:
+            if len(some.index) == self.batch or is_out_of_memory(error) or not self.needs_all(some):
+                raise
+            raise only_together(error, len(some.index), self.batch) from error
+
+    def needs_all(self, some: Examples) -> bool:
+        """Whether the model answers for all examples in one call, and then fails for some of them again."""
+        return self._answers(self.everyone) and not self._answers(some)
+
+    def _answers(self, some: Examples) -> bool:
+        try:
+            self._output(some)
+        except Exception:
+            return False
+        return True
+
+    def _output(self, some: Examples) -> Tensor:
+        return self.scorer.output([x.clone() for x in some.blend.inputs], some)  # a model may work in place
 
     @property
     def groups(self) -> FeatureGroups:
@@ -168,10 +191,6 @@ class GatedModel:
         """
         views = references.repeat(self.objective.n_views) if self.blend.n_references > 1 else references
         return GatedLoss(self, examples, views, self.objective)
-
-    def scores(self, gates: Tensor, references: Tensor) -> Tensor:
-        """Scores [samples, batch] of gate values [samples, batch, gates], a reference for each sample."""
-        return self._scores(gates, references.to(self.device), self.everyone)
 
     def score_slopes(self, gates: Tensor, references: Tensor) -> Tensor:
         """Slopes of the scores in the gates, [samples, batch, gates]; 0 where there are none.
@@ -260,9 +279,7 @@ class GatedModel:
         if allowance.failure is None and len(index):
             try:
                 examples = self._named(index)
-                return self._scores(
-                    gates, references.to(self.device), examples, class_kept if same_class else picked
-                )
+                return self.scores(gates, references, examples, class_kept if same_class else picked)
             except (Exception, KeyboardInterrupt) as failure:
                 if not self.scorer.may_stop(failure):
                     raise
@@ -273,15 +290,27 @@ class GatedModel:
         """[k, examples, gates] -> [k, references, examples]."""
         gates = selections.repeat_interleave(len(references), 0)
         shown = references.repeat(len(selections)).to(gates.device)
-        scores = self._scores(gates, shown, examples)
+        scores = self.scores(gates, shown, examples)
         return scores.reshape(len(selections), len(references), -1)
 
     @torch.no_grad()
-    def _scores(
-        self, gates: Tensor, references: Tensor, examples: Examples, read: Callable[..., Tensor] = picked
+    def scores(
+        self,
+        gates: Tensor,
+        references: Tensor,
+        examples: Examples | None = None,
+        read: Callable[..., Tensor] = picked,
     ) -> Tensor:
-        """Scores of gate values, [samples, examples], with a reference for each sample."""
-        scores = None
+        """Scores [samples, examples] of gate values [samples, examples, gates].
+
+        Args:
+            gates: gate values.
+            references: the reference that each sample is shown, long [samples].
+            examples: whose gates they are; None for all.
+            read: makes the score of each row of the model's output.
+        """
+        scores, references = None, references.to(self.device)
+        examples = self.everyone if examples is None else examples
         for chunk in self.chunks.over(*gates.shape[:2]):
             with chunk:
                 some, part = chunk.samples, examples.part(chunk.examples)

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from stg_attr.errors import warn
 
-from .autocast import as_called, no_autocast
+from .autocast import as_called, autocast_dtypes, no_autocast
 from .buffers import kept_buffers
 from .randomness import seeded_if_drawn
 
@@ -28,6 +28,7 @@ __all__ = [
     "disturbing_layers",
     "may_detach_weights",
     "module_of",
+    "rounding_unit",
     "undisturbed",
 ]
 
@@ -74,6 +75,18 @@ def module_of(forward: Callable[..., Any]) -> nn.Module | None:
     forward = inspect.unwrap(forward)
     owner = getattr(forward, "__self__", forward)
     return owner if isinstance(owner, nn.Module) else None
+
+
+def rounding_unit(forward: Callable[..., Any], output: torch.dtype) -> float:
+    """The rounding unit of the coarsest dtype of a model: of its output, its parameters or its autocast."""
+    module = module_of(forward)
+    kinds = {
+        output,
+        *autocast_dtypes(forward),
+        *(() if module is None else (p.dtype for p in module.parameters())),
+    }
+    units = [torch.finfo(kind).eps for kind in kinds if kind.is_floating_point]
+    return max(units, default=torch.finfo(torch.float32).eps)
 
 
 @contextlib.contextmanager

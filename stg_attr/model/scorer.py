@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,16 @@ from stg_attr.gates import unusual
 from .examples import Arguments, Examples
 from .randomness import watched
 
-__all__ = ["Scorer", "check_finite", "check_single", "class_kept", "picked", "score_dtype"]
+__all__ = [
+    "Scorer",
+    "check_finite",
+    "check_single",
+    "class_kept",
+    "not_by_row",
+    "only_together",
+    "picked",
+    "score_dtype",
+]
 
 
 class Scorer:
@@ -32,6 +42,7 @@ class Scorer:
         arguments: the additional arguments of the scored examples.
         one_row_per_call: the model returns a single number, so that a call can have only one row.
         raised: the exception that the model raised last.
+        checked: model rows evaluated `aside` for each example, long [batch] on the CPU.
     """
 
     def __init__(
@@ -48,11 +59,24 @@ class Scorer:
         self.forward = forward
         n = len(range(batch)[rows]) if isinstance(rows, slice) else len(rows)
         self._asked = torch.zeros(n, dtype=torch.long, device="cpu")
+        self.checked = torch.zeros_like(self._asked)
 
     @property
     def evaluations(self) -> Tensor:
-        """Model rows evaluated so far for each example, long [batch] on the CPU."""
+        """Model rows evaluated so far for each example, without those `aside`, long [batch] on the CPU."""
         return self._asked.clone()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Count rows in `checked`, and not in `evaluations`.
+
+        They do not change what may be spent on an example, so that it has the same answer in every batch.
+        """
+        counted, self._asked = self._asked, self.checked
+        try:
+            yield
+        finally:
+            self._asked = counted
 
     def output(self, inputs: Sequence[Tensor], examples: Examples) -> Tensor:
         """Call the model and count its rows; its output, [samples * examples, ...].
@@ -183,3 +207,20 @@ def check_finite(scores: Tensor, where: str) -> None:
             found=f"NaN or inf for examples {rows[:8]}",
             mend="Check the model on these rows; a baseline of zeros may be outside its domain.",
         )
+
+
+def not_by_row(found: str) -> ArgumentError:
+    """The error for a function that cannot be asked about some of its rows."""
+    return ArgumentError(
+        "forward_func",
+        expected="a function that scores any examples of the batch, in any number and order",
+        found=found,
+        mend="It may close over its batch: name the output by target, and pass what belongs to each row "
+        "(labels, lengths, a state) as tensors in additional_forward_args; or explain one example at a time. "
+        "Rows that belong together, such as the nodes of a graph, are one example.",
+    )
+
+
+def only_together(error: Exception, rows: int, batch: int) -> ArgumentError:
+    """The error for a function that fails for some rows of a batch, and not for all of them together."""
+    return not_by_row(f"{type(error).__name__} for {rows} rows, though all {batch} together work: {error}")

@@ -250,7 +250,10 @@ def test_no_example_is_ever_run_more_often_than_max_evals_and_a_number_too_small
     setting["baselines"] = ReferenceSet(torch.randn(3, n)) if references == 3 else None
     model, allowed = CountedByExample(smooth, 3), setting["max_evals"]
     references = min(references, max(1, allowed // 70))  # with few evaluations, sets are measured with few
-    least = 1 + references + parts["objective"].n_views + (26 * references if run == "explain" else 0)
+    checks = 2 if run == "explain" else 4
+    least = (
+        1 + references + parts["objective"].n_views + (26 * references if run == "explain" else 0) + checks
+    )
     solve = getattr(StochasticGates(model, **parts), run)
     arguments = {"additional_forward_args": torch.arange(3), "seed": seed, **setting}
     if allowed < least:
@@ -274,7 +277,8 @@ def test_with_max_evals_too_an_example_gets_the_same_alone_and_in_a_batch(estima
         name = torch.full((1,), i)
         alone = stg.explain(x[i : i + 1], additional_forward_args=name, max_evals=max_evals)
         torch.testing.assert_close(together.attributions[i], alone.attributions[0], rtol=0, atol=1e-4)
-        assert together.n_evaluations[i] == alone.n_evaluations[0]
+        # the first and the last example are also scored without the others
+        assert together.n_evaluations[i] - int(i in (0, 4)) == alone.n_evaluations[0]
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
@@ -307,9 +311,9 @@ def test_sets_are_measured_with_as_many_references_as_there_are_evaluations_for(
 
 
 def test_without_an_evaluation_to_spare_for_the_reading_everything_is_reported():
-    explanation = explain(lambda x: x.sum(1), arguments={"max_evals": 1 + 1 + 2 + 26})
+    explanation = explain(lambda x: x.sum(1), arguments={"max_evals": 1 + 1 + 2 + 26 + 2})
     assert bool(explanation.selected.all())
-    assert explanation.n_evaluations.tolist() == [30] * 3
+    assert explanation.n_evaluations.tolist() == [31, 30, 31]  # two were also scored alone
 
 
 # ---------------------------------------------------------------- a model that fails
@@ -333,19 +337,19 @@ LEARNED = pytest.warns(UserWarning, match=r"forward_func raised ConnectionError:
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
-@pytest.mark.parametrize("call", [4, 6])
+@pytest.mark.parametrize("call", [5, 7])
 @pytest.mark.parametrize("for_good", [False, True])
 def test_what_was_learned_before_a_failure_is_kept(estimator, call, for_good, untouched):
-    """Two calls come before the first step; a model that answers again is measured."""
+    """Three calls come before the first step; a model that answers again is measured."""
     failing = Failing(*(DEAD[call:] if for_good else [call]))
     with untouched(None, ONES), LEARNED:
         explanation = explain(failing, estimator=estimator)
     assert explanation.status == (Status.FAILED,) * 3
-    assert len(explanation.loss_trace) == call - 2
+    assert len(explanation.loss_trace) == call - 3
     assert bool(((explanation.attributions >= 0) & (explanation.attributions <= 1)).all())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fewer = explain(Failing(), estimator=estimator, arguments={"n_steps": call - 2})
+        fewer = explain(Failing(), estimator=estimator, arguments={"n_steps": call - 3})
     if for_good:
         assert bool(explanation.scores.kept.isnan().all())
         assert torch.equal(explanation.loss_trace, fewer.loss_trace)
@@ -367,7 +371,7 @@ def test_a_failure_while_the_result_is_measured_leaves_what_was_measured(estimat
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
-@pytest.mark.parametrize("call", [0, 1, 2])
+@pytest.mark.parametrize("call", [0, 1, 2, 3])
 def test_a_failure_before_anything_is_learned_is_raised_as_it_is(estimator, call, untouched):
     failing = Failing(call)
     with untouched(None, ONES), pytest.raises(ConnectionError) as raised:

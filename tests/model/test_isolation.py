@@ -53,7 +53,7 @@ MODELS = {
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize("fails", [False, True])
-@pytest.mark.filterwarnings("ignore:The model is in training mode")
+@pytest.mark.filterwarnings("ignore:The model is in training mode", "ignore:.*Not reproducible")
 def test_buffers_are_as_they_were(model, fails):
     before = {name: (buffer, buffer.clone()) for name, buffer in model.named_buffers()}
     stg = StochasticGates(model)

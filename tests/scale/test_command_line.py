@@ -67,7 +67,7 @@ def test_every_argument_of_explain_is_an_option(command, tmp_path, capsys):
     for name in accepted_arguments():
         given = getattr(_parser().parse_args(command), name)
         assert (given is None) == (name not in ("n_steps", "n_samples"))
-    assert main([*command, "--max-evals", "60", "--n-restarts", "2"]) == 0
+    assert main([*command, "--max-evals", "64", "--n-restarts", "2"]) == 0
     assert main([*command, "--layer-baselines", "0", "--overwrite"]) == 2  # not an argument here
     assert "layer_baselines" in capsys.readouterr().err
 

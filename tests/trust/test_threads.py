@@ -38,6 +38,7 @@ def _explain(stg, x, seed):
     return explanation.log_alpha, explanation.scores.kept, explanation.curve.removed
 
 
+@pytest.mark.filterwarnings("ignore:.*Not reproducible")
 def test_solves_at_once_are_solves_one_after_the_other(untouched):
     stg = StochasticGates(Noisy())
     jobs = [(stg, torch.randn(2, 6, generator=torch.Generator().manual_seed(i)), i) for i in range(4)]

@@ -1,0 +1,116 @@
+"""Evidence: the scores and the curve of a selection, and whether scores are the same when measured again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from stg_attr.explanation import Certificate, Curve, ReadingSettings, Scores
+from stg_attr.model import MOST_ALONE, Allowance, GatedModel, measured_again, tolerance
+from stg_attr.select import OnAverage, Ranking, Sparsity
+
+__all__ = ["check_rows", "evidence", "evidence_rows", "unlike_before", "untested"]
+
+
+def evidence_rows(references: int, curve_points: int) -> int:
+    """Model rows for each example that the evidence takes; none without a curve."""
+    return 2 * (curve_points + 1) * references if curve_points else 0
+
+
+def check_rows(curve_points: int) -> int:
+    """Model rows for each example that the checks of its scores take, at most."""
+    return MOST_ALONE + (0 if curve_points else 2)  # a curve measures input and baseline anyway
+
+
+def unlike_before(
+    model: GatedModel, allowance: Allowance, scores: Scores, curve: Curve, settings: ReadingSettings
+) -> Tensor:
+    """Whether input or baseline have another score now, in other batches, than at the start, bool [batch]."""
+    if bool(curve.n_open.any()):  # else all rows of a call are the same
+        nothing, everything = curve.n_open[:, 0] == 0, curve.n_open[:, -1] == model.groups.exists.sum(1)
+        pairs = [
+            (curve.kept[:, 0], scores.baseline, nothing),
+            (curve.removed[:, 0], scores.full, nothing),
+            (curve.kept[:, -1], scores.full, everything),
+            (curve.removed[:, -1], scores.baseline, everything),
+        ]
+    else:
+        full, first = measured_again(model, allowance)
+        known = torch.ones_like(full, dtype=torch.bool)
+        pairs = [(full, scores.full, known), (first, model.reference_scores[0], known)]
+    near = tolerance(model, settings.same_score, settings.rounding)
+    return torch.stack([known & ((now - before).abs() > near) for now, before, known in pairs]).any(0)
+
+
+def evidence(
+    model: GatedModel, allowance: Allowance | None, ranking: Ranking, count: Tensor, curve_points: int
+) -> tuple[Scores, Curve, Tensor]:
+    """Measured scores and curve, and whether a selection achieves nothing with some reference, [batch].
+
+    Args:
+        model: the model.
+        allowance: notes a failure of the model; None raises it.
+        ranking: the features in order.
+        count: how many of them are selected, long [batch].
+        curve_points: sizes of sets at which the curve is measured; 0 for no curve, and NaN for the scores.
+    """
+    anchors = model.anchors
+    if not curve_points:
+        unknown = torch.full_like(anchors.full, torch.nan)
+        nothing = anchors.full.new_zeros(model.batch, 0)
+        return (
+            Scores(anchors.full, anchors.baseline, unknown, unknown),
+            Curve(nothing.long(), nothing, nothing, nothing),
+            torch.zeros_like(anchors.explainable),
+        )
+    counts = _curve_counts(ranking.n_visible, curve_points)
+    counts = torch.cat([counts, count.unsqueeze(1)], 1).sort(1).values
+    selections = ranking.top(counts)
+    measured = model.measure(selections, allowance=allowance, fresh=True)
+    other = model.measure(selections, other_view=True, allowance=allowance, fresh=True).score
+    anchors = model.fresh_anchors if model.n_held_out and not (allowance and allowance.failure) else anchors
+    one = measured.score
+    kept, removed = (one, other) if model.objective.keeps else (other, one)
+    curve = Curve(counts, kept.T, removed.T, measured.share.T)
+    chosen = (counts == count.unsqueeze(1)).long().argmax(1, keepdim=True)
+    here = replace(curve, **{name: value.gather(1, chosen) for name, value in vars(curve).items()})
+    fragile = (measured.worst_share.T.gather(1, chosen) <= 0).squeeze(1) & (count > 0)
+    fragile &= model.rows_per_selection > 1  # a single baseline is no reference among others
+    scores = Scores(anchors.full, anchors.baseline, here.kept.squeeze(1), here.removed.squeeze(1))
+    return scores, curve, fragile
+
+
+def untested(model: GatedModel, sparsity: Sparsity, curve: Curve, count: Tensor) -> Certificate | None:
+    """What is known without a test: everything, where all references were measured; else nothing.
+
+    Args:
+        model: the model, with no references that are held out.
+        sparsity: what is claimed.
+        curve: measured; without points, nothing is known.
+        count: features that are selected, long [batch], a point of the curve.
+    """
+    claim, n, retain = sparsity.claim, model.blend.n_references, sparsity.retain
+    if claim is None or not curve.n_open.shape[1]:
+        return None
+    chosen = (curve.n_open == count.unsqueeze(1)).long().argmax(1, keepdim=True)
+    share = curve.retained.gather(1, chosen).squeeze(1)
+    exact = n <= model.rows_per_selection and isinstance(claim, OnAverage)
+    unknown = torch.full_like(share, torch.nan)
+    return Certificate(
+        holds=(share >= retain) & (count > 0) if exact else torch.zeros_like(count, dtype=torch.bool),
+        lower=share if exact else unknown,
+        mean=share if exact else unknown,
+        n_references=torch.full_like(count, n if exact else 0),
+        claim=claim,
+        retain=retain,
+        exact=exact,
+    )
+
+
+def _curve_counts(n: Tensor, points: int) -> Tensor:
+    """0, 1, ... n in geometric steps, long [batch, points]."""
+    share = torch.arange(points, dtype=torch.float32, device=n.device) / (points - 1)
+    counts = ((n + 1).unsqueeze(1) ** share).round().long() - 1
+    return counts.minimum(n.unsqueeze(1))
