@@ -158,6 +158,29 @@ def test_ctrl_c_ends_the_run_and_leaves_no_half_learned_row(explain, rows, table
     assert Status.INTERRUPTED not in done.status
 
 
+def test_ctrl_c_at_any_call_stops_at_once_and_leaves_whole_shards(explain, rows, table_of, tmp_path):
+    net, calls = small_net(), {"now": 0, "last": -1}
+
+    def model(x):
+        calls["now"] += 1
+        if calls["now"] == calls["last"]:
+            raise KeyboardInterrupt
+        return net(x)
+
+    def run(last, name):
+        calls.update(now=0, last=last)
+        return explain(StochasticGates(model), rows[:16], name, model_version="1")
+
+    whole = table_of(run(-1, "whole"))
+    for last in range(1, calls["now"] + 1, 3):
+        with pytest.raises(KeyboardInterrupt):
+            run(last, str(last))
+        shards = sorted((tmp_path / str(last) / "rows").iterdir())
+        assert len(shards) < 2
+        assert all(pq.read_table(shard).equals(whole.slice(0, 8)) for shard in shards)
+        assert list((tmp_path / str(last) / "unfinished").iterdir()) == []
+
+
 def test_an_unreadable_input_is_refused_at_the_start(explain, parquet):
     parquet.write_bytes(parquet.read_bytes()[:-20])
     with pytest.raises(ArgumentError, match=r"dataset: .*in\.parquet"):
