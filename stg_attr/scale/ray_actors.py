@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SHARD_COLUMN", "GroupActor", "ShardActor", "explainer_fingerprint", "with_shard_numbers"]
 
 SHARD_COLUMN = "stg_attr_shard"  # number of the shard of each row, while Ray groups the rows
+GAPS_COLUMN = "stg_attr_gaps"  # in which columns of whole numbers a row has no value, as JSON; "" for none
 
 #: Reference to an object in Ray's store, in a tuple: Ray would replace a bare reference by the object.
 Reference = tuple[Any]
@@ -89,7 +91,9 @@ class GroupActor(Actor):
     def __call__(self, group: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
         ids = group[str(self._columns.id)]
         order = ids.argsort(kind="stable")
-        table = {name: values[order] for name, values in group.items() if name != SHARD_COLUMN}
+        own = (SHARD_COLUMN, GAPS_COLUMN)
+        table = {name: values[order] for name, values in group.items() if name not in own}
+        table |= _with_gaps(table, group[GAPS_COLUMN][order].tolist())
         return self._run(int(group[SHARD_COLUMN][0]), self._rows(table, ids[order]))
 
     def _rows(self, table: Mapping[str, NDArray[Any]], ids: NDArray[Any]) -> Iterator[Row]:
@@ -97,11 +101,26 @@ class GroupActor(Actor):
             raise ArgumentError(
                 "id_column",
                 expected="different whole numbers, not below 0",
-                found=f"{ids[0]}" if ids[0] < 0 else f"{ids[:-1][ids[1:] == ids[:-1]][0]} twice",
+                found=_wrong_id(ids),
                 mend="Number the rows from 0, each number once.",
             )
         if self._worker is not None:
             yield from table_rows(table, self._columns, ids.tolist(), self._worker.dtype)
+
+
+def _wrong_id(ids: NDArray[Any]) -> str:
+    if ids[0] < 0:
+        return "a row without one, or -1" if ids[0] == -1 else f"{ids[0]}"
+    return f"{ids[:-1][ids[1:] == ids[:-1]][0]} twice"
+
+
+def _with_gaps(table: Mapping[str, NDArray[Any]], gaps: list[str]) -> dict[str, NDArray[Any]]:
+    """The columns of whole numbers in which values are missing, as masked arrays."""
+    missing: dict[str, NDArray[Any]] = {}
+    for row, names in enumerate(gaps):
+        for name in json.loads(names or "[]"):
+            missing.setdefault(name, np.zeros(len(gaps), dtype=bool))[row] = True
+    return {name: np.ma.array(table[name], mask=mask) for name, mask in missing.items()}
 
 
 def _workers_died(number: int, times: int) -> RunError:
@@ -115,9 +134,28 @@ def _workers_died(number: int, times: int) -> RunError:
 def with_shard_numbers(
     table: pa.Table, id_column: str, columns: list[str], shard_rows: int, finished: Reference
 ) -> pa.Table:
-    """The rows of shards that are not finished, with a column that holds the number of their shard."""
+    """The rows of shards that are not finished, with the number of their shard, and their gaps."""
+    import pyarrow as pa
     import ray
 
-    shards = table[id_column].to_numpy() // shard_rows
-    missing = ~np.isin(shards, ray.get(finished[0]))
-    return table.select(columns).append_column(SHARD_COLUMN, [shards]).filter(missing)
+    ids = table[id_column].cast(pa.int64()).fill_null(-1)  # which is refused later
+    table = table.select(columns).set_column(columns.index(id_column), id_column, ids)
+    shards = ids.to_numpy() // shard_rows
+    table, gaps = _without_gaps(table)
+    table = table.append_column(SHARD_COLUMN, [shards]).append_column(GAPS_COLUMN, gaps)
+    return table.filter(~np.isin(shards, ray.get(finished[0])))
+
+
+def _without_gaps(table: pa.Table) -> tuple[pa.Table, pa.Array]:
+    """Fill gaps in whole numbers and truth values, which Ray would turn into floats; and where they were."""
+    import pyarrow as pa
+
+    gaps: list[list[str]] = [[] for _ in range(len(table))]
+    for place, field in enumerate(table.schema):
+        column = table[place]
+        if column.null_count and (pa.types.is_integer(field.type) or pa.types.is_boolean(field.type)):
+            for row in np.flatnonzero(column.is_null().to_numpy()):
+                gaps[row].append(field.name)
+            filled = column.fill_null(pa.scalar(0).cast(field.type))
+            table = table.set_column(place, field.name, filled)
+    return table, pa.array([json.dumps(names) if names else "" for names in gaps], pa.string())

@@ -8,8 +8,10 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -226,7 +228,7 @@ def test_a_shard_that_kills_its_worker_is_given_up(monkeypatch, tmp_path):
     assert output.count_attempt(5) == 1
 
 
-@pytest.mark.parametrize(("ids", "message"), [([3, 1, 3], "3 twice"), ([2, -1, 0], "found -1")])
+@pytest.mark.parametrize(("ids", "message"), [([3, 1, 3], "3 twice"), ([2, -1, 0], "without one, or -1")])
 def test_ids_are_different_whole_numbers(monkeypatch, tmp_path, ids, message):
     columns = Columns(("x",), "number", None)
     actor = _in_this_process(monkeypatch, tmp_path, ray_actors.GroupActor, columns)
@@ -234,9 +236,38 @@ def test_ids_are_different_whole_numbers(monkeypatch, tmp_path, ids, message):
         "x": np.ones((3, N_COLUMNS)),
         "number": np.array(ids),
         ray_actors.SHARD_COLUMN: np.zeros(3, dtype=int),
+        ray_actors.GAPS_COLUMN: np.array(["", "", ""], dtype=object),
     }
     assert "id_column: " in _error(actor(group))
     assert message in _error(actor(group))
+
+
+def test_gaps_in_whole_numbers_fail_their_rows_only(monkeypatch, tmp_path):
+    """What Ray does between the two steps, it turns a table into arrays, is left out."""
+    columns = Columns(("a", "b"), "number", None)
+    actor = _in_this_process(monkeypatch, tmp_path, ray_actors.GroupActor, columns)
+    table = pa.table({"number": [3, 1, 2], "a": [5, None, 7], "b": [True, False, None]})
+    numbered = ray_actors.with_shard_numbers(table, "number", ["a", "b", "number"], 8, (np.zeros(0, int),))
+    assert numbered.column("a").type == pa.int64()
+    group = {name: numbered[name].to_numpy() for name in numbered.column_names}
+    actor._worker = SimpleNamespace(run=lambda number, rows: found.extend(rows), dtype=None)
+    found = []
+    with pytest.raises(TypeError):  # of the worker, which says nothing about the shard
+        actor(group)
+    assert [(row.id, row.error) for row in found] == [
+        (1, "column 'a': expected numbers; found nothing"),
+        (2, "column 'b': expected numbers; found nothing"),
+        (3, None),
+    ]
+    assert found[2].inputs[0].tolist() == [5, 1]
+
+
+def test_a_row_without_an_id_is_refused(monkeypatch):
+    monkeypatch.setattr(ray, "get", lambda held: held)
+    table = pa.table({"number": pa.array([3, None], pa.uint8()), "a": [5, 6]})
+    numbered = ray_actors.with_shard_numbers(table, "number", ["a", "number"], 8, (np.zeros(0, int),))
+    assert numbered["number"].to_pylist() == [3, -1]
+    assert numbered[ray_actors.SHARD_COLUMN].to_pylist() == [0, -1]
 
 
 def test_a_stream_cannot_be_shared(cluster, explain):
