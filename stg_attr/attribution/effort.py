@@ -81,6 +81,12 @@ class Effort:
         steps = samples // n_samples
         return steps if self.n_steps is None else min(steps, self.n_steps), n_samples
 
+    def spares(self, n_steps: int, n_samples: int, n_views: int, references: int, rest: int) -> bool:
+        """Whether a plan leaves evaluations for one selection, beside all that is measured anyway."""
+        if self.evals_of_a_solve is None:
+            return True
+        return n_steps * n_samples * n_views + 1 + 2 * references + rest <= self.evals_of_a_solve
+
     def _too_few(self, n_views: int, references: int, evidence: int, checks: int) -> ArgumentError:
         least = self.n_restarts * (1 + references + evidence + n_views + checks)
         return ArgumentError(

@@ -274,7 +274,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         views, checks = self.objective.n_views, check_rows(points)
         plan = effort.planned(views, question.n_references, rows, checks, settings.plan)
         parts = (self.gates, self.sparsity, self.estimator, self.smoothness)
-        return question, Solver(*parts, *plan, effort.seed, effort.n_restarts, settings.solver)
+        looks = effort.spares(*plan, views, question.n_references, rows + checks)
+        return question, Solver(*parts, *plan, effort.seed, effort.n_restarts, looks, settings.solver)
 
 
 @dataclass(frozen=True)

@@ -313,6 +313,7 @@ def check_inputs_suit(estimator: Estimator, inputs: Sequence[Tensor], groups: Fe
             "inputs",
             expected="floating-point inputs, since the default estimator differentiates through them",
             found=str([str(x.dtype) for x in gated]),
-            mend="Pass estimator=ScoreFunction(), which needs no gradient, convert them with .float(), "
-            "explain their embeddings with LayerStochasticGates, or keep them by a feature_mask of -1.",
+            mend="Pass estimator=ScoreFunction(), which needs no gradient, explain their embeddings with "
+            "LayerStochasticGates, or keep them by a feature_mask of -1. Amounts, not ids, may be given as "
+            "floats.",
         )

@@ -71,7 +71,7 @@ class Reading:
         allowance = Allowance(self.max_evals, reserved)
         explainable = model.anchors.explainable.unsqueeze(1)
         exists = groups.exists.expand_as(solution.parameter)
-        visible = (solution.influence > 0) & exists & explainable
+        visible = ((solution.influence > 0) | solution.learned.blind) & exists & explainable
         search, count, visible = self._searched(allowance, solution, visible)
         selected = search.ranking.top(count.unsqueeze(1))[0]
         ranking = self._ordered(search, selected, solution)
@@ -79,7 +79,9 @@ class Reading:
         if model.n_held_out:
             certifier = Certifier(model, solver.sparsity, self.settings.certificate, allowance)
             ranking, count, certificate = certifier.certified(ranking, count)
-            ranking, count = self._seen_only(allowance, ranking, count, search.needed)
+            ranking, count = self._seen_only(
+                allowance, ranking, count, search.needed | solver.proven(solution)
+            )
             selected = ranking.top(count.unsqueeze(1))[0]
         log_alpha = ranking.at(selected, solver.gates.half).masked_fill(~(explainable & exists), -torch.inf)
         probabilities = solver.gates.active_probability(log_alpha)
@@ -122,7 +124,7 @@ class Reading:
         switching it alone was seen to change a score.
         """
         model, settings, solver = self.model, self.settings.search, self.solver
-        seen, objective = torch.zeros_like(visible), model.objective
+        seen, objective = visible & solver.proven(solution), model.objective
         swaps = solution.learned.n_samples * objective.n_views // settings.evaluations_per_swap
         swaps = swaps.clamp_max(0 if objective.fidelity.either_direction else settings.most_swaps)
         measure = partial(_shares, model, allowance)
@@ -137,8 +139,6 @@ class Reading:
                 settings=settings,
             )
             count = torch.where(visible.any(1), solver.sparsity.n_open(search), 0)
-            if solver.estimator.proves_slopes:
-                return search, count, visible
             selected = search.ranking.top(count.unsqueeze(1))[0]
             unseen = self._unseen(allowance, selected, seen | search.needed)
             if not bool(unseen.any()):
@@ -163,9 +163,9 @@ class Reading:
 
         What is certified of a set is true without them, too.
         """
-        if self.solver.estimator.proves_slopes:
-            return ranking, count
         selected = ranking.top(count.unsqueeze(1))[0]
+        if not bool((selected & ~needed).any()):
+            return ranking, count
         unseen = self._unseen(allowance, selected, needed)
         return Ranking.of(ranking.parameter, ranking.visible & ~unseen), count - unseen.sum(1)
 
@@ -239,6 +239,7 @@ class Reading:
             (~self.model.anchors.explainable, Status.NOTHING_TO_EXPLAIN),
             (~(solution.loss_trace.isfinite().sum(0) == solution.n_steps), Status.NOT_FINITE),
             (torch.full_like(count, failure is not None, dtype=torch.bool), stopped_by(failure)),
+            (self.solver.unlearned(solution), Status.UNSEEN),
             (short, Status.NOT_SUFFICIENT),
             (overlap < self.settings.reading.same_overlap, Status.NOT_CONVERGED),
             ((scores.baseline > scores.full) & asks_for, Status.BASELINE_HIGHER),

@@ -37,6 +37,10 @@ class Status(enum.Enum):
         "Not sufficient: the selected features keep less of the score than was asked for. A model has no "
         "slopes where it rounds, compares or looks up ids: use estimator=ScoreFunction() there."
     )
+    UNSEEN = (
+        "Not settled: the model has no slopes in some features, and there were too few steps or evaluations "
+        "to learn which of them matter; raise n_steps or max_evals, or use estimator=ScoreFunction()."
+    )
     NOT_CONVERGED = "Not converged: the selected features still changed in the last third; raise n_steps."
     NOT_REPRODUCIBLE = (
         "Not reproducible: the same row got another score when it was measured again among others. The score "

@@ -15,10 +15,11 @@ from stg_attr.objective import Anchors, Objective, Preserve
 from .allowance import Allowance
 from .chunks import Chunks, is_out_of_memory
 from .examples import Examples
-from .gated_loss import GatedLoss
+from .gated_loss import GatedLoss, no_gradient
 from .isolation import may_detach_weights, rounding_unit
 from .scorer import Scorer, check_finite, check_single, class_kept, only_together, picked, score_dtype
 from .targets import flat_place, resolve_target
+from .without_slopes import changed, short
 
 __all__ = ["GatedModel", "Measured"]
 
@@ -69,6 +70,7 @@ class GatedModel:
         everyone: all examples.
         anchors: the scores of inputs and references.
         reference_scores: the scores of the references on which sets are searched, [references, batch].
+        graphs: of the calls that were differentiated, whether some had a graph, and some had none.
         detaches_weights: run layers without keeping what only gradients of their weights need.
         score_dtype: precision of scores.
         rounding_unit: that of the coarsest dtype that the model is known to compute with.
@@ -95,6 +97,7 @@ class GatedModel:
         elements = sum(x.numel() for x in blend.inputs) // self.batch
         self.chunks = Chunks.of(elements, self.batch, samples_per_call, self.device)
         self.everyone = Examples(torch.arange(self.batch, device="cpu"), blend, scorer.arguments)
+        self.graphs: set[bool] = set()
         self.detaches_weights = may_detach_weights(scorer.forward)
         full = self._observed(index).to(self.device, self.score_dtype)
         if scorer.one_row_per_call:
@@ -200,8 +203,33 @@ class GatedModel:
             references: the reference that each sample is shown, long [samples].
         """
         scores = GatedLoss(self, self.everyone, references.to(self.device), _ScoreItself())
-        slopes = scores.with_slope(gates)[1]
-        return torch.zeros_like(gates) if slopes is None else slopes.nan_to_num(0.0, 0.0, 0.0)
+        return scores.with_slope(gates)[1].nan_to_num(0.0, 0.0, 0.0)
+
+    def missed(self, examples: Examples, seen: Tensor, least: float) -> Tensor:
+        """Gates that change the score although the model has no slopes in them, bool [examples, gates].
+
+        All gates that were seen are measured as one selection, and compared with all gates.
+
+        Args:
+            examples: whose gates they are.
+            seen: gates in which the model was seen to have slopes, bool [examples, gates].
+            least: share of the output by which they must change it together.
+
+        Raises:
+            ArgumentError: the model's output never had a gradient.
+        """
+        anchors = self.anchors.rows(examples.index)
+        if self.graphs == {False} and bool(anchors.explainable.any()):
+            raise no_gradient()
+        missed = examples.blend.groups.exists & ~seen & anchors.explainable.unsqueeze(1)
+        rows = (missed.any(1) & changed(examples.blend, seen, self._shown)).nonzero().squeeze(1)
+        moves = torch.zeros_like(missed[:, 0])
+        if len(rows):
+            index = examples.index[rows.cpu()]
+            share = self._measured(seen[rows].unsqueeze(0), index, False, False).share[0]
+            some, empty = anchors.rows(rows), self.reference_scores[:, index]
+            moves[rows] = short(self.objective, share, some, empty, least, self.rounding_unit)
+        return missed & moves.unsqueeze(1)
 
     def measure(
         self,

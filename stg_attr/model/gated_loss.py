@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import CheckpointError
 
+from stg_attr.errors import ArgumentError
 from stg_attr.objective import Objective
 
 from .chunks import Chunk, Chunks
@@ -17,7 +18,7 @@ from .examples import Examples
 from .isolation import DetachedWeights
 from .scorer import Scorer, picked
 
-__all__ = ["GatedLoss"]
+__all__ = ["GatedLoss", "no_gradient"]
 
 
 class Model(Protocol):
@@ -27,6 +28,7 @@ class Model(Protocol):
     chunks: Chunks
     device: torch.device
     detaches_weights: bool
+    graphs: set[bool]
     score_dtype: torch.dtype
 
     @property
@@ -63,24 +65,25 @@ class GatedLoss:
         assert losses is not None
         return objective.summed(losses)
 
-    def with_slope(self, gates: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The losses, and the slope of each in its gates, [samples, examples, gates]; None if there is none.
+    def with_slope(self, gates: Tensor) -> tuple[Tensor, Tensor]:
+        """The losses, and the slope of each in its gates, [samples, examples, gates].
 
         Slopes are found chunk by chunk, so that the graph of one call is gone before that of the next is
-        built.
+        built. They are 0 where the output of a call has no graph, as after an early exit; so it does not
+        matter how rows fall into calls.
         """
-        objective, losses, slopes, has_slopes = self.objective, None, None, True
+        objective, losses, slopes = self.objective, None, None
         views = objective.views(gates)
         for chunk in self.model.chunks.over(*views.shape[:2]):
             with chunk:
                 some = views[chunk.samples, chunk.examples]
                 found, slope = self._with_slope(some, chunk, len(gates))
-                has_slopes &= slope is not None
+                self.model.graphs.add(slope is not None)
                 losses = chunk.put(losses, found)
-                slopes = chunk.put(slopes, some if slope is None else slope)
+                slopes = chunk.put(slopes, torch.zeros_like(some) if slope is None else slope)
         assert losses is not None
         assert slopes is not None
-        return objective.summed(losses), objective.in_gates(slopes) if has_slopes else None
+        return objective.summed(losses), objective.in_gates(slopes)
 
     def _with_slope(self, gates: Tensor, chunk: Chunk, n_samples: int) -> tuple[Tensor, Tensor | None]:
         """As `with_slope`, for the views of one chunk, by one call of the model."""
@@ -108,3 +111,13 @@ class GatedLoss:
         scores = picked(model.scorer.output(shown, part), part).to(model.device, model.score_dtype)
         assert part.anchors is not None
         return self.objective.losses(scores, part.anchors, first, n_samples).to(model.dtype)
+
+
+def no_gradient() -> ArgumentError:
+    """The error where the model's output never has a gradient."""
+    return ArgumentError(
+        "forward_func",
+        expected="an output that carries a gradient with respect to the input",
+        found="an output without one (it is detached, rounded, computed outside torch or under no_grad)",
+        mend="Return a differentiable score, or pass estimator=ScoreFunction(), which needs no gradient.",
+    )

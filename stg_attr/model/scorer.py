@@ -56,6 +56,7 @@ class Scorer:
         self.arguments = Arguments.of(arguments, batch).rows(rows)
         self.one_row_per_call = False
         self.raised: Exception | None = None
+        self._row: torch.Size | None = None  # shape of a row of outputs, once a call has had several rows
         self.forward = forward
         n = len(range(batch)[rows]) if isinstance(rows, slice) else len(rows)
         self._asked = torch.zeros(n, dtype=torch.long, device="cpu")
@@ -96,7 +97,9 @@ class Scorer:
         except Exception as error:
             self.raised = error  # an error of the model, which `may_stop` tells from all others
             raise
-        return _checked_output(output, n, self.one_row_per_call)
+        found = _checked_output(output, n, self.one_row_per_call, self._row)
+        self._row = found.shape[1:] if n > 1 else self._row
+        return found
 
     def may_stop(self, failure: BaseException) -> bool:
         """Whether an exception is Ctrl-C or came from the model: what was learned before it is then kept."""
@@ -133,7 +136,7 @@ def score_dtype(output: torch.dtype, gates: torch.dtype, device: torch.device) -
     return torch.float64 if wide and device.type != "mps" else gates
 
 
-def _checked_output(output: Any, rows: int, scalar_allowed: bool) -> Tensor:
+def _checked_output(output: Any, rows: int, scalar_allowed: bool, row: torch.Size | None) -> Tensor:
     mend = (
         "Return one row of outputs per input row; wrap the model in a function if it returns more. "
         "A single example needs a batch dimension: x.unsqueeze(0)."
@@ -146,8 +149,10 @@ def _checked_output(output: Any, rows: int, scalar_allowed: bool) -> Tensor:
             found=_kind(output if values is None else values),
             mend=mend,
         )
-    if values.dim() == 0 and rows == 1 and scalar_allowed:
-        return values
+    if values.dim() == 0 and rows == 1:
+        return values if scalar_allowed else values.reshape(1)
+    if rows == 1 and values.shape == row:  # one row of a model that squeezes its output
+        return values.unsqueeze(0)
     if values.dim() == 0:
         mend = "Explain one example at a time, with internal_batch_size=1, if it takes a single row."
     if values.dim() == 0 or values.shape[0] != rows or values.numel() == 0:

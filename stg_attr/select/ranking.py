@@ -88,9 +88,10 @@ class Ranking(Batch):
             selected: bool [batch, gates].
             half: the parameter at which a gate is active as often as not.
         """
-        # a feature that the model does not react to is never selected, so it must not be above `half`
+        # features that are not selected may have the parameter of one that is, or a larger one if the model
+        # does not react to them; they must not be above `half`
         shifted = self.parameter - self.boundary(selected) + half
-        return torch.where(self.visible, shifted, shifted.clamp_max(half))
+        return torch.where(selected, shifted, shifted.clamp_max(half))
 
 
 def places(values: Tensor) -> Tensor:

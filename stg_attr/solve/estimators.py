@@ -8,7 +8,6 @@ from typing import ClassVar, Protocol
 
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError
 from stg_attr.gates import Bernoulli, BinaryConcrete, GateDistribution
 
 __all__ = ["Estimate", "Estimator", "EstimatorState", "LossFunction", "Reparameterized"]
@@ -20,10 +19,10 @@ class LossFunction(Protocol):
     def __call__(self, gates: Tensor) -> Tensor:
         """Losses [samples, batch] of gate values [samples, batch, gates], without a gradient."""
 
-    def with_slope(self, gates: Tensor) -> tuple[Tensor, Tensor | None]:
+    def with_slope(self, gates: Tensor) -> tuple[Tensor, Tensor]:
         """The losses, and their derivatives with respect to gate values, [samples, batch, gates].
 
-        The second is None if the model's output has no gradient.
+        They are 0 where the model's output has no gradient.
         """
 
 
@@ -46,6 +45,10 @@ class Estimate:
 
 class EstimatorState(Protocol):
     """An estimator during one solve, with what it has learned from earlier steps."""
+
+    @property
+    def samples_alone(self) -> bool:
+        """See `Estimator.samples_alone`."""
 
     def rows(self, rows: slice | Tensor) -> EstimatorState:
         """The state for some of the examples."""
@@ -135,18 +138,14 @@ class Reparameterized(Estimator):
     ) -> Estimate:
         z, dz = gates.sample_with_slope(parameter, uniform)
         loss, slope = loss_of.with_slope(z)
-        if slope is None:
-            raise _no_gradient()
-        # A sample whose loss is not finite must not count. There, loss - loss is NaN and makes all slopes of
-        # the sample NaN, which become 0. An `if` would make the CPU wait for the GPU at every step.
-        slope = (slope + (loss - loss).unsqueeze(2)).nan_to_num_(0.0, 0.0, 0.0)
+        slope = finite(slope, loss)
         return Estimate(slope * dz, slope, loss)
 
 
-def _no_gradient() -> ArgumentError:
-    return ArgumentError(
-        "forward_func",
-        expected="an output that carries a gradient with respect to the input",
-        found="an output without one (it is detached, rounded, computed outside torch or under no_grad)",
-        mend="Return a differentiable score, or pass estimator=ScoreFunction(), which needs no gradient.",
-    )
+def finite(slope: Tensor, loss: Tensor) -> Tensor:
+    """Slopes [samples, batch, gates] of losses [samples, batch]; 0 where one of the two is not finite.
+
+    A sample whose loss is not finite must not count. There, loss - loss is NaN and makes all slopes of the
+    sample NaN, which become 0. An `if` would make the CPU wait for the GPU at every step.
+    """
+    return (slope + (loss - loss).unsqueeze(2)).nan_to_num_(0.0, 0.0, 0.0)

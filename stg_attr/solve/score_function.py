@@ -10,10 +10,10 @@ from torch import Tensor
 from stg_attr.batch import Batch, per_example
 from stg_attr.gates import Bernoulli, GateDistribution
 
-from .estimators import Estimate, Estimator, EstimatorState, LossFunction
+from .estimators import Estimate, Estimator, LossFunction
 from .noise import partners
 
-__all__ = ["ScoreFunction"]
+__all__ = ["ControlVariate", "ScoreFunction"]
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class ScoreFunction(Estimator):
     def fits(self, gates: GateDistribution) -> bool:
         return isinstance(gates, Bernoulli)
 
-    def begin(self, exists: Tensor) -> EstimatorState:
+    def begin(self, exists: Tensor) -> ControlVariate:
         n_gates = exists.shape[1]
         n_terms = self.n_powers + (n_gates if n_gates <= self.most_slopes else 1)
         zeros = torch.zeros(1, n_terms, dtype=torch.float64, device=exists.device)
         slopes = torch.zeros_like(exists, dtype=zeros.dtype)
-        return _ControlVariate(self, exists, slopes, torch.diag_embed(zeros), zeros)
+        return ControlVariate(self, exists, slopes, torch.diag_embed(zeros), zeros)
 
     def estimate(
         self, gates: GateDistribution, parameter: Tensor, uniform: Tensor, loss_of: LossFunction
@@ -83,7 +83,7 @@ class ScoreFunction(Estimator):
 
 
 @dataclass
-class _ControlVariate(Batch):
+class ControlVariate(Batch):
     """The state of the estimator during one solve: what its control variate is fitted from.
 
     Attributes:
@@ -101,6 +101,7 @@ class _ControlVariate(Batch):
     gram: Tensor = field(metadata=per_example(shared=True))
     moment: Tensor = field(metadata=per_example(shared=True))
     n_steps: int = 0
+    samples_alone = False
 
     @torch.no_grad()
     def estimate(
@@ -110,6 +111,17 @@ class _ControlVariate(Batch):
         probability = gates.active_probability(parameter)
         z = gates.sample(parameter, uniform)
         loss = loss_of(z)
+        gradient, found = self.learned(probability, z, loss)
+        return Estimate(gradient, found.expand_as(gradient), loss)
+
+    def learned(self, probability: Tensor, z: Tensor, loss: Tensor) -> tuple[Tensor, Tensor]:
+        """The gradient from every sample, with respect to the log-odds of each gate, and the mean slopes.
+
+        Args:
+            probability: of each gate in each sample, [samples, batch, gates].
+            z: gate values, [samples, batch, gates].
+            loss: [samples, batch].
+        """
         valid = loss.isfinite()  # samples for which the model returns NaN or inf are left out
         score = (z - probability) * self.exists * valid.unsqueeze(2)
         variance = probability * (1 - probability) * self.exists
@@ -120,7 +132,7 @@ class _ControlVariate(Batch):
         found = gradient.mean(0) / variance.mean(0).clamp_min(self.settings.least_variance)
         self.n_steps += 1
         self.slopes = self.slopes + (found - self.slopes) / self.n_steps
-        return Estimate(gradient, found.expand_as(gradient), loss)
+        return gradient, found
 
     def _powers(self, probability: Tensor, valid: Tensor) -> Tensor:
         """Powers of the mean active probability of each sample, [samples, batch, powers]."""

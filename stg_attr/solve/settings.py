@@ -16,6 +16,8 @@ class SolverSettings:
             are not rounded. Models round differently in batches of different sizes. Where a loss has kinks,
             this difference would grow from step to step, and an example would get another result in a batch
             than alone.
+        look: number of updates after which gates without slopes are looked for; examples stop later.
+        least_missed: share of the output that such gates must change together to be learned.
         first_stop: number of updates before an example may stop.
         settled: an example stops when the standard error of the direction of its parameters is below this
             number, twice in a row.
@@ -26,6 +28,8 @@ class SolverSettings:
     """
 
     grid: float = 0.5
+    look: int = 3
+    least_missed: float = 1e-3
     first_stop: int = 4
     settled: float = 0.5
     n_shifts: int = 48

@@ -13,8 +13,9 @@ from torch import Tensor
 from stg_attr.gates import FeatureGroups, GateDistribution
 from stg_attr.select import Sparsity
 
+from .coins import Coins
 from .draws import Draws, draw
-from .estimators import Estimate, Estimator, LossFunction
+from .estimators import Estimate, Estimator, EstimatorState, LossFunction, Reparameterized
 from .optimizer import DualAveraging
 from .settings import SolverSettings
 from .shift import BudgetShift
@@ -58,6 +59,15 @@ class Problem(Protocol):
         The loss of an example must not depend on the others.
         """
 
+    def missed(self, examples: Any, seen: Tensor, least: float) -> Tensor:
+        """Gates that change the score although the model has no slopes in them, bool [examples, gates].
+
+        Args:
+            examples: whose gates they are.
+            seen: gates in which the model was seen to have slopes, bool [examples, gates].
+            least: share of the output by which they must change it together.
+        """
+
 
 def _ignore(step: int, so_far: Callable[[], Solution]) -> None:
     pass
@@ -77,6 +87,8 @@ class Solver:
         seed: of all noise.
         n_restarts: the batch has this number of equal blocks of rows, one after the other. Each is solved
             with its own noise: the first with that of `seed`, the second with that of `seed + 1`, and so on.
+        looks: look for gates that change the score although the model has no slopes in them; it takes the
+            evaluations of one selection.
         settings: the other numbers that decide the result.
     """
 
@@ -88,6 +100,7 @@ class Solver:
     n_samples: int
     seed: int
     n_restarts: int = 1
+    looks: bool = True
     settings: SolverSettings = field(default_factory=SolverSettings)
 
     def fit(
@@ -128,6 +141,8 @@ class Solver:
             for step in steps:
                 if len(state.index):
                     self._step(next(draws).of(state.restart), state, problem)
+                    if state.n_updates == min(self.settings.look, steps.stop):
+                        self._look(state, results.learned, problem)
                     # until two thirds of all steps are done; `Solution.earlier` is what was known then
                     if 3 * (step + 1) <= 2 * steps.stop:
                         state.latest = state.parameter
@@ -139,6 +154,16 @@ class Solver:
                 raise
             failure = stopped
         return results.solution(state, exists, failure)
+
+    def proven(self, solution: Solution) -> Tensor:
+        """Gates that the model is known to react to, since it has slopes in them, bool [batch, gates]."""
+        return (solution.influence > 0) & ~solution.learned.blind & self.estimator.proves_slopes
+
+    def unlearned(self, solution: Solution) -> Tensor:
+        """Examples with gates without slopes that were not looked at, or not learned, bool [batch]."""
+        if self.looks or not self.estimator.proves_slopes:
+            return solution.learned.blind.any(1) & (solution.n_steps <= self.settings.look)
+        return ((solution.influence == 0) & solution.parameter.isfinite()).any(1)
 
     def draws_together(self, groups: FeatureGroups) -> bool:
         """Whether parameters are smoothed over neighbouring regions."""
@@ -157,6 +182,8 @@ class Solver:
         parameter = rule.parameter(learned.total, learned.scale, smooth)
         # steps are counted on from the largest number that an example that has not settled has taken
         done = int(learned.n_steps.masked_fill(learned.settled, 0).max())
+        if done < settings.look:
+            learned.blind.zero_()  # it is looked for again, after as many updates as in one solve
         block = batch // self.n_restarts
         state = SolverState(
             examples=problem.everyone,
@@ -165,7 +192,7 @@ class Solver:
             groups=groups,
             shift=BudgetShift.of(self.gates, exists, problem.dtype, settings),
             smooth=smooth,
-            estimator=self.estimator.begin(exists),
+            estimator=self._begun(exists, learned.blind, self.estimator.begin(exists)),
             total=learned.total.clone(),
             scale=learned.scale.clone(),
             slopes=learned.slopes.clone(),
@@ -187,10 +214,25 @@ class Solver:
             state = state.rows((~learned.settled).nonzero().squeeze(1).cpu())
         return state, results
 
+    def _look(self, state: SolverState, learned: Learned, problem: Problem) -> None:
+        """Find the gates that slopes do not show; their examples begin anew, with coins for these gates."""
+        if not (self.looks and self.estimator.proves_slopes):
+            return
+        blind = problem.missed(state.examples, state.squares > 0, self.settings.least_missed)
+        learned.blind[state.index] = blind
+        if bool(blind.any()):
+            state.forget(blind.any(1))
+            state.estimator = self._begun(state.groups.exists, blind, state.estimator)
+
+    def _begun(self, exists: Tensor, blind: Tensor, otherwise: EstimatorState) -> EstimatorState:
+        """The state of the estimator where the model has no slopes in some gates, bool [examples, gates]."""
+        pathwise = isinstance(self.estimator, Reparameterized)
+        return Coins.begin(exists, blind) if pathwise and bool(blind.any()) else otherwise
+
     def _step(self, drawn: Draws, state: SolverState, problem: Problem) -> None:
         """One update of the examples that have not settled."""
         size = self.n_samples
-        if self.estimator.samples_alone:  # some samples at a time, so that gate values take little memory
+        if state.estimator.samples_alone:  # some samples at a time, so that gate values take little memory
             size = min(size, max(1, _MOST_NUMBERS // state.parameter.numel()))
         sums: list[Tensor] = []
         for i in range(0, self.n_samples, size):

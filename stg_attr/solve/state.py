@@ -40,6 +40,7 @@ class Learned(Batch):
         n_steps: updates it took, long [batch].
         n_samples: gate samples it took, long [batch].
         settled: whether it needs no more, bool [batch].
+        blind: gates in which the model has no slopes although they change its score, bool [batch, gates].
     """
 
     total: Tensor = field(metadata=per_example(holds=_GATES))
@@ -50,6 +51,7 @@ class Learned(Batch):
     n_steps: Tensor = field(metadata=per_example(holds=_COUNT))
     n_samples: Tensor = field(metadata=per_example(holds=_COUNT))
     settled: Tensor = field(metadata=per_example(holds=Holds(("batch",), bool)))
+    blind: Tensor = field(metadata=per_example(holds=Holds(("batch", "gates"), bool)))
 
     @classmethod
     def nothing(cls, batch: int, gates: int, dtype: torch.dtype, device: torch.device) -> Learned:
@@ -65,6 +67,7 @@ class Learned(Batch):
             n_steps=count,
             n_samples=count.clone(),
             settled=count.bool(),
+            blind=torch.zeros_like(zeros, dtype=torch.bool),
         )
 
     def copied(self) -> Learned:
@@ -160,6 +163,12 @@ class SolverState(Batch):
         self.total, self.scale = self.rule.added(
             self.total, self.scale, gradient, self.n_updates, self.n_gates
         )
+        self.parameter = self.rule.parameter(self.total, self.scale, self.smooth)
+
+    def forget(self, rows: Tensor) -> None:
+        """Forget the gradients of some rows, bool [examples]."""
+        self.total = self.total.masked_fill(rows.unsqueeze(1), 0.0)
+        self.scale = self.scale.masked_fill(rows, 0.0)
         self.parameter = self.rule.parameter(self.total, self.scale, self.smooth)
 
     def unsettled(self) -> Tensor | None:

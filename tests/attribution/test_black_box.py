@@ -207,13 +207,13 @@ def test_of_many_features_only_those_that_move_a_score_are_reported(objective, s
     assert not bool((explanation.at(budget=1.0).selected & ~used & explanation.influence.eq(0)).any())
 
 
-def test_the_switch_of_a_hard_where_is_found_that_gradients_do_not_see():
+def test_the_switch_of_a_hard_where_is_found_that_slopes_do_not_show():
     """A column that decides which others count: among the top 5 of 10 for at least 95 % of 200 examples."""
     for seed in range(3):
         stg = StochasticGates(switch, objective=Preserve(OutputMatch()), estimator=ScoreFunction())
         assert switch_found(stg, seed, n_steps=24)["switch"] >= 0.95
-    blind = StochasticGates(switch, objective=Preserve(OutputMatch()))
-    assert switch_found(blind, 0)["switch"] < 0.05
+    mixed = StochasticGates(switch, objective=Preserve(OutputMatch()))
+    assert switch_found(mixed, 0, n_steps=24)["switch"] >= 0.9
 
 
 # ---------------------------------------------------------------- max_evals

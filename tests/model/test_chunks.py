@@ -13,6 +13,7 @@ from stg_attr import (
     ScoreFunction,
     StochasticGates,
 )
+from stg_attr.errors import ArgumentError
 from stg_attr.gates import Blend, FeatureGroups
 from stg_attr.model import Chunks, GatedModel, Scorer
 
@@ -201,5 +202,23 @@ def test_there_are_no_slopes_where_the_model_does_not_follow_the_gates():
         losses, slopes = model.loss(model.everyone, torch.zeros(5, dtype=torch.long)).with_slope(
             torch.rand(5, 3, 4)
         )
-        assert slopes is None
+        assert not bool(slopes.any())
+        assert slopes.shape == (5, 3, 4)
         assert losses.shape == (5, 3)
+        with pytest.raises(ArgumentError, match=r"forward_func: .*gradient.*detached.*ScoreFunction\(\)"):
+            model.missed(model.everyone, slopes[0] > 0, 1e-3)
+
+
+def test_one_call_with_slopes_is_enough():
+    """A model that leaves early for some rows: those calls have slopes of 0, whatever rows share a call."""
+
+    def leaves_early(rows):
+        return rows.sum(1) if bool(rows.amax() > 0.5) else rows.detach().sum(1)
+
+    x = torch.tensor([[0.2, 0.2], [0.9, 0.9]])
+    blend = Blend((x,), (torch.zeros(1, 1, 2),), FeatureGroups.from_mask(None, (x,)))
+    model = GatedModel(blend, Scorer(leaves_early, (), 2), Preserve(), None, 1)
+    model.chunks.examples = 1
+    _, slopes = model.loss(model.everyone, torch.zeros(1, dtype=torch.long)).with_slope(torch.ones(1, 2, 2))
+    torch.testing.assert_close(slopes, torch.tensor([[[0.0, 0.0], [-0.5, -0.5]]]))
+    assert model.missed(model.everyone, slopes[0] != 0, 1e-3).tolist() == [[True, True], [False, False]]

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from stg_attr.errors import ArgumentError
 from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
 from stg_attr.solve import Noise, Reparameterized, ScoreFunction
 
@@ -94,14 +93,6 @@ def test_rows_do_not_depend_on_each_other_also_where_the_loss_is_not_finite(esti
     assert torch.equal(broken.gradient[:, [0, 2]], whole.gradient[:, [0, 2]])
     assert bool(broken.gradient.isfinite().all() and broken.slope.isfinite().all())
     assert torch.equal(broken.gradient[:, 1], torch.zeros(6, 2, dtype=torch.float64))
-
-
-def test_a_loss_without_a_gradient_is_refused():
-    uniform = Noise(0).uniform(0, 2, 2)
-    weight = torch.ones((), dtype=torch.float64, requires_grad=True)
-    for loss in (lambda z: z.detach().sum(2), lambda z: z.detach().sum(2) * weight):
-        with pytest.raises(ArgumentError, match=r"forward_func: .*gradient.*detached.*ScoreFunction\(\)"):
-            _estimate(Reparameterized(), BinaryConcrete(), loss, PARAMETER, uniform)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])

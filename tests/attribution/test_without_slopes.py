@@ -1,0 +1,188 @@
+"""Features in which a model has no slopes: found by forwards, beside those that slopes show."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stg_attr import (
+    Delete,
+    Gaussian,
+    LayerStochasticGates,
+    OutputMatch,
+    Preserve,
+    ReferenceSet,
+    Status,
+    StochasticGates,
+)
+
+X = torch.tensor([[3.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("model", "selected"),
+    [
+        (lambda x: 4.0 * (x[:, 0] > 2) + x[:, 1], [True, True]),
+        (lambda x: 4.0 * x[:, 0].round() + x[:, 1], [True, False]),
+        (lambda x: 4.0 * x[:, 0].detach() + x[:, 1], [True, False]),
+        (lambda x: 4.0 * x[:, 0].long() + 0.5 * x[:, 1], [True, False]),
+        (
+            lambda x: 4.0 * torch.bucketize(x[:, 0].contiguous(), torch.tensor([1.0, 2.0])) + x[:, 1],
+            [True, True],
+        ),
+        (lambda x: ((x[:, 0] - x[:, 0]) ** 2).sqrt() + x[:, 1], [False, True]),
+        (lambda x: ((x[:, 0] - x[:, 0]) ** 2).sqrt() + 4.0 * (x[:, 0] > 2) + x[:, 1], [True, True]),
+        (lambda x: torch.where(x[:, 0] > 0, x[:, 1], -x[:, 1]), [True, True]),
+        (lambda x: torch.where(x[:, 0] > 0, x[:, 1], 0 * x[:, 1]), [True, True]),
+    ],
+)
+def test_the_right_columns_are_selected(model, selected):
+    found = StochasticGates(model).explain(X)
+    assert found.selected.tolist() == [selected]
+    assert found.status == (Status.CONVERGED,)
+    assert float(found.retained) >= 0.9
+
+
+@pytest.mark.parametrize(
+    "parts", [{"objective": Delete()}, {"objective": Preserve(OutputMatch())}, {"gates": Gaussian()}]
+)
+def test_with_every_objective_and_gate(parts):
+    model = lambda x: 4.0 * (x[:, 0] > 2) + x[:, 1] + 0 * x[:, 2]  # noqa: E731
+    found = StochasticGates(model, **parts).explain(torch.tensor([[3.0, 1.0, 2.0]]))
+    assert found.selected.tolist() == [[True, True, False]]
+    assert found.status == (Status.CONVERGED,)
+
+
+def test_with_reference_rows():
+    rows = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    model = lambda x: 4.0 * (x[:, 0] > 2) + x[:, 1] + 0 * x[:, 2]  # noqa: E731
+    found = StochasticGates(model).explain(torch.tensor([[3.0, 1.0, 2.0]]), baselines=ReferenceSet(rows))
+    assert found.selected.tolist() == [[True, True, False]]
+
+
+def test_an_embedding_behind_a_cast():
+    """The column of ids is worth 5, the other 1; as floats, ids give no slope."""
+    table = torch.tensor([0.0, 1.0, 5.0, 2.0])
+    model = lambda x: table[x[:, 0].long()] + x[:, 1:].sum(1)  # noqa: E731
+    x = torch.tensor([[2.0, 0.25, 0.25], [1.0, 6.0, 6.0]])
+    assert StochasticGates(model).explain(x).selected.tolist() == [[True, False, False], [False, True, True]]
+
+
+def test_places_of_a_layer_behind_a_threshold():
+    embedding = torch.nn.Embedding.from_pretrained(torch.tensor([[0.0, 0], [1, 0], [0, 1]]))
+
+    def model(ids):
+        shown = embedding(ids)
+        return 4.0 * (shown[:, :, 0].sum(1) > 0.5) + shown[:, :, 1].sum(1)
+
+    found = LayerStochasticGates(model, embedding).explain(torch.tensor([[1, 2, 0]]))
+    assert found.selected.tolist() == [[True, True, False]]
+
+
+def test_what_cannot_be_learned_is_named():
+    model = lambda x: 4.0 * (x[:, 0] > 2) + x[:, 1]  # noqa: E731
+    found = StochasticGates(model).explain(X, n_steps=2)
+    assert found.status == (Status.UNSEEN,)
+    assert "n_steps" in found.describe(0)
+
+
+def test_it_costs_one_evaluation_and_only_where_a_feature_without_slopes_differs_from_the_baseline():
+    model = lambda x: x[:, 0] + 2 * x[:, 1] + 0 * x[:, 2]  # noqa: E731
+    cost = [
+        int(StochasticGates(model).explain(torch.tensor([[1.0, 1.0, last]])).n_evaluations) for last in (0, 1)
+    ]
+    assert cost[1] == cost[0] + 1
+
+
+def test_an_example_is_explained_alone_as_in_a_batch_of_others():
+    model = lambda x: 4.0 * (x[:, 0] > 2) + x[:, 1] * x[:, 2]  # noqa: E731
+    x = torch.tensor([[3.0, 1.0, 1.0], [1.0, 1.0, 1.0], [2.5, -1.0, 2.0]])
+    together = StochasticGates(model).attribute(x)
+    for i in range(3):
+        torch.testing.assert_close(StochasticGates(model).attribute(x[i : i + 1])[0], together[i])
+
+
+def test_a_solve_goes_on_with_its_coins():
+    model = lambda x: 4.0 * (x[:, 0] > 2) + x[:, 1]  # noqa: E731
+    first = StochasticGates(model).explain(X, n_steps=4)
+    assert first.learned.blind.tolist() == [[True, False]]
+    found = StochasticGates(model).explain(X, n_steps=8, resume=first)
+    assert found.selected.tolist() == [[True, True]]
+    assert found.learned.blind.tolist() == [[True, False]]
+
+
+def early_exit(x):
+    """Rows whose sum is large leave before the part with a graph."""
+    if bool((x.sum(1) > 2.5).all()):
+        return x.detach().sum(1)
+    return x.sum(1)
+
+
+def test_calls_without_a_graph_have_slopes_of_zero():
+    x = torch.tensor([[1.0, 1, 1], [2.0, 0.5, 0.1]])
+    for options in ({}, {"perturbations_per_eval": 1}, {"perturbations_per_eval": 16}):
+        found = StochasticGates(early_exit).explain(x, **options)
+        assert found.selected.tolist() == [[True, True, True], [True, True, False]]
+
+
+def test_nothing_found_is_nothing_to_explain():
+    """A detector that finds nothing returns zeros without a graph."""
+    found = StochasticGates(lambda x: torch.zeros(len(x))).explain(torch.ones(2, 3))
+    assert found.status == (Status.NOTHING_TO_EXPLAIN,) * 2
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_squeezed_output_of_one_row_is_that_row(classes):
+    weight = torch.arange(1.0, 1 + 4 * classes).reshape(4, classes)
+    x = torch.ones(3, 4)
+    target = None if classes == 1 else 1
+    whole = StochasticGates(lambda x: x @ weight).attribute(x, target=0 if classes == 1 else 1)
+    for options in ({}, {"perturbations_per_eval": 1}):
+        squeezed = StochasticGates(lambda x: (x @ weight).squeeze())
+        torch.testing.assert_close(squeezed.attribute(x, target=target, **options), whole)
+    if classes == 1:
+        torch.testing.assert_close(squeezed.attribute(x[:1]), whole[:1])
+
+
+@st.composite
+def mixtures(draw):
+    """Weights of smooth terms, of steps, and of products of a step and a smooth term, of 6 columns."""
+    worth = st.sampled_from([0.0, 0.5, 1.0, 2.0, 4.0])
+    kinds = draw(st.lists(st.sampled_from(["smooth", "step", "dead"]), min_size=6, max_size=6))
+    weights = draw(st.lists(worth, min_size=6, max_size=6))
+    gated = draw(st.sampled_from([0.0, 3.0]))
+    return kinds, weights, gated
+
+
+def mixture(kinds, weights, gated):
+    weight = torch.tensor(weights)
+    step = torch.tensor([kind == "step" for kind in kinds])
+    alive = torch.tensor([kind != "dead" for kind in kinds])
+
+    def model(x):
+        terms = torch.where(step, (x > 0.5).to(x.dtype), x) * weight * alive
+        return terms.sum(1) + gated * (x[:, 0] > 0.5) * x[:, 5]
+
+    return model
+
+
+@given(mixtures())
+@settings(max_examples=40, deadline=None)
+def test_the_smallest_set_is_found_or_the_status_says_it_was_not(drawn):
+    model, x = mixture(*drawn), torch.ones(1, 6)
+    full = float(model(x))
+    found = StochasticGates(model).explain(x)
+    if full == 0:
+        return
+    masks = torch.tensor(list(product([0.0, 1.0], repeat=6)))
+    enough = model(masks * x) >= 0.9 * full - 1e-5
+    smallest = int(masks.sum(1)[enough].min())
+    if found.status == (Status.CONVERGED,):
+        assert float(found.retained) >= 0.9 - 1e-5
+        assert int(found.n_selected) == smallest
+    else:
+        assert found.status[0] in (Status.NOT_CONVERGED, Status.UNSEEN, Status.NOT_SUFFICIENT)
