@@ -15,7 +15,14 @@ import numpy as np
 from stg_attr.errors import ArgumentError
 
 from .fingerprint import digest
-from .ray_actors import SHARD_COLUMN, GroupActor, ShardActor, explainer_fingerprint, with_shard_numbers
+from .ray_actors import (
+    SHARD_COLUMN,
+    GroupActor,
+    ShardActor,
+    explainer_fingerprint,
+    sum_of_digests,
+    with_shard_numbers,
+)
 from .rows import Columns
 from .run_error import RunError
 from .worker import Done, Job, Make, RayActors
@@ -100,7 +107,7 @@ class Cluster:
         return fingerprint
 
     def identity(self, dataset: ray.data.Dataset, columns: Columns) -> str:
-        """Fingerprint of a Ray data set: its columns, and the files that it is read from.
+        """Fingerprint of a Ray data set: its columns, and the files that it is read from, or else its rows.
 
         Raises:
             ArgumentError: the id column does not hold whole numbers, or a column is missing.
@@ -121,7 +128,15 @@ class Cluster:
                 mend="Name or add a column that numbers the rows from 0, or pass the path of Parquet files.",
             )
         kinds = {name: str(kind) for name, kind in types.items()}
-        return f"ray.data.Dataset {digest((kinds, sorted(dataset.input_files())))}"
+        files = sorted(dataset.input_files())
+        rows = None if files else self._sum_of_rows(dataset, columns.to_read(list(types)))
+        return f"ray.data.Dataset {digest((kinds, files, rows))}"
+
+    def _sum_of_rows(self, dataset: ray.data.Dataset, columns: list[str]) -> int:
+        """A number that depends on every row, and not on their order, which Ray may change."""
+        sums = dataset.map_batches(sum_of_digests, fn_args=(columns,), batch_format="pyarrow")
+        parts = self._ask_ray(lambda: sums.take_all())
+        return sum(int(part["sum"]) for part in parts) % 2**64
 
     def explain_shards(self, job: Job, numbers: Sequence[int]) -> Iterator[Done]:
         """Explain shards; each worker reads the rows of its shards itself.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from stg_attr.errors import ArgumentError
 
 from .explaining import failures_raised
+from .fingerprint import digest
 from .rows import Columns, Row, table_rows
 from .run_error import RunError
 from .worker import Done, Job, Make, Worker, load_explainer, model_fingerprint
@@ -21,7 +22,15 @@ from .worker import Done, Job, Make, Worker, load_explainer, model_fingerprint
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["SHARD_COLUMN", "GroupActor", "ShardActor", "explainer_fingerprint", "with_shard_numbers"]
+__all__ = [
+    "GAPS_COLUMN",
+    "SHARD_COLUMN",
+    "GroupActor",
+    "ShardActor",
+    "explainer_fingerprint",
+    "sum_of_digests",
+    "with_shard_numbers",
+]
 
 SHARD_COLUMN = "stg_attr_shard"  # number of the shard of each row, while Ray groups the rows
 GAPS_COLUMN = "stg_attr_gaps"  # in which columns of whole numbers a row has no value, as JSON; "" for none
@@ -129,6 +138,13 @@ def _workers_died(number: int, times: int) -> RunError:
         mend="A row may crash its process, or the machine may have too little memory: see Ray's logs. "
         "Finished shards are kept; run the same command again.",
     )
+
+
+def sum_of_digests(table: pa.Table, columns: list[str]) -> pa.Table:
+    """One number for some rows, as text: the sum of their digests."""
+    import pyarrow as pa
+
+    return pa.table({"sum": [str(sum(int(digest(row), 16) for row in table.select(columns).to_pylist()))]})
 
 
 def with_shard_numbers(

@@ -124,7 +124,7 @@ def test_a_ray_data_set_in_any_order_gives_the_same_bits(cluster, explain, rows,
     assert list(load_attributions(out).failures) == [30]
     (out / "rows" / "part-000002.parquet").unlink()
     kept = {path: path.stat().st_mtime_ns for path in (out / "rows").iterdir()}
-    explain(small_net, shuffled, **how)
+    explain(small_net, ray.data.from_items(items[::-1]), **how)  # again in another order
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert table_of(out).equals(whole)
     assert ray.data.read_parquet(str(out / "rows")).sum("evaluations") == sum(
@@ -169,6 +169,16 @@ def test_workers_are_counted_node_by_node(nodes, actors, reads_data, most):
     pairs = [node if isinstance(node, tuple) else (node, 0) for node in nodes]
     resources = [{"CPU": float(cpus), "GPU": float(gpus)} for cpus, gpus in pairs]
     assert on_ray.Cluster(actors, reads_data)._most_workers(resources) == most
+
+
+def test_changed_rows_of_a_ray_data_set_without_files_are_refused(cluster, explain, rows):
+    def data():
+        return ray.data.from_items([{"x": rows[i].numpy(), "number": i} for i in range(8)])
+
+    explain(small_net, data(), columns=["x"], id_column="number")
+    rows[5, 2] += 1e-3
+    with pytest.raises(ArgumentError, match=r"output: .*data is ray\.data\.Dataset"):
+        explain(small_net, data(), columns=["x"], id_column="number")
 
 
 def test_a_ray_data_set_needs_numbers_for_its_rows(cluster, explain):
