@@ -77,7 +77,7 @@ def _alone(model: GatedModel, some: Tensor) -> Tensor:
 def _scores(model: GatedModel, index: Tensor) -> Tensor:
     """Scores of the inputs of some examples in one batch, long [examples]; [examples]."""
     gates = torch.ones(1, len(index), model.groups.n_gates, device=model.device, dtype=model.dtype)
-    reference = torch.zeros(1, dtype=torch.long, device=model.device)
+    reference = torch.zeros(1, dtype=torch.long, device="cpu")
     return model.scores(gates, reference, model.everyone.rows(index))[0]
 
 
@@ -97,11 +97,11 @@ def measured_again(model: GatedModel, allowance: Allowance) -> tuple[Tensor, Ten
     # every second example shows its input first, so that each call of the model has inputs and references
     first = torch.arange(model.batch, device=model.device) % 2 == 1
     gates = torch.stack([first, ~first]).unsqueeze(2).expand(-1, -1, model.groups.n_gates)
-    reference = model.reference_order[:1].expand(2).to(model.device)
+    reference = model.reference_order[:1].expand(2)
     found = torch.full((2, model.batch), torch.nan, device=model.device).to(model.score_dtype)
     if allowance.failure is None:
         try:
-            found = model.scores(gates, reference, model.everyone)
+            found = model.scores(gates, reference)
         except (Exception, KeyboardInterrupt) as failure:
             if not model.scorer.may_stop(failure):
                 raise
