@@ -25,8 +25,10 @@ from stg_attr.model import (
     as_arguments,
     checked_inputs,
     goes_along,
+    module_of,
     undisturbed,
 )
+from stg_attr.model.buffers import kept_buffers
 from stg_attr.objective import Objective
 from stg_attr.select import Sparsity
 from stg_attr.solve import Estimator
@@ -199,7 +201,7 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
         device, arguments = self.solve_device(given[0]), as_arguments(asked.arguments)
         rows = effort.internal_batch_size or len(given[0])
         reader = _Reader(forward, site, arguments, device, rows)
-        with undisturbed(reader, device, effort.seed) as read:
+        with undisturbed(reader, device, effort.seed) as read, kept_buffers(module_of(forward)):
             activations = read(given)
             shown = [read(values) for values in references]
         if shown:

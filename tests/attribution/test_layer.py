@@ -530,6 +530,15 @@ def test_hooks_are_removed_after_an_interruption_which_returns_what_was_learned(
     assert {status.name for status in found.status} == {"INTERRUPTED"}
 
 
+@pytest.mark.filterwarnings("ignore:The model is in training mode")
+def test_reading_a_layer_leaves_the_buffers_of_a_model_in_training_mode():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)).train()
+    before = {name: value.clone() for name, value in net.named_buffers()}
+    LayerStochasticGates(net, net[0]).attribute(torch.randn(8, 4), target=0, n_steps=1, n_samples=2)
+    assert all(torch.equal(value, before[name]) for name, value in net.named_buffers())
+
+
 def test_hooks_of_the_caller_stay_and_see_the_blended_activation(untouched):
     net, seen = Tagger(), []
     handle = net.mixing.register_forward_hook(lambda module, args, output: seen.append(args[0].shape))
