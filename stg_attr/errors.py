@@ -9,7 +9,16 @@ import sys
 import warnings
 from typing import Any
 
-__all__ = ["ArgumentError", "ModelFailure", "check_count", "check_number", "check_share", "is_number", "warn"]
+__all__ = [
+    "ArgumentError",
+    "Interrupted",
+    "ModelFailure",
+    "check_count",
+    "check_number",
+    "check_share",
+    "is_number",
+    "warn",
+]
 
 _NOT_THE_CALLER = ("stg_attr", "captum", "torch", "contextlib")
 
@@ -32,6 +41,21 @@ class ArgumentError(ValueError, AssertionError):
     def __reduce__(self) -> tuple[functools.partial[ArgumentError], tuple[()]]:
         """Pickle the four parts: by default, only the message is passed to `__init__`, which would fail."""
         return functools.partial(type(self), **self._parts), ()
+
+
+class Interrupted(UserWarning):
+    """The user pressed Ctrl-C after something was learned.
+
+    Args:
+        n: number of examples that are not finished.
+        batch: number of all.
+    """
+
+    def __init__(self, n: int, batch: int) -> None:
+        super().__init__(
+            f"Interrupted: {n} of {batch} examples are returned as far as they were learned, and as 0 where "
+            "nothing was. explain(..., resume=...) goes on from an explanation."
+        )
 
 
 class ModelFailure(UserWarning):

@@ -364,11 +364,16 @@ def test_nothing_of_the_callers_is_touched(method, failure):
         except (ZeroDivisionError, KeyboardInterrupt) as error:
             caught = error
         assert caught is (failure if fail_at == 0 else None)  # what was learned is kept
-        warned = isinstance(failure, ZeroDivisionError) and fail_at > 0
-        assert [str(w.message)[:38] for w in said] == ["forward_func raised ZeroDivisionError:"] * warned
+        error = isinstance(failure, ZeroDivisionError)
+        words = "forward_func raised ZeroDivisionError" if error else "Interrupted"
+        assert [str(w.message).partition(":")[0] for w in said] == [words] * (fail_at > 0)
         assert _state(model, x) == before
 
 
+interruptions = pytest.mark.filterwarnings("ignore:Interrupted")
+
+
+@interruptions
 @every_method
 def test_an_interrupted_solve_returns_what_was_learned_and_raises_before_its_first_step(method):
     """Ctrl-C at every call of the model in turn: first a few that raise, then one more step each."""
@@ -384,32 +389,40 @@ def test_an_interrupted_solve_returns_what_was_learned_and_raises_before_its_fir
             steps.append(0)
             continue
         steps.append(len(part.loss_trace))
+        assert counted.calls == call + 1  # the model is not run again
         assert part.status == (Status.INTERRUPTED,) * 3
         assert torch.equal(part.loss_trace, whole.loss_trace[: steps[-1]])
         assert bool(((part.attributions >= 0) & (part.attributions <= 1)).all())
+        assert torch.equal(part.scores.full, whole.scores.full)
         if steps[-1] < 5:  # else the reading was interrupted
-            fewer = problem.attribute(method, n_steps=steps[-1])
-            torch.testing.assert_close(part.attributions, fewer, rtol=0, atol=1e-6)
+            fewer = problem.explain(method, n_steps=steps[-1])
+            assert torch.equal(part.learned.total, fewer.learned.total)
+            assert torch.equal(part.influence, fewer.influence)
+            assert bool(part.scores.kept.isnan().all())
+            assert "was not measured" in part.describe()
     first = steps.index(1)
     assert steps[: first + 4] == [0] * first + [1, 2, 3, 4]
 
 
+@interruptions
 @every_method
-def test_an_interrupted_shard_does_not_lose_what_was_learned_and_later_ones_get_one_step(method):
+def test_after_an_interruption_no_other_shard_is_solved(method):
     """Call 6 is in the fifth step of the first shard; steps that were left out have no loss."""
     counted = Counted(TanhNet(6), KeyboardInterrupt(), fail_at=6)
     x = _network(0).inputs
     part = Problem(counted, x, {**QUICK, "internal_batch_size": 1}).explain(method)
+    assert counted.calls == 7
     assert part.status == (Status.INTERRUPTED,) * 3
     assert bool(((part.attributions >= 0) & (part.attributions <= 1)).all())
-    assert not torch.equal(part.attributions[0], part.attributions[0, :1].expand(6))
-    assert (~part.loss_trace.isnan()).int().T.tolist() == [[1, 1, 1, 1], [1, 0, 0, 0], [1, 0, 0, 0]]
-    for row, n_steps in enumerate((4, 1, 1)):
-        fewer = Problem(TanhNet(6), x[row : row + 1], {**QUICK, "n_steps": n_steps}).explain(method)
-        assert torch.equal(part.attributions[row], fewer.attributions[0])
-        assert torch.equal(part.loss_trace[:n_steps, row], fewer.loss_trace[:, 0])
+    assert not bool(part.attributions[1:].any())
+    assert part.n_evaluations[1:].tolist() == [0, 0]
+    assert (~part.loss_trace.isnan()).int().T.tolist() == [[1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+    fewer = Problem(TanhNet(6), x[:1], {**QUICK, "n_steps": 4}).explain(method)
+    assert torch.equal(part.learned.total[:1], fewer.learned.total)
+    assert torch.equal(part.loss_trace[:, 0], fewer.loss_trace[:, 0])
 
 
+@interruptions
 @every_method
 def test_a_shard_that_is_interrupted_later_leaves_the_earlier_ones_alone(method):
     """The losses of the interrupted shard and of those after it are padded to the steps of the first."""
@@ -418,12 +431,14 @@ def test_a_shard_that_is_interrupted_later_leaves_the_earlier_ones_alone(method)
     whole = Problem(TanhNet(6), x, arguments).explain(method)
     first = Counted(TanhNet(6))
     Problem(first, x[:1], QUICK).explain(method)
-    part = Problem(Counted(TanhNet(6), KeyboardInterrupt(), first.calls + 5), x, arguments).explain(method)
+    counted = Counted(TanhNet(6), KeyboardInterrupt(), first.calls + 5)
+    part = Problem(counted, x, arguments).explain(method)
+    assert counted.calls == first.calls + 6
     assert part.status == (whole.status[0], Status.INTERRUPTED, Status.INTERRUPTED)
     assert torch.equal(part.attributions[0], whole.attributions[0])
     n_whole = int((~whole.loss_trace[:, 0].isnan()).sum())
-    assert (~part.loss_trace.isnan()).sum(0).tolist() == [n_whole, 3, 1]
-    for row, n_steps in enumerate((n_whole, 3, 1)):
+    assert (~part.loss_trace.isnan()).sum(0).tolist() == [n_whole, 3, 0]
+    for row, n_steps in enumerate((n_whole, 3, 0)):
         assert torch.equal(part.loss_trace[:n_steps, row], whole.loss_trace[:n_steps, row])
 
 

@@ -12,17 +12,9 @@ from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
 
-from stg_attr.explanation import Explanation, Settings, Status
+from stg_attr.explanation import Explanation, Settings, Status, stopped_by, warn_about
 from stg_attr.gates import GateDistribution
-from stg_attr.model import (
-    Baselines,
-    Gaps,
-    Given,
-    Inputs,
-    Target,
-    checked_inputs,
-    undisturbed,
-)
+from stg_attr.model import Baselines, Gaps, Given, Inputs, Target, checked_inputs, undisturbed
 from stg_attr.objective import Hybrid, Objective
 from stg_attr.progress import Bar, progress
 from stg_attr.select import Sparsity, Sweep
@@ -33,13 +25,13 @@ from .certificate import check_claim
 from .effort import Effort
 from .evidence import check_rows, evidence_rows
 from .question import Asked, Question, check_parts, learned_before, solve_device
-from .reading import Reading, first_restart, stopped_by, warn_about
+from .reading import Reading, first_restart
 
 __all__ = ["OnStep", "StochasticGates"]
 
 #: Called after each step of a solve with the number of steps done, that of all steps, and a function that
 #: reads and measures the explanation as it stands, which costs evaluations. A `KeyboardInterrupt` that it
-#: raises ends the solve.
+#: raises ends the solve as Ctrl-C does: nothing is measured after it.
 OnStep: TypeAlias = Callable[[int, int, Callable[[], Explanation]], object]
 
 
@@ -242,24 +234,10 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             shards, title = list(question.shards()), f"{self.get_name()} attribution"
             with progress(show_progress, total=len(shards) * solver.n_steps, desc=title) as bar:
                 for rows in shards:
-                    interrupted = any(Status.INTERRUPTED in part.status for part in parts)
-                    # after Ctrl-C, what is left gets one step each, and says so
-                    steps = replace(solver, n_steps=1) if interrupted else solver
-                    part = answer.shard(rows, steps, bar, parts)
-                    stopped = (Status.INTERRUPTED,) * len(part)
-                    parts.append(replace(part, status=stopped) if interrupted else part)
-            found, blend = Explanation.joined(parts), question.blend
+                    parts.append(answer.shard(rows, solver, bar, parts))
+            found = question.answered(parts, resume)
             warn_about(answer.failures, found.status, forward)
-            before = 0 if resume is None else resume.n_evaluations.cpu()
-            found = replace(
-                found,
-                n_evaluations=found.n_evaluations + before,
-                inputs=blend.inputs,
-                feature_mask=blend.groups.index,
-                baselines=blend.mean_references,
-                question=replace(question, blend=blend.to(question.home)),
-            )
-            return question.handed_back(found)
+            return found
 
     def _prepared(
         self, asked: Asked, effort: Effort, with_curve: bool, device: torch.device
@@ -289,7 +267,7 @@ class _Answer:
         with_curve: measure the evidence, too.
         past: what was learned earlier of all examples, and the loss trace of it, if anything.
         on_step: called after each step, if anyone watches.
-        failures: what the model raised.
+        failures: what the model raised, and Ctrl-C.
     """
 
     question: Question
@@ -298,33 +276,48 @@ class _Answer:
     with_curve: bool
     past: tuple[Learned, Tensor] | None
     on_step: OnStep | None
-    failures: list[Exception] = field(default_factory=list)
+    failures: list[BaseException] = field(default_factory=list)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C was pressed. From then on the model is not run."""
+        return any(isinstance(failure, KeyboardInterrupt) for failure in self.failures)
 
     def shard(self, rows: slice, solver: Solver, bar: Bar, others: Sequence[Explanation]) -> Explanation:
         """Explain some examples.
 
-        A failure of the model before anything is learned of them is raised, unless there is an explanation of
-        others, which would be lost.
+        A failure of the model, or Ctrl-C, before anything is learned of them is raised, unless there is an
+        explanation of others, which would be lost. A second Ctrl-C is raised.
         """
         question, n = self.question, solver.n_restarts
         which = torch.arange(question.batch, device="cpu")[rows].repeat(n) if n > 1 else rows
         scorer = question.scorer(which)
+        learned = None if self.past is None else self.past[0].rows(rows)
+        blank = partial(question.nothing_learned, learned=learned, rows=rows)
+        if self.interrupted:
+            return blank(others[0], spent=scorer.evaluations, status=Status.INTERRUPTED)
         try:
             model = question.model(which, scorer)
             check_claim(model, solver.sparsity)
             reading = Reading.begin(model, solver, self.settings, self.max_evals, not others)
-            past = None if self.past is None else (self.past[0].rows(rows), self.past[1][:, rows])
+            past = None if self.past is None or learned is None else (learned, self.past[1][:, rows])
             told = partial(self._after_step, reading, rows, bar)
             solution = solver.fit(model, told, past)
             if solution.failure is not None and not scorer.may_stop(solution.failure):
                 raise solution.failure
-            return self._read(reading, rows, solution, self.with_curve)
         except (Exception, KeyboardInterrupt) as failure:
             if not others or not scorer.may_stop(failure):
                 raise
             self._note(failure)
-            learned = None if self.past is None else self.past[0].rows(rows)
-            return question.nothing_learned(others[0], rows, scorer.evaluations, stopped_by(failure), learned)
+            return blank(others[0], spent=scorer.evaluations, status=stopped_by(failure))
+        self._note(solution.failure)
+        try:
+            return self._read(reading, rows, solution, self.with_curve)
+        except KeyboardInterrupt as stopped:
+            if self.interrupted:
+                raise
+            self._note(stopped)
+            return self._read(reading, rows, replace(solution, failure=stopped), self.with_curve)
 
     def _read(self, reading: Reading, rows: slice, solution: Solution, with_curve: bool) -> Explanation:
         n, model = reading.solver.n_restarts, reading.model
@@ -338,10 +331,15 @@ class _Answer:
     ) -> None:
         bar.update()
         if self.on_step is not None:
-            read = partial(self._read, reading, rows)
-            hand_back = self.question.handed_back
-            self.on_step(done, reading.solver.n_steps, lambda: hand_back(read(so_far(), True)))
+            self.on_step(done, reading.solver.n_steps, partial(self._seen, reading, rows, so_far))
+
+    def _seen(self, reading: Reading, rows: slice, so_far: Callable[[], Solution]) -> Explanation:
+        """What `on_step` is shown; Ctrl-C while it is measured ends the solve, too."""
+        found = self._read(reading, rows, so_far(), True)
+        if self.interrupted:
+            raise KeyboardInterrupt
+        return self.question.handed_back(found)
 
     def _note(self, failure: BaseException | None) -> None:
-        if isinstance(failure, Exception):
+        if failure is not None and failure not in self.failures:
             self.failures.append(failure)

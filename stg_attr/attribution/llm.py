@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from copy import copy
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from captum.attr import LLMAttribution
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, Interrupted
 
 from .input import StochasticGates
 from .layer import LayerStochasticGates
@@ -105,7 +106,12 @@ def _in_parts(
     solver = copy(method)
     solver.forward_func = remembered
     n_targets = remembered(parts).shape[1]
-    found = [solver.attribute(parts, target=i, **settings) for i in range(n_targets)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Interrupted)  # else Ctrl-C would end one target after the other
+        try:
+            found = [solver.attribute(parts, target=i, **settings) for i in range(n_targets)]
+        except Interrupted as stopped:
+            raise KeyboardInterrupt from stopped
     return torch.cat([row for row in found if isinstance(row, Tensor)])
 
 

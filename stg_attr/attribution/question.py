@@ -167,6 +167,25 @@ class Question:
             self.n_held_out,
         )
 
+    def answered(self, parts: Sequence[Explanation], before: Explanation | None) -> Explanation:
+        """The explanation of all examples.
+
+        Args:
+            parts: those of the shards, in order.
+            before: an explanation that this one continues; its evaluations count, too.
+        """
+        found, blend = Explanation.joined(parts), self.blend
+        spent = 0 if before is None else before.n_evaluations.cpu()
+        found = replace(
+            found,
+            n_evaluations=found.n_evaluations + spent,
+            inputs=blend.inputs,
+            feature_mask=blend.groups.index,
+            baselines=blend.mean_references,
+            question=replace(self, blend=blend.to(self.home)),
+        )
+        return self.handed_back(found)
+
     def handed_back(self, found: Explanation) -> Explanation:
         """An explanation in the structure and on the device of the inputs."""
         attributions = found.attributions

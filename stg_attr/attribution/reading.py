@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from stg_attr.errors import ModelFailure, warn
-from stg_attr.explanation import Certificate, Explanation, Restarts, Scores, Settings, Status, lay_out
+from stg_attr.explanation import (
+    Certificate,
+    Explanation,
+    Restarts,
+    Scores,
+    Settings,
+    Status,
+    lay_out,
+    stopped_by,
+)
 from stg_attr.gates import Blend, GateDistribution
-from stg_attr.model import Allowance, GatedModel, depends_on_others, disturbing_layers
+from stg_attr.model import Allowance, GatedModel, depends_on_others
 from stg_attr.objective import RetainedScore
 from stg_attr.select import Ranking, SetSearch
 from stg_attr.solve import Solution, Solver
@@ -21,7 +27,7 @@ from stg_attr.solve import Solution, Solver
 from .certificate import Certifier
 from .evidence import check_rows, evidence, evidence_rows, unlike_before, untested
 
-__all__ = ["Reading", "first_restart", "stopped_by", "warn_about"]
+__all__ = ["Reading", "first_restart"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,8 @@ class Reading:
         """Read a solution at the sparsity asked for, and measure what it claims.
 
         Args:
-            solution: the gates.
+            solution: the gates. After Ctrl-C nothing is measured, and those that are open as they were
+                learned are selected.
             with_curve: measure removals and the budget curve too; without it, `scores.removed` is NaN.
             asked: what the explanation names as inputs and baselines.
 
@@ -68,7 +75,8 @@ class Reading:
         groups = model.groups
         points = self.settings.reading.curve_points if with_curve else 0
         reserved = evidence_rows(model.rows_per_selection, points) + check_rows(points)
-        allowance = Allowance(self.max_evals, reserved)
+        interrupted = solution.failure if isinstance(solution.failure, KeyboardInterrupt) else None
+        allowance = Allowance(self.max_evals, reserved, interrupted)
         explainable = model.anchors.explainable.unsqueeze(1)
         exists = groups.exists.expand_as(solution.parameter)
         visible = ((solution.influence > 0) | solution.learned.blind) & exists & explainable
@@ -128,6 +136,7 @@ class Reading:
         swaps = solution.learned.n_samples * objective.n_views // settings.evaluations_per_swap
         swaps = swaps.clamp_max(0 if objective.fidelity.either_direction else settings.most_swaps)
         measure = partial(_shares, model, allowance)
+        most = visible if allowance.failure is None else visible & (solution.parameter > solver.gates.half)
         while True:
             search = SetSearch(
                 Ranking.of(solution.parameter, visible),
@@ -138,7 +147,7 @@ class Reading:
                 swaps=swaps // model.rows_per_selection,
                 settings=settings,
             )
-            count = torch.where(visible.any(1), solver.sparsity.n_open(search), 0)
+            count = torch.where(visible.any(1), solver.sparsity.n_open(search), 0).minimum(most.sum(1))
             selected = search.ranking.top(count.unsqueeze(1))[0]
             unseen = self._unseen(allowance, selected, seen | search.needed)
             if not bool(unseen.any()):
@@ -269,23 +278,9 @@ def _use(solution: Solution, gates: GateDistribution) -> Tensor:
     return solution.influence.log() + odds
 
 
-def stopped_by(failure: BaseException | None) -> Status:
-    """The status of an example whose solve was stopped by a failure."""
-    return Status.INTERRUPTED if isinstance(failure, KeyboardInterrupt) else Status.FAILED
-
-
 def first_restart(found: Explanation, n_restarts: int) -> Explanation:
     """The explanation of the first block of rows, with what the other blocks selected."""
     n = len(found) // n_restarts
     spent = found.n_evaluations.reshape(n_restarts, n).sum(0)
     restarts = Restarts(found.selected.reshape(n_restarts, n, -1))
     return replace(found.rows(slice(0, n)), n_evaluations=spent, restarts=restarts)
-
-
-def warn_about(failures: list[Exception], statuses: Sequence[Status], forward: Callable[..., Any]) -> None:
-    """Warn of what the model raised, if it did, and of scores that depend on more than their row."""
-    if failures:
-        warn(ModelFailure(failures[0]))
-    n = sum(status is Status.NOT_REPRODUCIBLE for status in statuses)
-    if n and not disturbing_layers(forward):  # of which there was a warning at the start
-        warn(f"{n} of {len(statuses)} examples: {Status.NOT_REPRODUCIBLE.value}")

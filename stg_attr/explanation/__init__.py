@@ -5,6 +5,7 @@ from .layout import lay_out
 from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
 from .settings import PlanSettings, ReadingSettings, Settings
 from .showing import show_with
+from .stopped import stopped_by, warn_about
 
 __all__ = [
     "Certificate",
@@ -20,4 +21,6 @@ __all__ = [
     "SufficientSets",
     "lay_out",
     "show_with",
+    "stopped_by",
+    "warn_about",
 ]

@@ -58,7 +58,9 @@ class Status(enum.Enum):
     )
     NOT_FINITE = "The model returned NaN or inf for some blended inputs; those samples were left out."
     FAILED = "The model raised an error before the end; this is what was learned until then."
-    INTERRUPTED = "Interrupted before the last step; this is what was learned until then."
+    INTERRUPTED = (
+        "Interrupted before the end; this is what was learned until then, and nothing was measured after it."
+    )
 
 
 @dataclass(frozen=True)

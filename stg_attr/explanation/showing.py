@@ -52,6 +52,12 @@ def describe(explanation: Any, example: int) -> str:
     parts = (scores.full, scores.baseline, scores.kept, scores.removed)
     full, baseline, shown, rest = (float(part[example]) for part in parts)
     digits = _digits(full, baseline)
+    if math.isnan(shown):
+        return (
+            f"{int(explanation.n_selected[example])} of {n} features are selected; what they keep was not "
+            f"measured (score {full:.{digits}g}, baseline {baseline:.{digits}g}). "
+            f"{explanation.status[example].value}"
+        )
     words = f"keep {kept:.0%} of the score"
     if explanation.certificate is not None:
         words = explanation.certificate.sentence(example)

@@ -11,6 +11,7 @@ from .layer_site import LayerForward, LayerSite
 from .profile import Profile, ProfileSettings
 from .randomness import watched
 from .scorer import Scorer
+from .signals import raised_by_handler
 from .targets import Target, as_index
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "is_out_of_memory",
     "measured_again",
     "module_of",
+    "raised_by_handler",
     "tolerance",
     "undisturbed",
     "watched",

@@ -15,6 +15,7 @@ from stg_attr.gates import unusual
 
 from .examples import Arguments, Examples
 from .randomness import watched
+from .signals import raised_by_handler
 
 __all__ = [
     "Scorer",
@@ -95,7 +96,8 @@ class Scorer:
             with watched():
                 output = self.forward(*inputs, *arguments)
         except Exception as error:
-            self.raised = error  # an error of the model, which `may_stop` tells from all others
+            if not raised_by_handler(error):
+                self.raised = error  # an error of the model, which `may_stop` tells from all others
             raise
         found = _checked_output(output, n, self.one_row_per_call, self._row)
         self._row = found.shape[1:] if n > 1 else self._row

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from stg_attr.attribution import Explanation, LayerStochasticGates, Status, StochasticGates
-from stg_attr.errors import ModelFailure
+from stg_attr.errors import Interrupted, ModelFailure
 from stg_attr.gates import ReferenceSet
-from stg_attr.model import is_out_of_memory
+from stg_attr.model import is_out_of_memory, raised_by_handler
 
 from .arguments import ExplainArguments
 from .rows import Row
@@ -73,6 +73,7 @@ def failures_raised() -> Iterator[None]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", ModelFailure)
+        warnings.simplefilter("ignore", Interrupted)  # `KeyboardInterrupt` is raised in its place
         yield
 
 
@@ -147,6 +148,8 @@ def _explain_or_split(
         yield indices, _explain(stg, [rows[i] for i in indices], arguments, per_call), ""
         return
     except Exception as error:  # a model may raise anything
+        if raised_by_handler(error):  # but a time limit of the user's is no error of a row
+            raise
         # Only the text is kept: the exception refers to the tensors of the failed call, which use memory.
         out_of_memory, message = is_out_of_memory(error), f"{type(error).__name__}: {error}"
         if _is_unrecoverable(error):

@@ -209,7 +209,7 @@ class Solver:
         )
         if done >= settings.first_stop:
             state.direction = state.directions()
-        results = Results(learned, parameter.clone(), parameter.clone(), trace, self.n_samples)
+        results = Results(learned, parameter.clone(), parameter.clone(), trace, self.n_samples, past[0])
         if bool(learned.settled.any()):
             state = state.rows((~learned.settled).nonzero().squeeze(1).cpu())
         return state, results
@@ -251,10 +251,8 @@ class Solver:
         if price > 0:
             gradient = torch.add(gradient, self.gates.openness(state.parameter), alpha=price)
         missing = state.shift.missing
-        state.update(gradient if missing is None else gradient.masked_fill(missing, 0.0))
-        state.slopes.add_(slopes)
-        state.squares.add_(squares)
-        state.trace.append((state.index, loss / self.n_samples))
+        gradient = gradient if missing is None else gradient.masked_fill(missing, 0.0)
+        state.update(gradient, slopes, squares, loss / self.n_samples)
 
     def _levels(self, state: SolverState, drawn: Draws) -> Tensor:
         """Parameters of each sample, shifted to its budget if it has one, [samples, examples, gates].
@@ -289,5 +287,7 @@ def _without_settled(state: SolverState, results: Results) -> SolverState:
         return state
     results.enter(state, state.parameter)
     state = state.rows(rows)
-    results.learned.settled.fill_(True)[state.index] = False
+    settled = torch.ones_like(results.learned.settled)
+    settled[state.index] = False
+    results.learned.settled.copy_(settled)  # one operation, for the reason given in `SolverState.update`
     return state

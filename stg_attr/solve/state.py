@@ -157,13 +157,27 @@ class SolverState(Batch):
     n_updates: int
     trace: list[tuple[Tensor, Tensor]]
 
-    def update(self, gradient: Tensor) -> None:
-        """One step of the update rule, by a gradient [examples, gates]; 0 where no gate exists."""
-        self.n_updates += 1
-        self.total, self.scale = self.rule.added(
-            self.total, self.scale, gradient, self.n_updates, self.n_gates
-        )
-        self.parameter = self.rule.parameter(self.total, self.scale, self.smooth)
+    def update(self, gradient: Tensor, slopes: Tensor, squares: Tensor, loss: Tensor) -> None:
+        """One step of the update rule, which is taken as a whole or not at all, wherever Ctrl-C comes.
+
+        Args:
+            gradient: [examples, gates]; 0 where no gate exists.
+            slopes: sum of the slopes of the step, [examples, gates].
+            squares: sum of their squares, [examples, gates].
+            loss: mean loss of the step, [examples].
+        """
+        t = self.n_updates + 1
+        total, scale = self.rule.added(self.total, self.scale, gradient, t, self.n_gates)
+        new = {
+            "n_updates": t,
+            "total": total,
+            "scale": scale,
+            "parameter": self.rule.parameter(total, scale, self.smooth),
+            "slopes": self.slopes + slopes,
+            "squares": self.squares + squares,
+            "trace": [*self.trace, (self.index, loss)],
+        }
+        vars(self).update(new)  # one operation: between two, an interruption would leave half a step
 
     def forget(self, rows: Tensor) -> None:
         """Forget the gradients of some rows, bool [examples]."""
@@ -183,14 +197,13 @@ class SolverState(Batch):
         """
         if self.n_updates < self.settings.first_stop:
             return None
-        before, error, self.direction = self.direction, self.error, self.directions()
-        if before is None:
-            return None
-        self.error = (self.direction - before).norm(dim=1) * self.n_updates**0.5
-        if error is None:
+        before, error, direction = self.direction, self.error, self.directions()
+        moved = None if before is None else (direction - before).norm(dim=1) * self.n_updates**0.5
+        vars(self).update(direction=direction, error=moved)
+        if moved is None or error is None:
             return None
         # copied to the CPU once: each value that Python needs makes the CPU wait for the GPU
-        unsettled = (torch.maximum(self.error, error) >= self.settings.settled).cpu()
+        unsettled = (torch.maximum(moved, error) >= self.settings.settled).cpu()
         return None if bool(unsettled.all()) else unsettled.nonzero().squeeze(1)
 
     def directions(self) -> Tensor:
@@ -216,7 +229,7 @@ class Results:
         earlier: those when two thirds of the steps were done, [batch, gates].
         past: losses of the earlier solve that this one continues, [steps, batch].
         n_samples: gate samples of a step.
-        written: number of steps that `learned` counts already.
+        begun: what was known before the first step.
     """
 
     learned: Learned
@@ -224,7 +237,7 @@ class Results:
     earlier: Tensor
     past: Tensor
     n_samples: int
-    written: int = 0
+    begun: Learned
 
     def enter(self, state: SolverState, earlier: Tensor) -> None:
         """Copy what is known of the examples of a state."""
@@ -234,9 +247,9 @@ class Results:
             value = getattr(state, name)
             if value is not None:
                 getattr(known, name)[where] = value
-        known.n_steps[where] += done - self.written
-        known.n_samples[where] += (done - self.written) * self.n_samples
-        self.written = done
+        # counted from the beginning, so that an interruption, after which this runs again, adds nothing twice
+        known.n_steps[where] = self.begun.n_steps[where] + done
+        known.n_samples[where] = self.begun.n_samples[where] + done * self.n_samples
 
     def solution(self, state: SolverState, exists: Tensor, failure: BaseException | None) -> Solution:
         """What was learned of all examples so far."""

@@ -85,6 +85,12 @@ class Watch:
             self.explorer.refresh(explanation)
         return self.explorer
 
+    def measured(self, explanation: Explanation) -> Explanation:
+        """What is reported of an interrupted solve: the last picture's reading, since that was measured."""
+        if self.latest is None or Status.INTERRUPTED not in explanation.status:
+            return explanation
+        return replace(self.latest, status=(Status.INTERRUPTED,) * len(self.latest))
+
     def finish(self, explanation: Explanation) -> Explorer:
         """Show the result, and how long it took."""
         shown = self.show(explanation)
@@ -119,8 +125,8 @@ def watch(
 ) -> Explanation:
     """Explain, and show the picture, the evidence and the loss while the solve runs.
 
-    To stop, interrupt the kernel (the square button, or I twice in JupyterLab): the explanation learned until
-    then is returned, with the status `INTERRUPTED`. Outside a notebook a progress bar is shown instead.
+    To stop, interrupt the kernel (the square button, or I twice in JupyterLab): the explanation of the last
+    picture is returned, with the status `INTERRUPTED`. Outside a notebook a progress bar is shown instead.
 
     Args:
         stg: how to explain.
@@ -153,7 +159,7 @@ def watch(
             shown.update({"text/plain": watched.text}, raw=True)
 
     try:
-        explanation = stg.explain(inputs, on_step=follow, **arguments)
+        explanation = watched.measured(stg.explain(inputs, on_step=follow, **arguments))
     except KeyboardInterrupt:  # interrupted before the first step, or while the result was read
         if watched.latest is None:
             raise

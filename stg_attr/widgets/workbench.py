@@ -132,11 +132,12 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             feature_mask=self._mask,
             n_steps=self._steps.value,
         )
+        explanation = watched.measured(explanation)
         self._show(watched.finish(explanation))
         return self._remember(Run(self._words(), place, explanation))
 
     def stop(self) -> None:
-        """Stop the running solve after its next step; what was learned until then is kept."""
+        """Stop the running solve after its next step; the explanation of the last picture is kept."""
         self._stopped.set()
 
     def compare(self, runs: Sequence[Run]) -> Explorer:

@@ -34,6 +34,7 @@ def test_watching_changes_nothing_but_the_count(net, images, blocks, image, unto
     assert [b.shape for b in seen[4][2].baselines] == [b.shape for b in image.baselines]
 
 
+@pytest.mark.filterwarnings("ignore:Interrupted")
 def test_a_watcher_that_interrupts_gets_what_was_learned(net, images, blocks):
     def stop(done, n_steps, so_far):
         if done == 5:
@@ -79,6 +80,7 @@ def test_parts_of_a_batch_have_no_picture_until_all_are_done(net, images, blocks
     assert len(shown.updates[-1].explanation) == 3
 
 
+@pytest.mark.filterwarnings("ignore:Interrupted")
 def test_an_interruption_of_the_last_reading_returns_the_latest(net, images, blocks, monkeypatch):
     _notebook(monkeypatch)
     from stg_attr.attribution.reading import Reading
@@ -94,6 +96,7 @@ def test_an_interruption_of_the_last_reading_returns_the_latest(net, images, blo
     monkeypatch.setattr(Reading, "read", read)
     explanation = widgets.watch(StochasticGates(net), images, feature_mask=blocks, target=1)
     assert explanation.status == (Status.INTERRUPTED,) * 3
+    assert bool(explanation.scores.kept.isfinite().all())  # those of the last picture, which were measured
 
 
 def test_layers_are_watched_too():

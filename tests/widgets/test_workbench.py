@@ -78,6 +78,7 @@ def test_runs_of_several_examples_are_not(bench):
         bench.compare([first, bench.explain()])
 
 
+@pytest.mark.filterwarnings("ignore:Interrupted")
 def test_stop_keeps_what_was_learned(net, images, blocks):
     def slow(x):
         time.sleep(0.2)
@@ -89,7 +90,9 @@ def test_stop_keeps_what_was_learned(net, images, blocks):
     _wait(lambda: bench._explorer is not None)
     _control(bench, "Stop").click()
     _wait(lambda: bench.history)
-    assert bench.history[0].explanation.status == (Status.INTERRUPTED,)
+    stopped = bench.history[0].explanation
+    assert stopped.status == (Status.INTERRUPTED,)
+    assert bool(stopped.scores.kept.isfinite().all())  # those of the last picture, which were measured
     _wait(lambda: not _control(bench, "Explain").disabled)
 
 
