@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from .records import Status
+
 __all__ = ["describe", "show", "show_with"]
 
 
@@ -66,8 +68,17 @@ def describe(explanation: Any, example: int) -> str:
         f"without them {left:.0%} is left "
         f"(score {full:.{digits}g}, baseline {baseline:.{digits}g}, "
         f"kept {shown:.{digits}g}, removed {rest:.{digits}g})."
-        f"{again}{often} {explanation.status[example].value}"
+        f"{again}{often} {_status(explanation, example)}"
     )
+
+
+def _status(explanation: Any, example: int) -> str:
+    """The sentence of the status, with the number of features that it is about where there is one."""
+    status: Status = explanation.status[example]
+    if status is not Status.UNSEEN:
+        return str(status.value)
+    unseen = (explanation.influence[example] == 0) & (explanation.feature_ids[example] >= 0)
+    return f"{status.value} Features without slopes: {int(unseen.sum())}."
 
 
 def _digits(one: float, other: float) -> int:

@@ -88,6 +88,7 @@ def test_what_cannot_be_learned_is_named():
     found = StochasticGates(model).explain(X, n_steps=2)
     assert found.status == (Status.UNSEEN,)
     assert "n_steps" in found.describe(0)
+    assert "Features without slopes: 1." in found.describe(0)
 
 
 def test_it_costs_one_evaluation_and_only_where_a_feature_without_slopes_differs_from_the_baseline():
