@@ -135,7 +135,7 @@ def load_explainer(make: Make) -> Explainer:
     return stg
 
 
-def model_fingerprint(stg: Explainer, version: str | None) -> dict[str, str]:
+def model_fingerprint(stg: Explainer, version: str | None = None) -> dict[str, str]:
     """The model and each public attribute of the explainer that can change a result, as short texts.
 
     Args:
