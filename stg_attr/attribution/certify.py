@@ -41,7 +41,8 @@ def _minimal_rows(search: _Search, explanation: Explanation, retain: float) -> E
     selected = search.smallest(search.allowed)
     visible = search.ranking.visible | selected
     ranking = Ranking.of(search.ranking.parameter, visible).promoted(selected)
-    log_alpha = ranking.at(selected, gates.half).masked_fill(~search.allowed, -torch.inf)
+    exists = model.groups.exists & model.anchors.explainable.unsqueeze(1)
+    log_alpha = ranking.at(selected, gates.half).masked_fill(~exists, -torch.inf)
     points = explanation.settings.reading.curve_points
     scores, curve, _ = evidence(model, None, ranking, selected.sum(1), points)
     certificate = _certificate(model, explanation, selected, curve, retain)
@@ -153,7 +154,8 @@ class _Search:
     Attributes:
         model: the model as a function of their gates.
         ranking: their features in the order of the explanation.
-        allowed: gates that exist, of examples that have something to explain, bool [batch, gates].
+        allowed: gates that can change something, of examples that have something to explain, bool [batch,
+            gates].
         threshold: share that a set has to achieve, [batch].
         settings: the numbers that decide how sets are searched.
     """
@@ -167,7 +169,7 @@ class _Search:
     @classmethod
     def begin(cls, model: GatedModel, explanation: Explanation, retain: float) -> _Search:
         device = model.device
-        allowed = (explanation.feature_ids.to(device) >= 0) & model.anchors.explainable.unsqueeze(1)
+        allowed = model.differs & model.groups.exists & model.anchors.explainable.unsqueeze(1)
         log_alpha = explanation.log_alpha.to(device)
         visible = allowed & log_alpha.isfinite()
         visible &= ((explanation.influence > 0) | explanation.selected).to(device)

@@ -79,7 +79,7 @@ class Reading:
         allowance = Allowance(self.max_evals, reserved, interrupted)
         explainable = model.anchors.explainable.unsqueeze(1)
         exists = groups.exists.expand_as(solution.parameter)
-        visible = ((solution.influence > 0) | solution.learned.blind) & exists & explainable
+        visible = ((solution.influence > 0) | solution.learned.blind) & exists & explainable & model.differs
         search, count, visible = self._searched(allowance, solution, visible)
         selected = search.ranking.top(count.unsqueeze(1))[0]
         ranking = self._ordered(search, selected, solution)
@@ -103,8 +103,8 @@ class Reading:
             log_alpha=log_alpha,
             active_probabilities=probabilities,
             selected=selected,
-            influence=solution.influence.masked_fill(~visible & explainable, 0.0),
-            effect=(solution.effect * model.anchors.direction.unsqueeze(1)).masked_fill(~visible, 0.0),
+            influence=solution.influence.masked_fill(~ranking.visible & explainable, 0.0),
+            effect=solution.effect.masked_fill(~ranking.visible, 0.0) * model.anchors.direction.unsqueeze(1),
             feature_ids=groups.feature_ids.expand_as(exists),
             feature_mask=asked.groups.index,
             target=model.target,
@@ -147,7 +147,7 @@ class Reading:
                 swaps=swaps // model.rows_per_selection,
                 settings=settings,
             )
-            count = torch.where(visible.any(1), solver.sparsity.n_open(search), 0).minimum(most.sum(1))
+            count = solver.sparsity.n_open(search).minimum(visible.sum(1)).minimum(most.sum(1))
             selected = search.ranking.top(count.unsqueeze(1))[0]
             unseen = self._unseen(allowance, selected, seen | search.needed)
             if not bool(unseen.any()):

@@ -187,7 +187,8 @@ class Explanation(Batch):
 
         Args:
             budget: the largest share of features to select, in [0, 1]: the largest measured k within it.
-            retain: the share of the output to keep, at most 1: the smallest measured k that does.
+            retain: the share of the output to keep, at most 1: the smallest k that was measured to do so, or
+                the largest k if none was.
 
         Raises:
             ArgumentError: not exactly one of the two is given, or it is outside its range.
@@ -203,8 +204,9 @@ class Explanation(Batch):
         mend = "It is a share, not a count or a percentage."
         check_share("budget" if retain is None else "retain", asked, zero=True, mend=mend)
         assert asked is not None
-        fits = self._within(asked) if retain is None else self.curve.retained < asked
-        # curve points ascend: the last that fits the budget, or the one after the run that keeps too little
+        fits = self._within(asked) if retain is None else ~(self.curve.retained >= asked)
+        # NaN, which was not measured, is not enough. Curve points ascend: the last that fits the budget, or
+        # the one after the run that keeps too little.
         point = fits.long().cumprod(1).sum(1) - (1 if retain is None else 0)
         return self._read_at(point.clamp(0, fits.shape[1] - 1))
 

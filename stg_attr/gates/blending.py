@@ -214,6 +214,18 @@ class Blend(Batch):
         """The mean over references, one [1 or batch, ...] per input; a single reference keeps its dtype."""
         return tuple(_mean_of(references) for references in self.references)
 
+    @cached_property
+    def differs(self) -> Tensor:
+        """Features whose value is not that of every reference, bool [batch, gates]: others change nothing."""
+        found = torch.zeros(len(self.inputs[0]), self.groups.n_gates, dtype=torch.bool)
+        found = found.to(self.inputs[0].device)
+        for row in range(self.n_references):
+            shown = (b[row if len(b) > 1 else 0] for b in self.references)
+            found |= self.groups.any([x != b for x, b in zip(self.inputs, shown, strict=True)])
+            if bool((found | ~self.groups.exists).all()):
+                break  # most inputs differ in everything from the first reference
+        return found
+
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of the gates: float64 if an input has that dtype, else float32."""

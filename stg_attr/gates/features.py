@@ -156,6 +156,14 @@ class FeatureGroups(Batch):
             count.scatter_add_(1, column, torch.ones_like(column, dtype=total.dtype))
         return (total / count.clamp_min(1))[:, :n_gates]
 
+    def any(self, flags: Sequence[Tensor]) -> Tensor:
+        """Whether an element of each gate has a flag: bool tensors like the inputs -> bool [batch, gates]."""
+        found = torch.zeros(len(flags[0]), self.n_gates + 1, dtype=torch.uint8, device=flags[0].device)
+        for flag, index in zip(flags, self.index, strict=True):
+            column = _rows_of(index.expand(flag.shape)).remainder(self.n_gates + 1)
+            found.scatter_reduce_(1, column, _rows_of(flag).to(found.dtype), "amax")
+        return found[:, : self.n_gates].bool()
+
     @cached_property
     def neighbours(self) -> Tensor:
         """The gates beside each gate of an image, long [1 or batch, gates, degree]; -1 for none."""

@@ -161,6 +161,11 @@ class GatedModel:
         return self.blend.groups
 
     @property
+    def differs(self) -> Tensor:
+        """Features whose value is not that of every reference, bool [batch, gates]."""
+        return self.blend.differs
+
+    @property
     def reference_order(self) -> Tensor:
         """The order in which references are shown to the solver and to searches, long [references]."""
         return self.blend.reference_order[: self.blend.n_references - self.n_held_out]

@@ -11,6 +11,9 @@ from stg_attr.batch import Batch, per_example
 
 __all__ = ["Ranking", "places"]
 
+# units of rounding: between equal parameters that are moved apart, and from `half` to the last selected one
+_STEP, _CLEAR = 8, 64
+
 
 @dataclass(frozen=True)
 class Ranking(Batch):
@@ -84,14 +87,37 @@ class Ranking(Batch):
     def at(self, selected: Tensor, half: float) -> Tensor:
         """Parameters shifted until the boundary of a selection is at `half`, [batch, gates].
 
+        Those of the selected features are above `half`, and no others are. Equal parameters are moved apart
+        by a few units of rounding, so that they fall strictly along the ranking.
+
         Args:
-            selected: bool [batch, gates].
+            selected: the first features of the ranking, bool [batch, gates].
             half: the parameter at which a gate is active as often as not.
         """
         # features that are not selected may have the parameter of one that is, or a larger one if the model
         # does not react to them; they must not be above `half`
         shifted = self.parameter - self.boundary(selected) + half
-        return torch.where(selected, shifted, shifted.clamp_max(half))
+        shifted = torch.where(selected, shifted, shifted.clamp_max(half))
+        rounding = _CLEAR * torch.finfo(shifted.dtype).eps * max(1.0, abs(half))
+        shifted = torch.where(selected, shifted.clamp_min(half + rounding), shifted)
+        order = self.rank.argsort(1)
+        apart = _apart(shifted.gather(1, order), selected.gather(1, order)).gather(1, self.rank)
+        return torch.where(self.visible, apart, shifted)
+
+
+def _apart(values: Tensor, selected: Tensor) -> Tensor:
+    """Values that fall from left to right, [batch, gates], moved so that they fall strictly.
+
+    Selected ones are raised and others lowered, each by a few units of rounding more than its neighbour;
+    values that are further apart stay as they are.
+    """
+    size = values.masked_fill(~values.isfinite(), 0.0).abs().amax(1, keepdim=True).clamp_min(1.0)
+    step = _STEP * torch.finfo(values.dtype).eps * size
+    ramp = step * torch.arange(values.shape[1], device=values.device)
+    raised = (values + ramp).masked_fill(~selected, -torch.inf).flip(1).cummax(1).values.flip(1)
+    lowered = (values + ramp).masked_fill(selected, torch.inf).cummin(1).values
+    moved = torch.where(selected, raised, lowered) - ramp
+    return torch.where((moved - values).abs() > step / 2, moved, values)
 
 
 def places(values: Tensor) -> Tensor:

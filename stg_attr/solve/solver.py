@@ -37,6 +37,10 @@ class Problem(Protocol):
         """The gates of each example."""
 
     @property
+    def differs(self) -> Tensor:
+        """Gates that can change anything, bool [batch, gates]."""
+
+    @property
     def dtype(self) -> torch.dtype:
         """Precision of the gate parameters."""
 
@@ -171,7 +175,7 @@ class Solver:
 
     def _begin(self, problem: Problem, past: tuple[Learned, Tensor] | None) -> tuple[SolverState, Results]:
         groups, settings, batch = problem.groups, self.settings, problem.batch
-        exists, everyone = groups.exists, torch.arange(batch, device="cpu")
+        exists, everyone = self._learned_gates(problem), torch.arange(batch, device="cpu")
         if past is None:
             learned = Learned.nothing(batch, groups.n_gates, problem.dtype, exists.device)
             past = learned, learned.scale.new_zeros(0, batch)
@@ -219,6 +223,7 @@ class Solver:
         if not (self.looks and self.estimator.proves_slopes):
             return
         blind = problem.missed(state.examples, state.squares > 0, self.settings.least_missed)
+        blind = blind & problem.differs[state.index]
         learned.blind[state.index] = blind
         if bool(blind.any()):
             state.forget(blind.any(1))
@@ -228,6 +233,18 @@ class Solver:
         """The state of the estimator where the model has no slopes in some gates, bool [examples, gates]."""
         pathwise = isinstance(self.estimator, Reparameterized)
         return Coins.begin(exists, blind) if pathwise and bool(blind.any()) else otherwise
+
+    def _learned_gates(self, problem: Problem) -> Tensor:
+        """The gates that are learned, bool [1 or batch, gates].
+
+        Slopes show by themselves which gates change nothing. Without slopes these are left out, since noise
+        would be learned of them.
+        """
+        exists = problem.groups.exists
+        if self.estimator.proves_slopes:
+            return exists
+        left_out = exists & ~problem.differs & (exists & problem.differs).any(1, keepdim=True)
+        return exists & ~left_out if bool(left_out.any()) else exists
 
     def _step(self, drawn: Draws, state: SolverState, problem: Problem) -> None:
         """One update of the examples that have not settled."""

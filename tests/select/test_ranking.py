@@ -57,6 +57,25 @@ def test_reported_parameters_put_the_boundary_of_a_selection_at_one_half(seed, k
     torch.testing.assert_close(half, torch.full_like(half, 0.5))
 
 
+@given(SEEDS, st.integers(0, 6), st.sampled_from([0.0, 1.0, 30.0]))
+@FEW
+def test_of_equal_parameters_the_selected_ones_are_above_one_half_and_the_order_can_be_read_again(
+    seed, k, spread
+):
+    """All equal, or some: what is reported is read back as the same ranking, at every size."""
+    ranking = _ranking(_parameters(seed, spread=spread).round().float())
+    ranking = ranking.promoted(torch.rand(3, 6, generator=torch.Generator().manual_seed(seed)) < 0.4)
+    gates = BinaryConcrete(temperature=1.3)
+    selected = ranking.top(torch.full((3, 1), k))[0]
+    reported = ranking.at(selected, gates.half)
+    assert torch.equal(gates.active_probability(reported) > 0.5, selected)
+    assert torch.equal(_ranking(reported).rank, ranking.rank)
+    for n in range(7):
+        again = _ranking(reported).top(torch.full((3, 1), n))[0]
+        assert torch.equal(again, ranking.top(torch.full((3, 1), n))[0])
+        assert torch.equal(_ranking(_ranking(reported).at(again, gates.half)).rank, ranking.rank)
+
+
 @given(SEEDS)
 @FEW
 def test_the_boundary_of_any_selection_is_halfway_to_the_next_lower_parameter(seed):

@@ -120,6 +120,7 @@ class Problem:
     def __init__(self, loss, groups, batch, order, dtype):
         self.groups, self.batch, self.reference_order, self.dtype = groups, batch, order, dtype
         self.everyone = Rows(torch.arange(batch))
+        self.differs = groups.exists.expand(batch, -1)
         self._loss = loss
 
     def loss(self, examples, references):
