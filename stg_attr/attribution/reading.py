@@ -104,7 +104,7 @@ class Reading:
             active_probabilities=probabilities,
             selected=selected,
             influence=solution.influence.masked_fill(~ranking.visible & explainable, 0.0),
-            effect=solution.effect.masked_fill(~ranking.visible, 0.0) * model.anchors.direction.unsqueeze(1),
+            effect=solution.effect.masked_fill(~ranking.visible, 0.0) * model.direction,
             feature_ids=groups.feature_ids.expand_as(exists),
             feature_mask=asked.groups.index,
             target=model.target,

@@ -166,6 +166,11 @@ class GatedModel:
         return self.blend.differs
 
     @property
+    def direction(self) -> Tensor:
+        """1 where the score rises from the references to the input, -1 where it falls, [batch, 1]."""
+        return self.anchors.direction.to(self.dtype).unsqueeze(1)
+
+    @property
     def reference_order(self) -> Tensor:
         """The order in which references are shown to the solver and to searches, long [references]."""
         return self.blend.reference_order[: self.blend.n_references - self.n_held_out]

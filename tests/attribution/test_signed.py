@@ -88,3 +88,8 @@ def test_a_linear_regression_has_the_signs_of_its_shapley_values_above_and_below
     for row, (found, expected) in enumerate(zip(explanation.effect, shapley, strict=True)):
         correlation = torch.corrcoef(torch.stack([found, expected]))[0, 1]
         assert correlation > least, (row, bool(below[row]))
+
+
+def test_scores_in_double_precision_leave_the_effects_of_single_inputs_single():
+    explanation = StochasticGates(lambda x: x.double().sum(1)).explain(torch.ones(1, 3))
+    assert explanation.effect.dtype == torch.float32
