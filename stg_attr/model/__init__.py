@@ -4,10 +4,11 @@ from .allowance import Allowance
 from .chunks import Chunks, ChunkSettings, is_out_of_memory
 from .dependence import MOST_ALONE, depends_on_others, measured_again, tolerance
 from .examples import Examples, goes_along
-from .gated import GatedModel, Measured
+from .gated import GatedModel
 from .inputs import Baselines, Gaps, Given, Inputs, as_arguments, checked_inputs
 from .isolation import disturbing_layers, module_of, undisturbed
 from .layer_site import LayerForward, LayerSite
+from .measured import Measured
 from .profile import Profile, ProfileSettings
 from .randomness import watched
 from .scorer import Scorer

@@ -17,29 +17,12 @@ from .chunks import Chunks, is_out_of_memory
 from .examples import Examples
 from .gated_loss import GatedLoss, no_gradient
 from .isolation import may_detach_weights, rounding_unit
+from .measured import Measured
 from .scorer import Scorer, check_finite, check_single, class_kept, only_together, picked, score_dtype
 from .targets import flat_place, resolve_target
 from .without_slopes import changed, short
 
-__all__ = ["GatedModel", "Measured"]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What hard selections achieve, all [k, examples].
-
-    A share is what a selection keeps of the output, or, where the objective only removes, what its removal
-    takes away.
-
-    Attributes:
-        score: mean over references.
-        share: mean over references.
-        worst_share: that with the reference with which the selection achieves least.
-    """
-
-    score: Tensor
-    share: Tensor
-    worst_share: Tensor
+__all__ = ["GatedModel"]
 
 
 @dataclass(frozen=True)
