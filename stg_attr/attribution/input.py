@@ -12,7 +12,7 @@ from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
 
-from stg_attr.explanation import Explanation, Settings, Status, stopped_by, warn_about
+from stg_attr.explanation import Explanation, Settings, Status, check_same_scores, stopped_by, warn_about
 from stg_attr.gates import GateDistribution
 from stg_attr.model import Baselines, Gaps, Given, Inputs, Target, checked_inputs, undisturbed
 from stg_attr.objective import Hybrid, Objective
@@ -209,9 +209,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         return solve_device(self.forward_func, x, self.device)
 
     def _attributions(self, found: Explanation, inputs: Given, return_input_shape: bool) -> Inputs:
-        if not return_input_shape:
-            return found.active_probabilities
-        return Gaps.of(inputs).restored(found.attributions)
+        whole = Gaps.of(inputs).restored(found.attributions)
+        return whole if return_input_shape else found.active_probabilities
 
     def _answer(
         self,
@@ -230,7 +229,9 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             asked = replace(asked, forward=forward)
             question, solver = self._prepared(asked, effort, with_curve, device)
             past = None if resume is None else learned_before(resume, question, self.gates, effort.n_restarts)
-            answer = _Answer(question, effort.evals_of_a_solve, self.settings, with_curve, past, on_step)
+            answer = _Answer(
+                question, effort.evals_of_a_solve, self.settings, with_curve, past, resume, on_step
+            )
             shards, title = list(question.shards()), f"{self.get_name()} attribution"
             with progress(show_progress, total=len(shards) * solver.n_steps, desc=title) as bar:
                 for rows in shards:
@@ -266,6 +267,7 @@ class _Answer:
         settings: the numbers that decide the result.
         with_curve: measure the evidence, too.
         past: what was learned earlier of all examples, and the loss trace of it, if anything.
+        resume: the explanation that says so.
         on_step: called after each step, if anyone watches.
         failures: what the model raised, and Ctrl-C.
     """
@@ -275,6 +277,7 @@ class _Answer:
     settings: Settings
     with_curve: bool
     past: tuple[Learned, Tensor] | None
+    resume: Explanation | None
     on_step: OnStep | None
     failures: list[BaseException] = field(default_factory=list)
 
@@ -299,6 +302,8 @@ class _Answer:
         try:
             model = question.model(which, scorer)
             check_claim(model, solver.sparsity)
+            if self.resume is not None:
+                check_same_scores(self.resume.rows(rows), model.target, model.anchors.full)
             reading = Reading.begin(model, solver, self.settings, self.max_evals, not others)
             past = None if self.past is None or learned is None else (learned, self.past[1][:, rows])
             told = partial(self._after_step, reading, rows, bar)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError, check_count, check_number, check_share
-from stg_attr.explanation import Explanation, Settings, Status, SufficientSets
+from stg_attr.explanation import Explanation, Settings, Status, SufficientSets, check_same_question
 from stg_attr.gates import Blend, FeatureGroups, GateDistribution, as_references, default_masks
 from stg_attr.model import (
     Baselines,
@@ -123,7 +123,7 @@ class Question:
         blend = Blend(moved, references, groups)
         return cls(
             forward=gaps.filled(asked.forward),
-            arguments=tuple(a.to(device) if isinstance(a, Tensor) else a for a in arguments),
+            arguments=tuple(_own(a, device) for a in arguments),
             objective=objective,
             blend=blend,
             index=index,
@@ -233,6 +233,13 @@ class Question:
         return ((rows, self.model(rows)) for rows in self.shards())
 
 
+def _own(argument: Any, device: torch.device) -> Any:
+    """A copy of a tensor, which later changes of the caller's do not reach; parameters stay what they are."""
+    if not isinstance(argument, Tensor):
+        return argument
+    return argument.to(device, copy=not argument.requires_grad)
+
+
 def solve_device(forward: Callable[..., Any], x: Tensor, wanted: torch.device | None) -> torch.device:
     """Where inputs such as `x` are explained: as wanted, else with the model's parameters, else with `x`."""
     if wanted is not None:
@@ -267,6 +274,8 @@ def learned_before(
         )
     if n_restarts > 1:
         raise ArgumentError("n_restarts", expected="1 with resume", found=str(n_restarts), mend=mend)
+    blend = question.blend
+    check_same_question(earlier, blend.inputs, blend.mean_references, blend.groups.index, question.objective)
     return earlier.learned.to(device), earlier.loss_trace.to(device)
 
 

@@ -15,6 +15,7 @@ from stg_attr.explanation import (
     Scores,
     Settings,
     Status,
+    in_words,
     lay_out,
     stopped_by,
 )
@@ -120,6 +121,7 @@ class Reading:
             settings=self.settings,
             certificate=None if certificate is None else certificate.withheld(status),
             learned=solution.learned,
+            objective=in_words(model.objective),
         )
         return explanation, failure
 

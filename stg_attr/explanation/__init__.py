@@ -3,6 +3,7 @@
 from .explanation import Explanation, Question
 from .layout import lay_out
 from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
+from .resumed import check_same_question, check_same_scores, in_words
 from .settings import PlanSettings, ReadingSettings, Settings
 from .showing import show_with
 from .stopped import stopped_by, warn_about
@@ -19,6 +20,9 @@ __all__ = [
     "Settings",
     "Status",
     "SufficientSets",
+    "check_same_question",
+    "check_same_scores",
+    "in_words",
     "lay_out",
     "show_with",
     "stopped_by",

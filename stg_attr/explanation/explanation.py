@@ -35,6 +35,10 @@ __all__ = ["Explanation", "Question"]
 _GATES = Holds(("batch", "gates"))
 
 
+def _same(text: Any) -> Any:
+    return text
+
+
 class Question(Protocol):
     """What an explanation answers, with the live model: it can be asked again."""
 
@@ -77,6 +81,7 @@ class Explanation(Batch):
             where nothing is claimed, after another reading, and in older files.
         restarts: what several solves selected; None where only one was asked for, and after another reading.
         learned: what `explain(resume=...)` continues from; None in what was read from an older file.
+        objective: what the gates had to do, in words; None in what was read from an older file.
         question: the model and its arguments, for `minimal` and `sufficient_sets`; None in what was loaded,
             unpickled or copied, which is data only.
     """
@@ -105,6 +110,7 @@ class Explanation(Batch):
     certificate: Certificate | None = field(default=None, metadata=per_example())
     restarts: Restarts | None = field(default=None, metadata=per_example())
     learned: Learned | None = field(default=None, metadata=per_example())
+    objective: str | None = field(default=None, repr=False, metadata={"as_text": AsText(_same, _same)})
     question: Question | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -131,7 +131,9 @@ def _converted(reference: Tensor, x: Tensor, what: str) -> Tensor:
         raise ArgumentError(
             what, expected="real numbers", found=str(reference.dtype), mend="Take its .real or .abs()."
         )
-    converted = reference.detach().to(x.device, x.dtype)
+    # a copy: later changes of the caller's do not reach it, and autograd takes it where the reference was
+    # made under torch.inference_mode
+    converted = reference.detach().to(x.device, x.dtype, copy=True)
     if not bool(reference.isfinite().all()) or not bool(converted.isfinite().all()):
         raise ArgumentError(
             what,
@@ -148,8 +150,7 @@ def _converted(reference: Tensor, x: Tensor, what: str) -> Tensor:
             found=f"{reference.dtype} with others",
             mend="Give whole numbers within its range, or convert the input with .float().",
         )
-    # autograd refuses tensors that were made under torch.inference_mode; a copy of one is an ordinary tensor
-    return converted.clone() if converted.is_inference() else converted
+    return converted
 
 
 def _reference_rows(rows: Tensor, x: Tensor, what: str) -> Tensor:

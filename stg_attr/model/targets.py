@@ -105,7 +105,7 @@ def _tensor_as_index(target: Tensor) -> Tensor:
         raise _wrong_type(
             f"a tensor of shape {tuple(target.shape)}", "Its shape is [batch] or [batch, indices]."
         )
-    index = target.detach().cpu().long()
+    index = target.detach().cpu().long().clone()  # later changes of the caller's do not reach it
     return index.reshape(-1, 1) if index.dim() < 2 else index
 
 

@@ -112,3 +112,43 @@ def test_an_explanation_without_its_state_or_by_other_gates_is_an_error():
         StochasticGates(NET).explain(X, target=0, resume=replace(first, learned=None))
     with pytest.raises(ArgumentError, match="by Gaussian"):
         StochasticGates(NET, gates=Gaussian()).explain(X, target=0, resume=first)
+
+
+OTHER_NET = mlp(8, 16, 3, seed=4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"inputs": -X}, "the same inputs"),
+        ({"inputs": X + 0.01}, "the same inputs"),
+        ({"inputs": X.flip(0)}, "the same inputs"),
+        ({"baselines": 0.5}, "the same baselines"),
+        ({"target": 1}, "the same target"),
+        ({"target": None}, "the same target"),
+        ({"target": torch.tensor([0, 0, 0, 0, 1])}, "the same target"),
+        ({"feature_mask": torch.tensor([1, 0, 2, 3, 4, 5, 6, 7])}, "the same feature_mask"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("internal_batch_size", [None, 2])
+def test_an_explanation_of_another_question_is_an_error(changes, said, internal_batch_size):
+    arguments = {"inputs": X, "target": 0, "n_steps": 2, "internal_batch_size": internal_batch_size}
+    first = StochasticGates(NET).explain(**arguments)
+    with pytest.raises(ArgumentError, match=f"resume: expected an explanation of {said}"):
+        StochasticGates(NET).explain(**{**arguments, "resume": first, **changes})
+
+
+@pytest.mark.parametrize("from_file", [False, True])
+def test_one_of_another_model_or_by_another_objective_is_an_error(from_file, tmp_path):
+    first = StochasticGates(NET).explain(X, target=0, n_steps=2)
+    if from_file:
+        first.save(tmp_path / "first.safetensors")
+        first = Explanation.load(tmp_path / "first.safetensors")
+    with pytest.raises(ArgumentError, match="the same model, with the same arguments"):
+        StochasticGates(OTHER_NET).explain(X, target=0, resume=first)
+    with pytest.raises(ArgumentError, match=r"the same objective, Preserve\(fidelity=OutputMatch\(\)\)"):
+        StochasticGates(NET, objective=Preserve(OutputMatch())).explain(X, target=0, resume=first)
+    assert first.objective == "Hybrid(fidelity=RetainedScore())"
+    older = replace(first, objective=None)  # files of earlier versions do not say it
+    StochasticGates(NET).explain(X, target=0, n_steps=1, resume=older)

@@ -1,0 +1,98 @@
+"""Whether an explanation that is to be continued answers the question that is asked now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+from stg_attr.objective import Objective
+
+from .explanation import Explanation
+
+__all__ = ["check_same_question", "check_same_scores", "in_words"]
+
+_SCORE = 0.01  # scores that differ by less may be those of one model, since models round
+
+
+def in_words(objective: Objective) -> str:
+    """An objective as text; without the places in memory that Python names for objects without fields."""
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(objective))
+
+
+def check_same_question(
+    earlier: Explanation,
+    inputs: Sequence[Tensor],
+    baselines: Sequence[Tensor],
+    feature_mask: Sequence[Tensor],
+    objective: Objective,
+) -> None:
+    """Check what can be known before the model is run.
+
+    Raises:
+        ArgumentError: inputs, baselines, feature mask or objective are not those of the explanation.
+    """
+    pairs = {
+        "inputs": (earlier.inputs, inputs),
+        "baselines": (earlier.baselines, baselines),
+        "feature_mask": (earlier.feature_mask, feature_mask),
+    }
+    for name, (before, now) in pairs.items():
+        if len(before) != len(now) or not all(map(_alike, before, now)):
+            raise _other(f"the same {name}", "others")
+    if earlier.objective not in (None, in_words(objective)):
+        raise _other(f"the same objective, {in_words(objective)}", str(earlier.objective))
+
+
+def check_same_scores(earlier: Explanation, target: Tensor | None, full: Tensor) -> None:
+    """Check what the model says of the inputs.
+
+    Args:
+        earlier: the explanation.
+        target: what is explained now, long [batch, dims].
+        full: the scores of the inputs now, [batch].
+
+    Raises:
+        ArgumentError: another output is explained, or the scores are not those of the explanation.
+    """
+    before, device = earlier.scores.full, earlier.scores.full.device
+    known = before.isfinite()  # where the model failed, nothing is known
+    if not _same_target(earlier.target, target, known):
+        raise _other("the same target", "another one")
+    rounding = torch.finfo(before.dtype).eps ** 0.5 * before.abs()
+    same = torch.maximum(_SCORE * (before - earlier.scores.baseline).abs(), rounding)
+    if bool(((full.to(device) - before).abs() > same)[known].any()):
+        raise _other("the same model, with the same arguments", "one that scores the inputs differently")
+
+
+def _same_target(before: Tensor | None, now: Tensor | None, known: Tensor) -> bool:
+    if before is None or now is None:
+        return before is now
+    return before.shape == now.shape and torch.equal(now.to(before.device)[known], before[known])
+
+
+def _alike(before: Tensor, now: Tensor) -> bool:
+    """Whether two tensors are equal up to rounding, as activations are that are computed again."""
+    now = now.to(before.device)
+    if before.dtype != now.dtype or before.shape[1:] != now.shape[1:] or 1 < len(before) != len(now) > 1:
+        return False
+    if not before.is_floating_point():
+        return bool((before == now).all())  # a mask of one row may stand for all examples
+    difference = (before.double() - now.double()).abs().amax() if before.numel() else 0
+    return bool(difference <= torch.finfo(before.dtype).eps ** 0.5 * _largest(before))
+
+
+def _largest(x: Tensor) -> float:
+    return float(x.double().abs().amax()) if x.numel() else 0.0
+
+
+def _other(expected: str, found: str) -> ArgumentError:
+    return ArgumentError(
+        "resume",
+        expected=f"an explanation of {expected}",
+        found=found,
+        mend="Give the arguments of the earlier call, or leave resume out.",
+    )
