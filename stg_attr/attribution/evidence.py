@@ -11,7 +11,7 @@ from stg_attr.explanation import Certificate, Curve, ReadingSettings, Scores
 from stg_attr.model import MOST_ALONE, Allowance, GatedModel, measured_again, tolerance
 from stg_attr.select import OnAverage, Ranking, Sparsity
 
-__all__ = ["check_rows", "evidence", "evidence_rows", "unlike_before", "untested"]
+__all__ = ["check_rows", "differs_little", "evidence", "evidence_rows", "unlike_before", "untested"]
 
 
 def evidence_rows(references: int, curve_points: int) -> int:
@@ -114,3 +114,13 @@ def _curve_counts(n: Tensor, points: int) -> Tensor:
     share = torch.arange(points, dtype=torch.float32, device=n.device) / (points - 1)
     counts = ((n + 1).unsqueeze(1) ** share).round().long() - 1
     return counts.minimum(n.unsqueeze(1))
+
+
+def differs_little(model: GatedModel, least: float) -> Tensor:
+    """Whether the scores of input and references differ by little, bool [batch].
+
+    Args:
+        model: the model, on masked inputs of which scores were measured.
+        least: the least difference, as a share of how far these score from the references.
+    """
+    return model.objective.fidelity.unit(model.anchors) < least * model.spread.distance

@@ -26,7 +26,7 @@ from stg_attr.select import Ranking, SetSearch
 from stg_attr.solve import Solution, Solver
 
 from .certificate import Certifier
-from .evidence import check_rows, evidence, evidence_rows, unlike_before, untested
+from .evidence import check_rows, differs_little, evidence, evidence_rows, unlike_before, untested
 
 __all__ = ["Reading", "first_restart"]
 
@@ -235,9 +235,9 @@ class Reading:
         unlike: Tensor,
     ) -> tuple[Status, ...]:
         # what is exact is compared with what was asked for; for samples of references the certificate says it
-        short = torch.zeros_like(fragile)
+        short, reading = torch.zeros_like(fragile), self.settings.reading
         if certificate is not None and certificate.exact:
-            rounding = self.settings.reading.rounding * torch.finfo(certificate.mean.dtype).eps
+            rounding = reading.rounding * torch.finfo(certificate.mean.dtype).eps
             short = (certificate.mean < certificate.retain - rounding) & (count > 0)
         before, after = (
             Ranking.of(parameter, visible).top(count.unsqueeze(1))[0]
@@ -250,9 +250,10 @@ class Reading:
             (~self.model.anchors.explainable, Status.NOTHING_TO_EXPLAIN),
             (~(solution.loss_trace.isfinite().sum(0) == solution.n_steps), Status.NOT_FINITE),
             (torch.full_like(count, failure is not None, dtype=torch.bool), stopped_by(failure)),
+            (differs_little(self.model, reading.least_difference), Status.SMALL_DIFFERENCE),
             (self.solver.unlearned(solution), Status.UNSEEN),
             (short, Status.NOT_SUFFICIENT),
-            (overlap < self.settings.reading.same_overlap, Status.NOT_CONVERGED),
+            (overlap < reading.same_overlap, Status.NOT_CONVERGED),
             ((scores.baseline > scores.full) & asks_for, Status.BASELINE_HIGHER),
             (fragile, Status.REFERENCE_DEPENDENT),
         )

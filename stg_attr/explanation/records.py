@@ -48,6 +48,10 @@ class Status(enum.Enum):
         "normalise each row by itself."
     )
     NOTHING_TO_EXPLAIN = "Nothing to explain: the baseline scores the same as the input; choose another one."
+    SMALL_DIFFERENCE = (
+        "Read with care: input and baseline score nearly the same, compared with how far masked inputs score "
+        "from the baseline, so shares of the difference mean little; choose another baseline."
+    )
     BASELINE_HIGHER = (
         "Read with care: the baseline scores higher than the input, so the features shown are those that "
         "lower the score."
@@ -144,8 +148,8 @@ class Certificate(Batch):
         return f"are not certified to {words} ({rows})"
 
     def withheld(self, statuses: Sequence[Status]) -> Certificate:
-        """The same, without what it says of examples whose scores are not reproducible."""
-        unlike = [status is Status.NOT_REPRODUCIBLE for status in statuses]
+        """The same, without what it says of examples whose scores, or shares of them, mean nothing."""
+        unlike = [status in (Status.NOT_REPRODUCIBLE, Status.SMALL_DIFFERENCE) for status in statuses]
         rows = torch.tensor(unlike, dtype=torch.bool, device=self.holds.device)
         lower, mean = (value.masked_fill(rows, nan) for value in (self.lower, self.mean))
         return replace(self, holds=self.holds & ~rows, lower=lower, mean=mean)

@@ -45,6 +45,9 @@ class ReadingSettings:
         curve_points: numbers of open gates, in geometric steps, at which a curve is measured.
         same_overlap: overlap (Jaccard) of two selections from which on they count as the same.
         redundant: retained share of what is not selected from which on the evidence counts as redundant.
+        least_difference: the difference of the scores of input and baseline, as a share of the root mean
+            square distance of the scores of masked inputs from that of the baseline. Below it, shares of the
+            difference are not read as evidence: many sets have scores that happen to lie there.
         rounding: units in the last place by which two scores must differ to count as different.
         same_score: share of the difference between input and baselines by which a score may differ when it is
             measured again.
@@ -53,6 +56,7 @@ class ReadingSettings:
     curve_points: int = 12
     same_overlap: float = 0.8
     redundant: float = 0.9
+    least_difference: float = 0.2
     rounding: int = 64
     same_score: float = 0.02
 

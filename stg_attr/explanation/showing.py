@@ -41,7 +41,9 @@ def show(explanation: Any) -> str:
 def describe(explanation: Any, example: int) -> str:
     """The evidence of one example of an explanation as a sentence."""
     n = int((explanation.feature_ids[example] >= 0).sum())
-    again = " The rest suffices as well: see sufficient_sets." if bool(explanation.redundant[example]) else ""
+    small = explanation.status[example] is Status.SMALL_DIFFERENCE
+    redundant = bool(explanation.redundant[example]) and not small
+    again = " The rest suffices as well: see sufficient_sets." if redundant else ""
     scores, kept, left = (
         explanation.scores,
         float(explanation.retained[example]),
@@ -63,9 +65,9 @@ def describe(explanation: Any, example: int) -> str:
     words = f"keep {kept:.0%} of the score"
     if explanation.certificate is not None:
         words = explanation.certificate.sentence(example)
+    words = "are selected" if small else f"{words}; without them {left:.0%} is left"
     return (
-        f"{int(explanation.n_selected[example])} of {n} features {words}; "
-        f"without them {left:.0%} is left "
+        f"{int(explanation.n_selected[example])} of {n} features {words} "
         f"(score {full:.{digits}g}, baseline {baseline:.{digits}g}, "
         f"kept {shown:.{digits}g}, removed {rest:.{digits}g})."
         f"{again}{often} {_status(explanation, example)}"

@@ -19,6 +19,7 @@ from .gated_loss import GatedLoss, no_gradient
 from .isolation import may_detach_weights, rounding_unit
 from .measured import Measured
 from .scorer import Scorer, check_finite, check_single, class_kept, only_together, picked, score_dtype
+from .spread import ScoreSpread
 from .targets import flat_place, resolve_target
 from .without_slopes import changed, short
 
@@ -57,6 +58,7 @@ class GatedModel:
         detaches_weights: run layers without keeping what only gradients of their weights need.
         score_dtype: precision of scores.
         rounding_unit: that of the coarsest dtype that the model is known to compute with.
+        spread: how far the scores of masked inputs are from that of the baseline.
         target: what is explained in each example, long [batch, dims]; None where an output is one number.
 
     Raises:
@@ -93,6 +95,7 @@ class GatedModel:
         check_finite(empty, "the baselines")
         self.reference_scores = empty
         self.anchors = Anchors.measure(full, empty)
+        self.spread = ScoreSpread(full)
         self.everyone = replace(self.everyone, anchors=self.anchors)
 
     @torch.no_grad()
@@ -259,6 +262,7 @@ class GatedModel:
         scores = self._selected_scores(selections if keeps else ~selections, examples, references)
         anchors = self.fresh_anchors.rows(examples.index) if fresh else examples.anchors
         assert anchors is not None
+        self.spread.add(examples.index, (scores - anchors.baseline).flatten(0, 1))
         share = fidelity.retained(scores, anchors) if keeps else 1 - fidelity.remaining(scores, anchors)
         share = share.to(self.dtype)
         return Measured(scores.mean(1), share.mean(1), share.amin(1))

@@ -17,6 +17,7 @@ from .chunks import Chunk, Chunks
 from .examples import Examples
 from .isolation import DetachedWeights
 from .scorer import Scorer, picked
+from .spread import ScoreSpread
 
 __all__ = ["GatedLoss", "no_gradient"]
 
@@ -30,6 +31,7 @@ class Model(Protocol):
     detaches_weights: bool
     graphs: set[bool]
     score_dtype: torch.dtype
+    spread: ScoreSpread
 
     @property
     def dtype(self) -> torch.dtype:
@@ -110,6 +112,7 @@ class GatedLoss:
         shown = part.blend(gates.to(model.dtype), self.references[chunk.samples])
         scores = picked(model.scorer.output(shown, part), part).to(model.device, model.score_dtype)
         assert part.anchors is not None
+        model.spread.add(part.index, scores.detach() - part.anchors.baseline)
         return self.objective.losses(scores, part.anchors, first, n_samples).to(model.dtype)
 
 

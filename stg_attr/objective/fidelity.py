@@ -109,6 +109,10 @@ class Fidelity(ABC):
     def remaining(self, scores: Tensor, anchors: Anchors) -> Tensor:
         """Return how much of the output remains after a removal: 0 if nothing does; as `retained`."""
 
+    def unit(self, anchors: Anchors) -> Tensor:
+        """The difference of scores that is a share of 1, above 0, [batch]."""
+        return anchors.scale
+
     def margin(
         self, scores: Tensor, baselines: Tensor, anchors: Anchors, retain: float, kept: bool
     ) -> Tensor:
@@ -149,6 +153,9 @@ class RetainedScore(Fidelity):
     """
 
     pairs = True
+
+    def unit(self, anchors: Anchors) -> Tensor:
+        return anchors.span.abs()
 
     def retained(self, scores: Tensor, anchors: Anchors) -> Tensor:
         return anchors.retained(scores)

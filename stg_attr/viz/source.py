@@ -262,6 +262,9 @@ def evidence_line(explanation: Explanation, example: int) -> str:
     n_gates = int((explanation.feature_ids[example] >= 0).sum())
     if explanation.status[example] is Status.NOTHING_TO_EXPLAIN:
         return f"nothing to explain: the baseline scores {float(explanation.scores.full[example]):.3g} too"
+    if explanation.status[example] is Status.SMALL_DIFFERENCE:
+        scores = (float(s[example]) for s in (explanation.scores.full, explanation.scores.baseline))
+        return "nearly the same score as the baseline: {:.4g} and {:.4g}".format(*scores)
     kept, left = float(explanation.retained[example]), float(explanation.remaining[example])
     claim = f"{int(explanation.n_selected[example])} of {n_gates} features keep {percent(kept)} of the score"
     if explanation.certificate is not None and explanation.certificate.short(example):
