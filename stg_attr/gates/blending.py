@@ -218,8 +218,8 @@ class Blend(Batch):
     @cached_property
     def differs(self) -> Tensor:
         """Features whose value is not that of every reference, bool [batch, gates]: others change nothing."""
-        found = torch.zeros(len(self.inputs[0]), self.groups.n_gates, dtype=torch.bool)
-        found = found.to(self.inputs[0].device)
+        x = self.inputs[0]
+        found = torch.zeros(len(x), self.groups.n_gates, dtype=torch.bool, device=x.device)
         for row in range(self.n_references):
             shown = (b[row if len(b) > 1 else 0] for b in self.references)
             found |= self.groups.any([x != b for x, b in zip(self.inputs, shown, strict=True)])
