@@ -21,10 +21,10 @@ class ScoreSpread:
     @torch.no_grad()
     def add(self, index: Tensor, distances: Tensor) -> None:
         """Note distances [samples, examples] of examples long [examples], any number of times each."""
-        finite, where = distances.isfinite(), index.to(distances.device)
-        squares = torch.where(finite, distances, 0.0).square()
-        self._sum.index_add_(0, where, squares.sum(0).to(self._sum.dtype))
-        self._count.index_add_(0, where, finite.sum(0).to(self._sum.dtype))
+        where = index.to(distances.device)
+        squares = distances.nan_to_num(0.0, 0.0, 0.0).square().sum(0)  # what is not finite says nothing
+        self._sum.index_add_(0, where, squares)
+        self._count.index_add_(0, where, torch.full_like(squares, len(distances)))
 
     @property
     def distance(self) -> Tensor:
