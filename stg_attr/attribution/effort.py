@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from typing import Any, TypeVar
 
 from stg_attr.errors import ArgumentError, check_count
-from stg_attr.explanation import PlanSettings
+from stg_attr.explanation import PlanSettings, Settings
 
 __all__ = ["Effort", "with_effort"]
 
@@ -47,6 +47,20 @@ class Effort:
             return settings.n_references
         few = self.evals_of_a_solve // settings.evaluations_per_reference
         return min(settings.n_references, max(1, few))
+
+    def with_profile(self, settings: Settings, others: int) -> Settings:
+        """Limit what a profile costs to a quarter of what `max_evals` leaves; to nothing if that is little.
+
+        Args:
+            settings: what it costs otherwise.
+            others: model rows that are needed before it, but for that of the input.
+        """
+        if self.evals_of_a_solve is None:
+            return settings
+        profile, left = settings.profile, max(0, self.evals_of_a_solve - 1 - others) // 4
+        left = left if left >= profile.least else 0
+        n, forwards = min(profile.evaluations, left), min(profile.forwards, left)
+        return replace(settings, profile=replace(profile, evaluations=n, forwards=forwards))
 
     def planned(
         self, n_views: int, references: int, evidence: int, checks: int, settings: PlanSettings

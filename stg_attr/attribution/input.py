@@ -227,11 +227,9 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         parts: list[Explanation] = []
         with undisturbed(asked.forward, device, effort.seed) as forward:
             asked = replace(asked, forward=forward)
-            question, solver = self._prepared(asked, effort, with_curve, device)
+            question, solver, settings = self._prepared(asked, effort, with_curve, device)
             past = None if resume is None else learned_before(resume, question, self.gates, effort.n_restarts)
-            answer = _Answer(
-                question, effort.evals_of_a_solve, self.settings, with_curve, past, resume, on_step
-            )
+            answer = _Answer(question, effort, settings, with_curve, past, resume, on_step)
             shards, title = list(question.shards()), f"{self.get_name()} attribution"
             with progress(show_progress, total=len(shards) * solver.n_steps, desc=title) as bar:
                 for rows in shards:
@@ -242,19 +240,21 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
 
     def _prepared(
         self, asked: Asked, effort: Effort, with_curve: bool, device: torch.device
-    ) -> tuple[Question, Solver]:
-        """The question, and how it is solved."""
-        settings = self.settings
-        most = effort.references(settings.plan)
+    ) -> tuple[Question, Solver, Settings]:
+        """The question, how it is solved, and how it is read."""
+        settings, most = self.settings, effort.references(self.settings.plan)
         kept = partial(held_out, sparsity=self.sparsity, settings=settings.certificate)
+        slopes, views = self.estimator.proves_slopes, self.objective.n_views
         question = Question.of(asked, self.objective, self.estimator, device, effort, most, kept)
         points = settings.reading.curve_points if with_curve else 0
-        rows = evidence_rows(question.n_references, points)
-        views, checks = self.objective.n_views, check_rows(points)
+        rows, checks = evidence_rows(question.n_references, points), check_rows(points)
+        settings = effort.with_profile(settings, views + question.n_references + rows + checks)
+        rows += settings.profile.rows(slopes) if with_curve else 0
         plan = effort.planned(views, question.n_references, rows, checks, settings.plan)
         parts = (self.gates, self.sparsity, self.estimator, self.smoothness)
         looks = effort.spares(*plan, views, question.n_references, rows + checks)
-        return question, Solver(*parts, *plan, effort.seed, effort.n_restarts, looks, settings.solver)
+        solver = Solver(*parts, *plan, effort.seed, effort.n_restarts, looks, settings.solver)
+        return question, solver, settings
 
 
 @dataclass(frozen=True)
@@ -263,7 +263,7 @@ class _Answer:
 
     Attributes:
         question: the question.
-        max_evals: rows the model may be run on for each example and restart; None for any number.
+        effort: what it may cost.
         settings: the numbers that decide the result.
         with_curve: measure the evidence, too.
         past: what was learned earlier of all examples, and the loss trace of it, if anything.
@@ -273,7 +273,7 @@ class _Answer:
     """
 
     question: Question
-    max_evals: int | None
+    effort: Effort
     settings: Settings
     with_curve: bool
     past: tuple[Learned, Tensor] | None
@@ -304,7 +304,7 @@ class _Answer:
             check_claim(model, solver.sparsity)
             if self.resume is not None:
                 check_same_scores(self.resume.rows(rows), model.target, model.anchors.full)
-            reading = Reading.begin(model, solver, self.settings, self.max_evals, not others)
+            reading = Reading.begin(model, solver, self.settings, self.effort.evals_of_a_solve, not others)
             past = None if self.past is None or learned is None else (learned, self.past[1][:, rows])
             told = partial(self._after_step, reading, rows, bar)
             solution = solver.fit(model, told, past)

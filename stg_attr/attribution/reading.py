@@ -20,7 +20,7 @@ from stg_attr.explanation import (
     stopped_by,
 )
 from stg_attr.gates import Blend, GateDistribution
-from stg_attr.model import Allowance, GatedModel, depends_on_others
+from stg_attr.model import Allowance, GatedModel, Profile, depends_on_others
 from stg_attr.objective import RetainedScore
 from stg_attr.select import Ranking, SetSearch
 from stg_attr.solve import Solution, Solver
@@ -75,7 +75,9 @@ class Reading:
         model, solver = self.model, self.solver
         groups = model.groups
         points = self.settings.reading.curve_points if with_curve else 0
-        reserved = evidence_rows(model.rows_per_selection, points) + check_rows(points)
+        slopes, profiles = solver.estimator.proves_slopes, self.settings.profile
+        n_profile = profiles.rows(slopes) if with_curve else 0
+        reserved = evidence_rows(model.rows_per_selection, points) + check_rows(points) + n_profile
         interrupted = solution.failure if isinstance(solution.failure, KeyboardInterrupt) else None
         allowance = Allowance(self.max_evals, reserved, interrupted)
         explainable = model.anchors.explainable.unsqueeze(1)
@@ -96,6 +98,10 @@ class Reading:
         probabilities = solver.gates.active_probability(log_alpha)
         scores, curve, fragile = evidence(model, allowance, ranking, count, points)
         certificate = certificate or untested(model, solver.sparsity, curve, count)
+        profile = Profile()
+        if n_profile:
+            blind = solution.learned.blind & visible
+            profile = Profile.measure(model, visible, blind, slopes, solver.seed, profiles, allowance)
         unlike = unlike_before(model, allowance, scores, curve, self.settings.reading) | self.dependent
         failure = solution.failure or allowance.failure
         status = self._statuses(solution, visible, count, scores, fragile, certificate, failure, unlike)
@@ -104,7 +110,8 @@ class Reading:
             log_alpha=log_alpha,
             active_probabilities=probabilities,
             selected=selected,
-            influence=solution.influence.masked_fill(~ranking.visible & explainable, 0.0),
+            influence=_influence(solution, profile).masked_fill(~ranking.visible & explainable, 0.0),
+            contributions=profile.contributions,
             effect=solution.effect.masked_fill(~ranking.visible, 0.0) * model.direction,
             feature_ids=groups.feature_ids.expand_as(exists),
             feature_mask=asked.groups.index,
@@ -273,6 +280,14 @@ def _shares(
 def _affords(model: GatedModel, allowance: Allowance, index: Tensor, n: Tensor) -> Tensor:
     """Whether n more selections of each example may be measured, as `SetSearch` asks it."""
     return allowance.covers(n, model.rows_per_selection, model.evaluations[index])
+
+
+def _influence(solution: Solution, profile: Profile) -> Tensor:
+    """Influence, [batch, gates]; above 0 for all features that the model was seen to react to."""
+    if profile.influence is None:
+        return solution.influence
+    least = torch.finfo(solution.influence.dtype).tiny * (solution.influence > 0)
+    return profile.influence.to(least).maximum(least)
 
 
 def _use(solution: Solution, gates: GateDistribution) -> Tensor:

@@ -18,6 +18,7 @@ from stg_attr.solve import Learned
 
 from . import files
 from .consistency import check_elements
+from .frame import to_frame
 from .layout import lay_out
 from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
 from .settings import Settings
@@ -59,8 +60,9 @@ class Explanation(Batch):
         log_alpha: gate parameters as reported, [batch, gates]; -inf where an example has no such gate.
         active_probabilities: P(z > 0) at `log_alpha`, [batch, gates].
         selected: the features reported as needed, bool [batch, gates].
-        influence: root mean square slope of the loss in each gate, [batch, gates]: the feature matters
-            somewhere, in either direction.
+        influence: mean size of the slope of the score in each gate, on the way from the baselines to the
+            input and near the input, [batch, gates]: how much the feature matters, in either direction. Where
+            there are no slopes, or a small `max_evals`, root mean square slope of the loss in the solve.
         effect: mean slope of the loss in each gate, turned so that it is above 0 for features that raise the
             score, [batch, gates].
         feature_ids: id of each gate in the `feature_mask` as given, long [batch, gates]; -1 for none.
@@ -79,6 +81,9 @@ class Explanation(Batch):
         settings: the numbers that decided the result.
         certificate: what is claimed of the selected features on references that nobody searched with; None
             where nothing is claimed, after another reading, and in older files.
+        contributions: what each feature adds to the score, signed, in the units of the score, [batch, gates].
+            They add up to the score of the input less the mean score of the baselines that were sampled, and
+            estimate Shapley values; see `stg_attr.model.Profile`. None where `max_evals` was too small.
         restarts: what several solves selected; None where only one was asked for, and after another reading.
         learned: what `explain(resume=...)` continues from; None in what was read from an older file.
         objective: what the gates had to do, in words; None in what was read from an older file.
@@ -108,6 +113,9 @@ class Explanation(Batch):
     baselines: tuple[Tensor, ...]
     settings: Settings = field(default_factory=Settings, repr=False, metadata={"as_text": SETTINGS})
     certificate: Certificate | None = field(default=None, metadata=per_example())
+    contributions: Tensor | None = field(
+        default=None, metadata=per_example(blank=nan, holds=Holds(("batch", "gates"), may_be_nan=True))
+    )
     restarts: Restarts | None = field(default=None, metadata=per_example())
     learned: Learned | None = field(default=None, metadata=per_example())
     objective: str | None = field(default=None, repr=False, metadata={"as_text": AsText(_same, _same)})
@@ -300,25 +308,12 @@ class Explanation(Batch):
     def to_frame(self) -> pd.DataFrame:
         """One row per example and feature: id, active probability, log_alpha, influence, effect, selected.
 
-        Where something is claimed, also whether the feature is of a certified set. After restarts, also how
-        often it was selected, with the 95 % interval.
+        Where they were measured, also contributions. Where something is claimed, also whether the feature is
+        of a certified set. After restarts, also how often it was selected, with the 95 % interval.
 
         Needs pandas.
         """
-        import pandas as pd
-
-        example, column = (self.feature_ids >= 0).nonzero(as_tuple=True)
-        names = {"feature": "feature_ids", "active_probability": "active_probabilities"}
-        columns = ("feature", "active_probability", "log_alpha", "influence", "effect", "selected")
-        values = {name: getattr(self, names.get(name, name))[example, column].cpu() for name in columns}
-        if self.certificate is not None:
-            certified = self.certificate.holds.unsqueeze(1) & self.selected
-            values["certified"] = certified[example, column].cpu()
-        if self.restarts is not None:
-            low, high = self.restarts.interval()
-            often = {"frequency": self.restarts.frequency, "frequency_low": low, "frequency_high": high}
-            values |= {name: value[example, column].cpu() for name, value in often.items()}
-        return pd.DataFrame({"example": example.cpu(), **values})
+        return to_frame(self)
 
     def __repr__(self) -> str:
         evaluations = f"{self.n_evaluations.float().mean():.0f} evaluations each"

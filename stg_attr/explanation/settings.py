@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from stg_attr.errors import ArgumentError, check_count
+from stg_attr.model import ProfileSettings
 from stg_attr.select import CertificateSettings, SearchSettings
 from stg_attr.solve import SolverSettings
 
@@ -71,6 +72,7 @@ class Settings:
         search: how sets of features are searched.
         certificate: how they are tested on fresh references.
         reading: what is measured, and how it is judged.
+        profile: what contributions and influence cost.
 
     Example:
         >>> from dataclasses import replace
@@ -84,6 +86,7 @@ class Settings:
     search: SearchSettings = field(default_factory=SearchSettings)
     certificate: CertificateSettings = field(default_factory=CertificateSettings)
     reading: ReadingSettings = field(default_factory=ReadingSettings)
+    profile: ProfileSettings = field(default_factory=ProfileSettings)
 
     def __post_init__(self) -> None:
         for name, part in vars(self).items():
@@ -108,4 +111,5 @@ _KINDS = {
     "search": SearchSettings,
     "certificate": CertificateSettings,
     "reading": ReadingSettings,
+    "profile": ProfileSettings,
 }

@@ -79,7 +79,8 @@ def _status(explanation: Any, example: int) -> str:
     status: Status = explanation.status[example]
     if status is not Status.UNSEEN:
         return str(status.value)
-    unseen = (explanation.influence[example] == 0) & (explanation.feature_ids[example] >= 0)
+    blind = explanation.learned.blind[example] if explanation.learned is not None else False
+    unseen = ((explanation.influence[example] == 0) | blind) & (explanation.feature_ids[example] >= 0)
     return f"{status.value} Features without slopes: {int(unseen.sum())}."
 
 

@@ -112,7 +112,7 @@ class GatedModel:
         assert output is not None
         self.score_dtype = score_dtype(output.dtype, self.dtype, self.device)
         self.rounding_unit = rounding_unit(scorer.forward, output.dtype)
-        self.target = resolve_target(index, output[0])
+        self.target = resolve_target(index, output[0], scorer.forward)
         if self.target is not None:
             place = flat_place(self.target, output.shape[2:])
             self.everyone = replace(self.everyone, place=place)

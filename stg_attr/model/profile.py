@@ -26,12 +26,18 @@ class ProfileSettings:
         forwards: the same for a model without slopes, where each says less.
         near: share of the evaluations that are spent near the input.
         hidden: largest share of the features that is hidden there.
+        least: where `max_evals` leaves fewer evaluations than this number for it, nothing is measured.
     """
 
     evaluations: int = 64
     forwards: int = 256
     near: float = 0.25
     hidden: float = 0.25
+    least: int = 8
+
+    def rows(self, slopes: bool) -> int:
+        """Model rows for each example, for a model with slopes or without."""
+        return self.evaluations if slopes else self.forwards
 
 
 @dataclass(frozen=True)
@@ -40,23 +46,25 @@ class Profile:
 
     Attributes:
         contributions: signed, in the units of the score; they add up to the score of the input less the mean
-            score of the references that were used, [batch, gates].
-        influence: mean size of the slope of the score, [batch, gates]; None for a model without slopes.
+            score of the references that were used, [batch, gates]; None where they were not measured.
+        influence: mean size of the slope of the score, [batch, gates]; None where that was not measured, and
+            for a model without slopes.
     """
 
-    contributions: Tensor
-    influence: Tensor | None
+    contributions: Tensor | None = None
+    influence: Tensor | None = None
 
     @classmethod
     def unknown(cls, like: Tensor) -> Profile:
         """What is known of a model that failed: nothing."""
-        return cls(torch.full_like(like, torch.nan), None)
+        return cls(torch.full_like(like, torch.nan))
 
     @classmethod
     def measure(
         cls,
         model: GatedModel,
         reacts: Tensor,
+        blind: Tensor,
         slopes: bool,
         seed: int,
         settings: ProfileSettings,
@@ -79,18 +87,22 @@ class Profile:
         Args:
             model: the model as a function of gates.
             reacts: gates that the model reacts to, bool [batch, gates]; the others contribute 0.
-            slopes: whether slopes show what the model does with each feature.
+            blind: those of them that slopes do not show, bool [batch, gates].
+            slopes: whether slopes show what the model does with the others.
             seed: of the sets of features.
             settings: what it costs.
             allowance: notes a failure of the model.
         """
+        unknown = model.anchors.full.unsqueeze(1).expand(reacts.shape)
+        if allowance.failure is not None:
+            return cls.unknown(unknown)
         try:
-            return _Measuring(model, reacts, seed, settings).run(slopes)
+            return _Measuring(model, reacts, blind, seed, settings).run(slopes)
         except (Exception, KeyboardInterrupt) as failure:
             if not model.scorer.may_stop(failure):
                 raise
             allowance.failure = failure
-            return cls.unknown(model.anchors.full.unsqueeze(1).expand(reacts.shape))
+            return cls.unknown(unknown)
 
 
 @dataclass
@@ -99,6 +111,7 @@ class _Measuring:
 
     model: GatedModel
     reacts: Tensor
+    blind: Tensor
     seed: int
     settings: ProfileSettings
 
@@ -109,7 +122,7 @@ class _Measuring:
 
     def run(self, slopes: bool) -> Profile:
         """Spend the evaluations."""
-        n = self.settings.evaluations if slopes else self.settings.forwards
+        n = self.settings.rows(slopes)
         near = round(n * self.settings.near) if slopes else 0
         several = len(self._order) > 1
         path = ((n - near) // 2 if several else near) if slopes else 0
@@ -118,14 +131,18 @@ class _Measuring:
         baselines = self._baselines(n_baselines)
         span = (self._full - baselines.mean(0)).unsqueeze(1)
         if not slopes:
-            return Profile(self._corrected(span * self._even, self._even, n_pairs, baselines), None)
+            return Profile(self._corrected(span * self._even, self._even, n_pairs, baselines))
         mean, size = self._slopes(self._levels(path).reshape(-1, 1, 1))
         hidden = self.settings.hidden * self._levels(near).reshape(-1, 1, 1)
         influence = (size + self._slopes(self._uniform(near) < 1 - hidden)[1]) / 2
-        # what the mean slopes miss of the difference is split in proportion to the mean sizes
+        # What the mean slopes miss of the difference is split in proportion to the mean sizes. Where there
+        # are features that slopes do not show, it is theirs.
         missing = span - mean.sum(1, keepdim=True)
-        start = mean + missing * _shares(influence * self.reacts)
-        return Profile(self._corrected(start, influence, n_pairs, baselines), influence)
+        due = torch.where(self.blind.any(1, keepdim=True), self.blind, influence * self.reacts)
+        start = mean + missing * _shares(due)
+        influence = torch.where(self.blind, start.abs(), influence)
+        scale = torch.where(self.blind, influence.amax(1, keepdim=True), influence)
+        return Profile(self._corrected(start, scale, n_pairs, baselines), influence)
 
     @property
     def _even(self) -> Tensor:
@@ -197,8 +214,8 @@ def _coalitions(noise: Tensor, among: Tensor, level: Tensor) -> Tensor:
     sizes = torch.empty(len(level), len(among), dtype=torch.long, device="cpu")
     counts = among.sum(1).cpu()
     for n in set(counts.tolist()):
-        k = torch.arange(1, max(n, 2), dtype=torch.float64, device="cpu")
+        k = torch.arange(1, max(n, 2), dtype=torch.float32, device="cpu")
         weight = 1 / (k * (n - k).clamp_min(0.5))
-        chosen = torch.searchsorted((weight / weight.sum()).cumsum(0), level.double()).clamp_max(len(k) - 1)
+        chosen = torch.searchsorted((weight / weight.sum()).cumsum(0), level.float()).clamp_max(len(k) - 1)
         sizes[:, counts == n] = (chosen + 1).unsqueeze(1)
     return (place < sizes.to(place.device).unsqueeze(2)) & among

@@ -7,7 +7,7 @@ from torch import Tensor
 
 __all__ = ["adjusted"]
 
-_RATIOS = (-8, 8, 65)  # powers of ten of noise over signal: the first, the last, and how many
+_RATIOS = (-6, 6, 49)  # powers of ten of noise over signal: the first, the last, and how many
 
 
 def adjusted(start: Tensor, scale: Tensor, pairs: Tensor, difference: Tensor) -> Tensor:
@@ -29,22 +29,29 @@ def adjusted(start: Tensor, scale: Tensor, pairs: Tensor, difference: Tensor) ->
     Returns:
         Contributions with the sums of `start`, [batch, gates].
     """
-    inside = pairs.transpose(0, 1).to("cpu", torch.float64) * 2 - 1  # [batch, pairs, gates]
-    first, spread = start.to("cpu", torch.float64), scale.to("cpu", torch.float64)
+    # on the CPU, since some devices have no eigenvalues
+    first, spread, said = (part.cpu() for part in (start, scale, difference.T.to(start.dtype)))
+    inside = pairs.transpose(0, 1).to("cpu", start.dtype) * 2 - 1  # [batch, pairs, gates]
     inside = inside * (spread != 0).unsqueeze(1)
-    variance = (spread / spread.amax(1, keepdim=True).clamp_min(1e-300)).square()
-    left = difference.T.to("cpu", torch.float64) - (inside @ first.unsqueeze(2)).squeeze(2)
+    tiny = torch.finfo(start.dtype).tiny
+    variance = (spread / spread.amax(1, keepdim=True).clamp_min(tiny)).square()
+    left = said - (inside @ first.unsqueeze(2)).squeeze(2)
     # the covariance of the prior given the sum is diag(variance) - variance variance' / sum(variance)
     weighted = inside * variance.unsqueeze(1)
     sums = weighted.sum(2, keepdim=True)
-    total = variance.sum(1).clamp_min(1e-300).reshape(-1, 1, 1)
+    total = variance.sum(1).clamp_min(tiny).reshape(-1, 1, 1)
     spread_over = weighted - sums * variance.unsqueeze(1) / total  # [batch, pairs, gates]
-    values, vectors = torch.linalg.eigh(spread_over @ inside.transpose(1, 2))
+    covariance = spread_over @ inside.transpose(1, 2)
+    # scores that are not finite say nothing
+    finite = left.isfinite().all(1, keepdim=True) & covariance.isfinite().all(2).all(1, keepdim=True)
+    covariance, left = covariance.where(finite.unsqueeze(2), 0.0), left.where(finite, 0.0)
+    values, vectors = torch.linalg.eigh(covariance)
     values = values.clamp_min(0)
     seen = (vectors.transpose(1, 2) @ left.unsqueeze(2)).squeeze(2)
     ratio = _likeliest_ratio(values, seen)
-    weights = vectors @ (seen / (values + ratio.unsqueeze(1)).clamp_min(1e-300)).unsqueeze(2)
-    found: Tensor = start + (spread_over.transpose(1, 2) @ weights).squeeze(2).to(start)
+    weights = vectors @ (seen / (values + ratio.unsqueeze(1)).clamp_min(tiny)).unsqueeze(2)
+    spread_over = spread_over.where(finite.unsqueeze(2), 0.0)
+    found: Tensor = start + (spread_over.transpose(1, 2) @ weights).squeeze(2).to(start.device)
     return found
 
 
@@ -55,9 +62,10 @@ def _likeliest_ratio(values: Tensor, seen: Tensor) -> Tensor:
         values: eigenvalues of the covariance of the differences without noise, over v, [batch, pairs].
         seen: the differences in terms of its eigenvectors, [batch, pairs].
     """
-    size = values.mean(1, keepdim=True).clamp_min(1e-300)
-    ratios = size * torch.logspace(*_RATIOS, dtype=torch.float64, device=values.device)  # [batch, ratios]
+    tiny = torch.finfo(values.dtype).tiny
+    size = values.mean(1, keepdim=True).clamp_min(tiny)
+    ratios = size * torch.logspace(*_RATIOS, dtype=values.dtype, device=values.device)  # [batch, ratios]
     variance = values.unsqueeze(1) + ratios.unsqueeze(2)  # [batch, ratios, pairs]
-    scale = (seen.square().unsqueeze(1) / variance).mean(2).clamp_min(1e-300)
+    scale = (seen.square().unsqueeze(1) / variance).mean(2).clamp_min(tiny)
     cost = scale.log() + variance.log().mean(2)  # -2 / pairs times the log likelihood
     return ratios.gather(1, cost.argmin(1, keepdim=True)).squeeze(1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, warn
 from stg_attr.gates import unusual
 
 __all__ = ["Target", "as_index", "flat_place", "resolve_target"]
@@ -46,12 +47,15 @@ def as_index(target: Target, batch: int) -> Tensor | None:
     return index
 
 
-def resolve_target(index: Tensor | None, output: Tensor) -> Tensor | None:
+def resolve_target(
+    index: Tensor | None, output: Tensor, forward: Callable[..., Any] | None = None
+) -> Tensor | None:
     """The position of each example's score in its row of outputs.
 
     Args:
         index: the target from `as_index`; None for the predicted class of outputs [batch, classes].
         output: the model's output on the inputs, [batch, ...].
+        forward: the model, which may be a method of a regressor.
 
     Returns:
         Indices, long [batch, output dimensions - 1], or None where a row is one number.
@@ -60,6 +64,7 @@ def resolve_target(index: Tensor | None, output: Tensor) -> Tensor | None:
         ArgumentError: a target is missing, or does not fit the output.
     """
     batch, depth = output.shape[0], output.dim() - 1
+    _check_meaning(index, output, forward)
     if index is None:
         return _own_prediction(output)
     if index.shape[1] != depth:
@@ -80,6 +85,32 @@ def resolve_target(index: Tensor | None, output: Tensor) -> Tensor | None:
         )
     # remainder makes negative indices, which count from the end, positive
     return index.remainder(sizes).expand(batch, depth).to(output.device)
+
+
+def _check_meaning(index: Tensor | None, output: Tensor, forward: Callable[..., Any] | None) -> None:
+    """Warn of labels that would be explained as amounts; refuse a regressor of which no output is named."""
+    whole = not (output.is_floating_point() or output.is_complex() or output.dtype == torch.bool)
+    if whole and bool((output.abs() > 1).any()):
+        warn(
+            f"forward_func returns whole numbers up to {int(output.abs().max())}. They are explained as "
+            "amounts. If they are class labels, pass a function that returns a score for each class, such as "
+            "predict_proba; if they are amounts, return them as floats."
+        )
+    if index is None and output.dim() == 2 and output.shape[1] > 1 and _is_regressor(forward):
+        raise ArgumentError(
+            "target",
+            expected=f"the number of an output, since the regressor returns {output.shape[1]} of them",
+            found="None",
+            mend="Without a target the largest output is explained, which means something for classes only.",
+        )
+
+
+def _is_regressor(forward: Callable[..., Any] | None) -> bool:
+    """Whether a model is a method of what scikit-learn calls a regressor."""
+    owner = getattr(forward, "__self__", None)
+    tags = getattr(owner, "__sklearn_tags__", None)
+    kind = tags().estimator_type if callable(tags) else getattr(owner, "_estimator_type", None)
+    return bool(kind == "regressor")
 
 
 def _own_prediction(output: Tensor) -> Tensor | None:

@@ -268,6 +268,6 @@ def _certified(explanation: Explanation, i: int) -> dict[str, Any]:
         return {}
     return {
         "certified": bool(certificate.holds[i]),
-        "certified_mean": certificate.mean[i].item(),
+        "certified_mean": None if bool(certificate.mean[i].isnan()) else certificate.mean[i].item(),
         "certified_references": int(certificate.n_references[i]),
     }

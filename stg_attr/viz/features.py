@@ -204,7 +204,7 @@ def shortened(names: Sequence[str]) -> list[str]:
 
     Example:
         >>> shortened(["mean_of_the_amounts_of_the_customer_in_month_01"])
-        ['mean_of_the_amounts_…customer_in_month_01']
+        ['mean_of_the_amounts_…ustomer_in_month_01']
     """
     labels = {name: _cut(name, 20, 20, 19) for name in names}
     for alike in _groups(labels):

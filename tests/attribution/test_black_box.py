@@ -366,6 +366,12 @@ def test_a_failure_while_the_result_is_measured_leaves_what_was_measured(estimat
     with LEARNED:
         explanation = explain(Failing(last), estimator=estimator)
     assert explanation.status == (Status.FAILED,) * 3
+    assert bool(explanation.scores.removed.isfinite().all())
+    assert bool(explanation.contributions.isnan().all())
+    calls = 4 if estimator.proves_slopes else 2  # for the contributions
+    with LEARNED:
+        explanation = explain(Failing(last - calls), estimator=estimator)
+    assert explanation.status == (Status.FAILED,) * 3
     assert bool(explanation.scores.kept.isfinite().all())
     assert bool(explanation.scores.removed.isnan().all())
 
@@ -416,3 +422,22 @@ def test_an_error_of_an_argument_in_mid_run_is_raised():
 
     with pytest.raises(ArgumentError, match="one row for each"):
         explain(forward)
+
+
+def test_class_labels_as_scores_are_warned_about():
+    def labels(rows):
+        return (rows.sum(1) > 0).long() * 2
+
+    with pytest.warns(UserWarning, match=r"whole numbers up to 2.*predict_proba"):
+        StochasticGates(labels, estimator=ScoreFunction()).explain(torch.ones(1, 3), n_steps=2)
+
+
+def test_a_regressor_with_several_outputs_asks_for_one():
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    regressor = linear_model.LinearRegression().fit(x, x[:, :2])
+    stg = StochasticGates(regressor.predict, estimator=ScoreFunction())
+    inputs = torch.tensor(x[:2])
+    with pytest.raises(ArgumentError, match=r"target: expected the number of an output.*returns 2"):
+        stg.explain(inputs, n_steps=2)
+    assert stg.explain(inputs, target=1, n_steps=2).scores.full.tolist() == pytest.approx(x[:2, 1].tolist())

@@ -20,7 +20,8 @@ def _model(forward, x: Tensor, references: Tensor, feature_mask=None) -> GatedMo
 
 def _profile(model: GatedModel, slopes: bool = True, seed: int = 0, **settings) -> Profile:
     reacts = model.groups.exists.expand(model.batch, -1)
-    return Profile.measure(model, reacts, slopes, seed, ProfileSettings(**settings), Allowance())
+    nothing = torch.zeros_like(reacts)
+    return Profile.measure(model, reacts, nothing, slopes, seed, ProfileSettings(**settings), Allowance())
 
 
 def _shapley(forward, x: Tensor, references: Tensor) -> Tensor:
@@ -126,7 +127,8 @@ def test_a_model_that_fails_is_noted():
         return rows.sum(1)
 
     model, allowance = _model(forward, torch.ones(1, 3), torch.zeros(1, 3)), Allowance()
-    found = Profile.measure(model, torch.ones(1, 3, dtype=torch.bool), True, 0, ProfileSettings(), allowance)
+    everything = torch.ones(1, 3, dtype=torch.bool)
+    found = Profile.measure(model, everything, ~everything, True, 0, ProfileSettings(), allowance)
     assert bool(found.contributions.isnan().all())
     assert "out of order" in str(allowance.failure)
 
@@ -138,3 +140,13 @@ def test_without_information_contributions_stay_where_they_begin():
     torch.testing.assert_close(adjusted(start, scale, pairs, said), start)
     moved = adjusted(start, scale, pairs, said + torch.tensor([[2.0], [-2.0]]))
     torch.testing.assert_close(moved, torch.tensor([[2.0, 1.0, 0.0]]), atol=1e-3, rtol=0)
+
+
+def test_features_without_slopes_contribute_what_slopes_miss():
+    def steps(rows):
+        return 4.0 * (rows[:, 0] > 2) + rows[:, 1] + 2.0 * rows[:, 2].round()
+
+    x, blind = torch.tensor([[3.0, 1.0, 1.0]]), torch.tensor([[True, False, True]])
+    model = _model(steps, x, torch.zeros(1, 3))
+    found = Profile.measure(model, torch.ones_like(blind), blind, True, 0, ProfileSettings(), Allowance())
+    torch.testing.assert_close(found.contributions, torch.tensor([[4.0, 1.0, 2.0]]), atol=0.05, rtol=0)

@@ -35,8 +35,8 @@ def test_the_worst_rows_come_first(out):
     summary, found = summarise(out), load_attributions(out)
     kept, baseline, full = (found.evidence[name].numpy() for name in ("kept", "baseline", "full"))
     lost = dict(zip(found.ids, 1 - (kept - baseline) / (full - baseline), strict=True))
-    doubtful = (Status.NOT_CONVERGED, Status.NOT_FINITE)
-    rank = {i: (status in doubtful, lost[i]) for i, status in zip(found.ids, found.status, strict=True)}
+    fine = (Status.CONVERGED, Status.BASELINE_HIGHER, Status.NOTHING_TO_EXPLAIN)
+    rank = {i: (status not in fine, lost[i]) for i, status in zip(found.ids, found.status, strict=True)}
     assert [row for row, _, _ in summary.worst] == sorted(rank, key=rank.__getitem__, reverse=True)[:20]
     assert np.allclose([share for _, _, share in summary.worst], [lost[row] for row, _, _ in summary.worst])
 

@@ -133,7 +133,7 @@ class Stopped(nn.Module):
 )
 @pytest.mark.parametrize("method", ["attribute", "explain"])
 def test_whenever_a_model_stops_nothing_has_changed(x, error, method, untouched):
-    for at in range(1, 30):
+    for at in range(1, 60):
         model = Stopped(error, at)
         with untouched(model, x), contextlib.suppress(type(error)), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # which says what a model raised on the way

@@ -1,0 +1,37 @@
+"""The rows of `Explanation.to_frame`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["to_frame"]
+
+_FIELDS = {
+    "feature": "feature_ids",
+    "active_probability": "active_probabilities",
+    "log_alpha": "log_alpha",
+    "influence": "influence",
+    "effect": "effect",
+    "selected": "selected",
+}
+
+
+def to_frame(explanation: Any) -> pd.DataFrame:
+    """One row per example and feature; see `Explanation.to_frame`."""
+    import pandas as pd
+
+    example, column = (explanation.feature_ids >= 0).nonzero(as_tuple=True)
+    values = {name: getattr(explanation, field) for name, field in _FIELDS.items()}
+    if explanation.contributions is not None:
+        values["contribution"] = explanation.contributions
+    if explanation.certificate is not None:
+        values["certified"] = explanation.certificate.holds.unsqueeze(1) & explanation.selected
+    if explanation.restarts is not None:
+        low, high = explanation.restarts.interval()
+        often = {"frequency": explanation.restarts.frequency, "frequency_low": low, "frequency_high": high}
+        values |= often
+    picked = {name: value[example, column].cpu() for name, value in values.items()}
+    return pd.DataFrame({"example": example.cpu(), **picked})
