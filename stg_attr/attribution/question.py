@@ -128,7 +128,9 @@ class Question:
             blend=blend,
             index=index,
             device=device,
-            rows_together=effort.internal_batch_size or len(given[0]),
+            rows_together=effort.internal_batch_size
+            or estimator.most_together(groups.n_gates)
+            or len(given[0]),
             samples_per_call=effort.perturbations_per_eval,
             n_references=min(blend.n_references, n_references),
             n_held_out=n_held_out(blend.n_references),

@@ -88,6 +88,14 @@ class Estimator(ABC):
         """
         return self
 
+    def most_together(self, n_gates: int) -> int | None:
+        """Examples that are solved together, at most, so that its state fits in memory; None for any number.
+
+        Args:
+            n_gates: gates of an example.
+        """
+        return None
+
     def rows(self, rows: slice | Tensor) -> EstimatorState:
         """The estimator itself, since it has learned nothing about single examples."""
         return self

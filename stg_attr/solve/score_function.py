@@ -44,6 +44,8 @@ class ScoreFunction(Estimator):
         least_ridge: smallest number on this diagonal for slopes, so that the equations can be solved where
             gates are always open or always closed.
         least_variance: the slope of a gate is divided by its variance, or by this number if that is smaller.
+        most_fitted: numbers in the normal equations of all examples that are solved together, at most. More
+            examples are solved one part after the other.
 
     Example:
         >>> from stg_attr import StochasticGates
@@ -58,6 +60,7 @@ class ScoreFunction(Estimator):
     ridge: float = 1e-3
     least_ridge: float = 1e-9
     least_variance: float = 0.02
+    most_fitted: int = 2**22
 
     proves_slopes = False
 
@@ -68,9 +71,15 @@ class ScoreFunction(Estimator):
     def fits(self, gates: GateDistribution) -> bool:
         return isinstance(gates, Bernoulli)
 
+    def most_together(self, n_gates: int) -> int | None:
+        return max(1, self.most_fitted // self._n_terms(n_gates) ** 2)
+
+    def _n_terms(self, n_gates: int) -> int:
+        """Number of terms that are fitted for an example."""
+        return self.n_powers + (n_gates if n_gates <= self.most_slopes else 1)
+
     def begin(self, exists: Tensor) -> ControlVariate:
-        n_gates = exists.shape[1]
-        n_terms = self.n_powers + (n_gates if n_gates <= self.most_slopes else 1)
+        n_terms = self._n_terms(exists.shape[1])
         zeros = torch.zeros(1, n_terms, dtype=torch.float64, device=exists.device)
         slopes = torch.zeros_like(exists, dtype=zeros.dtype)
         return ControlVariate(self, exists, slopes, torch.diag_embed(zeros), zeros)

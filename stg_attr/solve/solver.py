@@ -157,7 +157,10 @@ class Solver:
             if not state.trace:
                 raise
             failure = stopped
-        return results.solution(state, exists, failure)
+        try:
+            return results.solution(state, exists, failure)
+        except KeyboardInterrupt as stopped:  # what was learned is not lost after the last step either
+            return results.solution(state, exists, stopped)
 
     def proven(self, solution: Solution) -> Tensor:
         """Gates that the model is known to react to, since it has slopes in them, bool [batch, gates]."""

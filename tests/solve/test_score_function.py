@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from stg_attr import StochasticGates
 from stg_attr.gates import Bernoulli
 from stg_attr.solve import Noise, ScoreFunction
 from stg_attr.solve.noise import partners
@@ -151,3 +152,18 @@ def test_partners_share_their_noise(samples):
         alone[samples // 2] = True
     torch.testing.assert_close(pairs[~alone], torch.ones_like(pairs[~alone]))
     assert torch.equal(pairs[alone], uniform[alone])
+
+
+def test_examples_that_are_solved_together_take_bounded_memory():
+    """The normal equations of an example grow with the square of its gates."""
+    estimator = ScoreFunction()
+    assert estimator.most_together(256) * (256 + estimator.n_powers) ** 2 <= estimator.most_fitted
+    assert estimator.most_together(257) > 100_000  # one term for all slopes
+    x = torch.rand(5, 12, generator=torch.Generator().manual_seed(0))
+    forward = lambda rows: rows @ torch.arange(12.0)  # noqa: E731
+    whole, parts = (
+        StochasticGates(forward, estimator=ScoreFunction(most_fitted=n)).explain(x, n_steps=3)
+        for n in (2**22, 2 * 16**2)
+    )
+    torch.testing.assert_close(whole.attributions, parts.attributions)
+    assert torch.equal(whole.selected, parts.selected)
