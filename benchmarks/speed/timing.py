@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from stg_attr.solve import Solver
+from stg_attr.solve.state import SolverState
 
 
 def seconds(device: torch.device) -> float:
@@ -116,7 +117,7 @@ def spread(values: list[float], digits: int = 2) -> str:
 
 def nobody_leaves() -> AbstractContextManager[object]:
     """No example settles, so that every solve takes all its steps."""
-    return mock.patch("stg_attr.solve.record._SETTLED", 0.0)
+    return mock.patch.object(SolverState, "unsettled", return_value=None)
 
 
 @contextmanager
