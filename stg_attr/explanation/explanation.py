@@ -181,18 +181,19 @@ class Explanation(Batch):
 
     @property
     def signed(self) -> Tensor | tuple[Tensor, ...]:
-        """For or against: the effect of each element's feature over the largest of its example, in [-1, 1].
+        """For or against: the contribution of each element's feature over the largest one, in [-1, 1].
 
-            effect_g = -sign(s(x) - s(b)) E[dloss / dz_g],  signed_g = effect_g / max_h |effect_h|
+            signed_g = contribution_g / max_h |contribution_h|
 
-        Above 0 for features that raise the score, also where the input scores below the baseline. With the
-        default objective the effect is the rise of the score, kept and removed, per unit that the gate opens,
-        averaged over what else is shown and divided by |s(x) - s(b)|: a sampled Aumann-Shapley value
-        (Sundararajan, Najmi, 2020), https://arxiv.org/abs/1908.08474. Shaped like the attributions; 0 where
-        nothing is gated.
+        Above 0 for features that raise the score, whatever the objective, and also where the input scores
+        below the baseline. Where contributions were not measured (a small `max_evals`, a failure), it is made
+        of `effect` in the same way. Shaped like the attributions; 0 where nothing is gated.
         """
-        largest = self.effect.abs().amax(1, keepdim=True)
-        return self.laid_out(self.effect / torch.where(largest > 0, largest, 1.0))
+        values = self.effect
+        if self.contributions is not None:
+            values = torch.where(self.contributions.isnan(), values, self.contributions)
+        largest = values.abs().amax(1, keepdim=True)
+        return self.laid_out(values / torch.where(largest > 0, largest, 1.0))
 
     def at(self, *, budget: float | None = None, retain: float | None = None) -> Explanation:
         """The same solve read at another sparsity; the model is not run again.

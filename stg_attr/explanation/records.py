@@ -148,8 +148,12 @@ class Certificate(Batch):
         return f"are not certified to {words} ({rows})"
 
     def withheld(self, statuses: Sequence[Status]) -> Certificate:
-        """The same, without what it says of examples whose scores, or shares of them, mean nothing."""
-        unlike = [status in (Status.NOT_REPRODUCIBLE, Status.SMALL_DIFFERENCE) for status in statuses]
+        """The same, without what it says of examples whose scores, or shares of them, mean nothing.
+
+        A small difference makes shares noisy. A test on fresh references allows for that: its claim stays.
+        """
+        meaningless = {Status.NOT_REPRODUCIBLE} | ({Status.SMALL_DIFFERENCE} if self.exact else set())
+        unlike = [status in meaningless for status in statuses]
         rows = torch.tensor(unlike, dtype=torch.bool, device=self.holds.device)
         lower, mean = (value.masked_fill(rows, nan) for value in (self.lower, self.mean))
         return replace(self, holds=self.holds & ~rows, lower=lower, mean=mean)

@@ -57,7 +57,7 @@ class ReadingSettings:
     curve_points: int = 12
     same_overlap: float = 0.8
     redundant: float = 0.9
-    least_difference: float = 0.2
+    least_difference: float = 0.1
     rounding: int = 64
     same_score: float = 0.02
 

@@ -66,8 +66,8 @@ class Estimator(ABC):
     solve; otherwise the estimator itself serves as the state.
     """
 
-    #: Whether a slope of 0 proves that the model did not react to a gate.
-    proves_slopes: ClassVar[bool] = True
+    #: Whether it differentiates the model, so that a slope of 0 proves that a gate changed nothing.
+    proves_slopes: ClassVar[bool] = False
     #: Whether the estimate from a sample does not depend on the other samples, so that a step may be cut up.
     samples_alone: ClassVar[bool] = False
 
@@ -128,6 +128,7 @@ class Reparameterized(Estimator):
     must be differentiable; only gates get a gradient, parameters of the model do not.
     """
 
+    proves_slopes = True
     samples_alone = True
 
     @property

@@ -62,8 +62,6 @@ class ScoreFunction(Estimator):
     least_variance: float = 0.02
     most_fitted: int = 2**22
 
-    proves_slopes = False
-
     @property
     def gates(self) -> GateDistribution:
         return Bernoulli()

@@ -27,6 +27,7 @@ MODELS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:forward_func returns whole numbers")  # they are amounts here
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=["by score", "by match"])
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_added_to_a_score_changes_nothing_but_the_score(name, objective):

@@ -3,7 +3,16 @@
 import pytest
 import torch
 
-from stg_attr import Delete, Hybrid, OutputMatch, Preserve, Reparameterized, ScoreFunction, StochasticGates
+from stg_attr import (
+    Delete,
+    Hybrid,
+    OutputMatch,
+    Preserve,
+    ReferenceSet,
+    Reparameterized,
+    ScoreFunction,
+    StochasticGates,
+)
 
 WORTH = torch.tensor([4.0, -3.0, 2.0, -1.0, 0.0])
 
@@ -93,3 +102,22 @@ def test_a_linear_regression_has_the_signs_of_its_shapley_values_above_and_below
 def test_scores_in_double_precision_leave_the_effects_of_single_inputs_single():
     explanation = StochasticGates(lambda x: x.double().sum(1)).explain(torch.ones(1, 3))
     assert explanation.effect.dtype == torch.float32
+
+
+@pytest.mark.parametrize("objective", [Hybrid(), Preserve(OutputMatch()), Delete()], ids=str)
+@pytest.mark.parametrize("estimator", [Reparameterized(), ScoreFunction()], ids=str)
+def test_signs_agree_with_shapley_values_on_both_sides_of_the_baseline(objective, estimator):
+    """Of a linear score they are worth times difference, also where the input scores below the baseline."""
+    inputs = torch.tensor([[1.0, -2.0, 1.0, 0.5, 1.0], [-1.0, 2.0, -1.0, 0.5, 1.0]])
+    references = torch.tensor([[0.0, 0.5, 0.0, 0.0, 0.0], [0.0, -0.5, 0.0, 0.0, 0.0]])
+    expected = inputs * WORTH  # the mean of the references is 0
+    assert expected.sum(1).sign().tolist() == [1, -1]
+    stg = StochasticGates(_linear, objective=objective, estimator=estimator)
+    for baselines in (None, ReferenceSet(references)):
+        found = stg.explain(inputs, baselines)
+        # each forward of a black box sees one reference: a standard error of 1.5 / sqrt(96 pairs)
+        sampled = baselines is not None and isinstance(estimator, ScoreFunction)
+        error = 3 * 1.5 / 96**0.5 if sampled else 0.05
+        torch.testing.assert_close(found.contributions, expected, rtol=0, atol=error)
+        shares = expected / expected.abs().amax(1, keepdim=True)
+        torch.testing.assert_close(found.signed, shares, rtol=0, atol=error / 4)
