@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import operator
 import sys
 import warnings
@@ -20,6 +19,8 @@ __all__ = [
     "warn",
 ]
 
+_LARGEST = 3.4028234663852886e38  # of single precision, into which numbers are converted
+_LARGEST_COUNT = 2**63 - 1
 _NOT_THE_CALLER = ("stg_attr", "captum", "torch", "contextlib")
 
 
@@ -74,19 +75,20 @@ class ModelFailure(UserWarning):
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite int or float; True and False are not."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
+    """Whether a value is an int or float that single precision can hold; True and False are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _LARGEST
 
 
 def check_count(what: str, value: Any, *, mend: str, least: int | None = 1) -> None:
-    """Check a whole number of at least `least`; None allows any whole number.
+    """Check a whole number of at least `least` that a tensor can hold; None allows any whole number.
 
     Raises:
         ArgumentError: it is none, or less.
     """
     whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or (least is not None and value < least):
+    if not whole or (least is not None and not least <= value <= _LARGEST_COUNT):
         expected = "a whole number" if least is None else f"a whole number of at least {least}"
+        expected += ", and at most 2**63 - 1" if whole and value > _LARGEST_COUNT else ""
         raise ArgumentError(what, expected=expected, found=repr(value), mend=mend)
 
 
@@ -101,6 +103,8 @@ def check_number(what: str, value: Any, *, mend: str, least: float | None = None
     else:
         fits, expected = operator.gt, f"a number above {above:g}"
     if not is_number(value) or not fits(value, above if least is None else least):
+        large = isinstance(value, (int, float)) and value > _LARGEST
+        expected += f", and at most {_LARGEST:.2g}" if large else ""
         raise ArgumentError(what, expected=expected, found=repr(value), mend=mend)
 
 

@@ -331,7 +331,11 @@ class Explanation(Batch):
         return describe(self, example)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write to a safetensors file, which holds tensors and text and no code."""
+        """Write to a safetensors file, which holds tensors and text and no code.
+
+        Raises:
+            ArgumentError: the file cannot be written, for example since its folder is not there.
+        """
         files.save(self, path)
 
     @staticmethod
@@ -340,5 +344,6 @@ class Explanation(Batch):
 
         Raises:
             ArgumentError: the file is not one, or is damaged.
+            FileNotFoundError: there is no such file.
         """
         return files.load(Explanation, path, check_elements)

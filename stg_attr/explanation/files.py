@@ -1,8 +1,7 @@
 """Files of records: tensors and text in the safetensors format, never code.
 
 The fields of a record say what is written: tensors, tuples of tensors and records by their type, others by
-    their
-`as_text`; a field with neither is not written.
+their `as_text`; a field with neither is not written.
 """
 
 from __future__ import annotations
@@ -37,15 +36,24 @@ def save(record: Batch, path: str | PathLike[str]) -> None:
     """Write a record.
 
     Raises:
-        ArgumentError: a part of it cannot be written without code.
+        ArgumentError: a part of it cannot be written without code, or the file cannot be written.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     text = {"version": _VERSION, **_texts(record)}
     # `single` tells a lone tensor from a tuple of one; only attributions may be either
     text["single"] = isinstance(getattr(record, "attributions", None), Tensor)
     tensors = {name: x.detach().cpu().clone().contiguous() for name, x in _tensors(record).items()}
-    save_file(tensors, path, {"stg_attr": json.dumps(text)})
+    try:
+        save_file(tensors, path, {"stg_attr": json.dumps(text)})
+    except (SafetensorError, OSError) as error:
+        raise ArgumentError(
+            "path",
+            expected="the name of a file in a folder that is there and can be written to",
+            found=f"{path}: {error}",
+            mend="Make the folder first, for example with Path(path).parent.mkdir(parents=True).",
+        ) from error
 
 
 def _texts(record: Batch) -> dict[str, Any]:
@@ -82,7 +90,8 @@ def load(kind: type[B], path: str | PathLike[str], check: Callable[[B], None]) -
         check: raises ValueError where parts of the record do not fit together, beyond what its fields say.
 
     Raises:
-        ArgumentError: the file holds no such record, or is damaged.
+        ArgumentError: the file holds no such record, is damaged, or cannot be read.
+        FileNotFoundError: there is no such file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -97,7 +106,9 @@ def load(kind: type[B], path: str | PathLike[str], check: Callable[[B], None]) -
         _check_record(record, {})
         check(record)
         return record
-    except (SafetensorError, *_DAMAGED) as error:
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, *_DAMAGED) as error:
         raise ArgumentError(
             "path",
             expected=f"a file written by Explanation.save, version {_VERSION}",

@@ -87,7 +87,13 @@ def _references(baseline: Baseline | None, x: Tensor, i: int) -> Tensor:
         # made on the CPU, since some devices have no double precision.
         fine = x.dtype if x.is_floating_point() else torch.float64
         dtype = fine if isinstance(baseline, float) else None
-        number = torch.as_tensor(baseline, dtype=dtype, device="cpu")
+        try:
+            number = torch.as_tensor(baseline, dtype=dtype, device="cpu")
+        except (OverflowError, ValueError, RuntimeError) as error:  # an int beyond 64 bits
+            mend = "A float is converted to the type of the input."
+            raise ArgumentError(
+                what, expected="a number of at most 64 bits", found=str(error), mend=mend
+            ) from error
         return _converted(number.reshape((1,) * (x.dim() + 1)), x, what)
     if isinstance(baseline, ReferenceSet):
         reference = _reference_rows(baseline.rows, x, what)

@@ -74,7 +74,7 @@ def panel(
         ax.set_title(text, fontsize="medium")
     _shared_bar(axes[0, 3:])
     evidence = "" if one.explanation is None else evidence_line(one.explanation, one.number)
-    fig.suptitle(evidence if title is None else title)
+    fig.suptitle(evidence if title is None else replace_invisible(title))
     return with_description(
         fig, axes[0], f"Original, kept and removed pixels, and active probabilities. {evidence}".strip()
     )

@@ -30,7 +30,9 @@ __all__ = [
 
 Array = NDArray[np.float64]
 _CONTROLS = [n for n in (*range(0x20), *range(0x7F, 0xA0)) if not chr(n).isspace()]
-_UNSEEN = dict.fromkeys((*_CONTROLS, *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd")
+_SURROGATES = range(0xD800, 0xE000)  # halves of letters, which no file can hold
+_DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_UNSEEN = dict.fromkeys((*_CONTROLS, *_DIRECTIONS, *_SURROGATES), "\ufffd")
 Source = Explanation | Tensor | NDArray[np.generic]
 
 SELECTED_FROM = 0.5  # attributions without an explanation: the probability from which a feature is selected
@@ -273,10 +275,10 @@ def evidence_line(explanation: Explanation, example: int) -> str:
 
 
 def replace_invisible(text: str) -> str:
-    r"""Replace characters that are invisible but change the direction or the lines of the text around them.
+    r"""Replace characters that cannot be written, and those that change the text around them unseen.
 
-    These are control characters, and the embeddings, overrides and isolates of Unicode's bidirectional
-    algorithm (https://www.unicode.org/reports/tr9/).
+    These are control characters, the embeddings, overrides and isolates of Unicode's bidirectional
+    algorithm (https://www.unicode.org/reports/tr9/), and halves of letters (surrogates).
 
     Example:
         >>> replace_invisible("evil\u202etxt.exe")

@@ -256,6 +256,9 @@ def _metadata(path, change):
         {"gates": ["__import__", {}]},
         {"gates": ["Path", {"path": "/etc"}]},
         {"gates": ["BinaryConcrete", {"temperature": -1}]},
+        {"gates": ["BinaryConcrete", {"temperature": 10**400}]},
+        {"gates": ["BinaryConcrete", {"temperature": 1e300}]},
+        {"gates": ["BinaryConcrete", {"temperature": 1.0, "lower_bound": -(10**400)}]},
         {"gates": ["BinaryConcrete", {"temperature": "cold"}]},
         {"gates": ["BinaryConcrete", {"code": 1}]},
         {"gates": "BinaryConcrete"},
@@ -335,8 +338,34 @@ def test_hostile_tensors_are_refused_or_harmless(file, name, change):
 
 
 def test_a_missing_file_is_refused_in_pythons_own_words(tmp_path):
-    with pytest.raises((FileNotFoundError, ArgumentError)):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.safetensors"):
         Explanation.load(tmp_path / "nothing.safetensors")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    _refused(tmp_path)
+
+
+def test_an_explanation_is_not_saved_where_it_cannot_be(x, tmp_path):
+    found = StochasticGates(mlp(6, 16, 3)).explain(x, **QUICK)
+    for path in (tmp_path / "missing" / "a.safetensors", tmp_path):
+        with pytest.raises(ArgumentError, match=r"path: .* folder that is there.*found .*Make the folder"):
+            found.save(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["n_steps", "n_samples", "max_evals", "internal_batch_size"])
+def test_counts_that_no_tensor_can_hold_are_refused(x, name):
+    with pytest.raises(ArgumentError, match=rf"{name}: .* at most 2\*\*63 - 1; found 1000"):
+        StochasticGates(mlp(6, 16, 3)).explain(x, **{name: 10**400})
+
+
+@pytest.mark.parametrize("huge", [10**400, 1e300], ids=["int", "float"])
+def test_numbers_that_single_precision_cannot_hold_are_refused(x, huge):
+    with pytest.raises(ArgumentError, match=r"reg_weight: .* at most 3\.4e\+38; found 1"):
+        FixedWeight(huge)
+    with pytest.raises(ArgumentError, match=r"baseline of input 0: .* found "):
+        StochasticGates(mlp(6, 16, 3)).explain(x, baselines=huge)
 
 
 def test_a_file_that_promises_too_much_costs_no_memory(tmp_path):
@@ -352,6 +381,7 @@ def test_a_file_that_promises_too_much_costs_no_memory(tmp_path):
 # ---- hostile strings ----------------------------------------------------------------------------
 
 HOSTILE = [
+    "half a letter \ud83d",
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
     "'; alert(1); '",
@@ -416,7 +446,8 @@ class Markup(HTMLParser):
 
 
 def _check_inert(page):
-    """No element, attribute or address but the library's own."""
+    """No element, attribute or address but the library's own, and text that a file can hold."""
+    assert page.encode("utf-8")
     markup = Markup()
     markup.feed(page)
     markup.close()

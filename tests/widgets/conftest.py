@@ -6,7 +6,7 @@ from torch import nn
 
 from stg_attr import StochasticGates
 
-HOSTILE = '<img src=x onerror="harm()"></script><script>harm()</script>%%style%%&$x$'
+HOSTILE = '<img src=x onerror="harm()"></script><script>harm()</script>%%style%%&$x$\ud83d'
 
 
 @pytest.fixture(scope="session")
