@@ -12,7 +12,7 @@ from .source import checked_explanation, checked_position
 from .tabular import bars
 from .timeline import series
 
-__all__ = ["html", "is_image"]
+__all__ = ["draws_image", "draws_series", "html", "is_image"]
 
 _CHANNELS = (1, 3, 4)
 _SMALLEST = 4  # inputs with fewer pixels on a side are not drawn as images
@@ -21,8 +21,9 @@ _SMALLEST = 4  # inputs with fewer pixels on a side are not drawn as images
 def html(explanation: Explanation, example: int = 0, *, listed: int = 8) -> str:
     """The picture that fits the inputs of one example, above the evidence of the first examples.
 
-    Images are drawn with `panel`, [channels, time] with `series`, and all else with `bars`. The HTML needs no
-    script, no style sheet and no network, and untrusted notebooks show all of it.
+    Images are drawn with `panel`, [channels, time] with `series`, and all else with `bars`. Embedded words,
+    [positions, width] with one gate per position, are bars too; `text` draws them with their tokens. The HTML
+    needs no script, no style sheet and no network, and untrusted notebooks show all of it.
 
     Args:
         explanation: what to show.
@@ -48,15 +49,32 @@ def html(explanation: Explanation, example: int = 0, *, listed: int = 8) -> str:
 
 def _fitting(explanation: Explanation, example: int) -> Picture:
     """The picture for the shape of the inputs; bars, which can always be drawn, for all else."""
-    shape = tuple(explanation.inputs[0].shape[1:])
-    if len(explanation.inputs) == 1 and is_image(shape):
+    if draws_image(explanation):
         try:
             return panel(explanation, example)
         except ArgumentError:  # some pixels are not finite
             return bars(explanation, example)
-    if len(explanation.inputs) == 1 and len(shape) == 2 and shape[0] <= shape[1]:
-        return series(explanation, example)
-    return bars(explanation, example)
+    return series(explanation, example) if draws_series(explanation) else bars(explanation, example)
+
+
+def draws_image(explanation: Explanation) -> bool:
+    """Whether the input, a single one, has the shape of an image, and gates that differ along its width."""
+    shape = tuple(explanation.inputs[0].shape[1:])
+    is_plane = len(shape) == 3 or not _shares_width(explanation)
+    return len(explanation.inputs) == 1 and is_image(shape) and is_plane
+
+
+def draws_series(explanation: Explanation) -> bool:
+    """Whether the input, a single one, is [channels, time], with gates that differ along the time."""
+    shape = tuple(explanation.inputs[0].shape[1:])
+    is_long = len(shape) == 2 and shape[0] <= shape[1]
+    return len(explanation.inputs) == 1 and is_long and not _shares_width(explanation)
+
+
+def _shares_width(explanation: Explanation) -> bool:
+    """Whether the gates of [positions, width] are those of several positions, as those of embedded words."""
+    mask = explanation.feature_mask[0]
+    return mask.dim() == 3 and mask.shape[1] > 1 and bool((mask == mask[..., :1]).all())
 
 
 def is_image(shape: tuple[int, ...]) -> bool:

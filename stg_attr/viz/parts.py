@@ -2,7 +2,7 @@
 
 from .features import Features, feature_names, rows_of
 from .markup import as_json, render
-from .notebook import is_image
+from .notebook import draws_image, draws_series
 from .pixels import ColourScale, Numbers, channel_axis
 from .source import (
     Array,
@@ -27,8 +27,9 @@ __all__ = [
     "channel_axis",
     "checked_explanation",
     "checked_position",
+    "draws_image",
+    "draws_series",
     "feature_names",
-    "is_image",
     "is_right_to_left",
     "percent",
     "read_example",

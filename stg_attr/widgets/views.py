@@ -20,8 +20,9 @@ from stg_attr.viz.parts import (
     Numbers,
     as_array,
     channel_axis,
+    draws_image,
+    draws_series,
     feature_names,
-    is_image,
     is_right_to_left,
     read_example,
     replace_invisible,
@@ -293,13 +294,12 @@ class SeriesView(View):
 
 def fitting_view(explanation: Explanation) -> View:
     """The view for the shape of the inputs: images, [channels, time] as a series, bars for all else."""
-    shape = tuple(explanation.inputs[0].shape[1:])
     attributions = explanation.attributions
     gated = attributions if isinstance(attributions, Tensor) else attributions[0]
-    if len(explanation.inputs) == 1 and gated.shape == explanation.inputs[0].shape:
-        if is_image(shape) and bool(explanation.inputs[0].isfinite().all()):
+    if gated.shape == explanation.inputs[0].shape:
+        if draws_image(explanation) and bool(explanation.inputs[0].isfinite().all()):
             return ImageView()
-        if len(shape) == 2 and shape[0] <= shape[1]:
+        if draws_series(explanation):
             return SeriesView()
     return TableView()
 

@@ -6,8 +6,20 @@ import sys
 import pytest
 import torch
 
-from stg_attr import ArgumentError, viz
+from stg_attr import ArgumentError, grid_mask, position_mask, viz
 from stg_attr.viz import notebook
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The names of the pictures that are drawn, in order."""
+    names = []
+    for name in ("panel", "series", "bars"):
+        real = getattr(notebook, name)
+        monkeypatch.setattr(
+            notebook, name, lambda *args, name=name, real=real: names.append(name) or real(*args)
+        )
+    return names
 
 
 @pytest.mark.parametrize(
@@ -26,16 +38,23 @@ from stg_attr.viz import notebook
         ((), "bars"),
     ],
 )
-def test_the_picture_fits_the_inputs(shape, drawn, explain, monkeypatch):
-    called = []
-    for name in ("panel", "series", "bars"):
-        real = getattr(notebook, name)
-        monkeypatch.setattr(
-            notebook, name, lambda *args, name=name, real=real: called.append(name) or real(*args)
-        )
+def test_the_picture_fits_the_inputs(shape, drawn, explain, called):
     x = torch.rand(1, *shape)
     explain(x, torch.zeros(1, x.numel()))._repr_html_()
     assert called == [drawn]
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (8, 8)])
+def test_embedded_words_are_neither_a_series_nor_an_image(shape, explain, called):
+    x = torch.rand(1, *shape)
+    explain(x, torch.zeros(1, shape[0]), feature_mask=position_mask(x))._repr_html_()
+    assert called == ["bars"]
+
+
+def test_windows_that_all_channels_share_are_a_series(explain, called):
+    x = torch.rand(1, 3, 20)
+    explain(x, torch.zeros(1, 4), feature_mask=grid_mask(x, (5,)))._repr_html_()
+    assert called == ["series"]
 
 
 def test_pictures_that_cannot_be_drawn_become_bars(explain):
@@ -55,6 +74,11 @@ def test_the_evidence_of_the_first_eight_is_written_out(table):
     assert "example 7:" not in markup
     assert "and 4 more" in markup
     assert table.describe(9).split(".")[0] in markup
+
+
+def test_one_example_is_singular(image, table):
+    assert repr(image).startswith("Explanation of 1 example, ")
+    assert repr(table).startswith("Explanation of 12 examples, ")
 
 
 def test_no_examples_say_so(explain):

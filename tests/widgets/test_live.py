@@ -109,6 +109,7 @@ def test_layers_are_watched_too():
     assert torch.equal(seen[-1].selected, explanation.selected)
     explorer = widgets.explore(explanation, view=widgets.TextView(["a", "good", "film"]))
     assert explorer.payload["examples"][0]["scene"]["kind"] == "text"
+    assert widgets.explore(explanation).payload["examples"][0]["scene"]["kind"] == "table"  # not a series
 
 
 def test_restarts_are_watched_as_one(net, images, blocks):
