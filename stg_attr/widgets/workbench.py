@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         baselines: to choose from, by name; zeros and the mean of the examples by default.
         objectives: to choose from, by name; `Hybrid`, `Preserve` and `Delete` by default.
         budgets: to choose from, by name; `Sweep` and four shares of the features by default.
-        feature_mask: see `StochasticGates.attribute`; with one row.
+        feature_mask: see `StochasticGates.attribute`; with one row, or one for each example.
 
     Attributes:
         history: all runs, first to last.
@@ -116,7 +117,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
     def explain(self) -> Run:
         """Explain with the settings of the controls, show the result, and add it to the history."""
         self._stopped.clear()
-        place = self._example.value
+        place, words = self._example.value, self._words()  # a control may be changed while the solve runs
         stg = StochasticGates(
             self._model,
             objective=self._objectives[self._objective.value],
@@ -129,12 +130,12 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             on_step=partial(self._follow, watched),
             baselines=self._baselines[self._baseline.value],
             target=None if self._target.value == _PREDICTED else int(self._target.value),
-            feature_mask=self._mask,
+            feature_mask=self._mask_of(place),
             n_steps=self._steps.value,
         )
         explanation = watched.measured(explanation)
         self._show(watched.finish(explanation))
-        return self._remember(Run(self._words(), place, explanation))
+        return self._remember(Run(words, place, explanation))
 
     def stop(self) -> None:
         """Stop the running solve after its next step; the explanation of the last picture is kept."""
@@ -174,7 +175,8 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         self._start = _button("Explain", self._explain_in_thread)
         self._stop = _button("Stop", self.stop)
         self._stop.disabled = True
-        self._status = ipywidgets.Label("Choose, then explain.")
+        self._status = ipywidgets.HTML()  # a Label would cut long messages off
+        self._say("Choose, then explain.")
         self._runs = ipywidgets.SelectMultiple(
             options=[], description="Runs", rows=4, layout={"width": "60em"}
         )
@@ -182,8 +184,8 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         self._place = ipywidgets.VBox([])
         choices = (self._example, self._target, self._baseline, self._objective, self._budget, self._steps)
         grid = ipywidgets.HBox(choices, layout={"flex_flow": "row wrap"})
-        buttons = ipywidgets.HBox([self._start, self._stop, self._status])
-        return [grid, buttons, self._place, ipywidgets.HBox([self._runs, self._again])]
+        buttons = ipywidgets.HBox([self._start, self._stop])
+        return [grid, buttons, self._status, self._place, ipywidgets.HBox([self._runs, self._again])]
 
     def _targets(self) -> list[tuple[str, int | str]]:
         device = StochasticGates(self._model).solve_device(self._examples)
@@ -213,11 +215,11 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
 
     def _explain_and_say(self) -> None:
         """What the thread runs; it shows every error as text, because a thread's traceback is not visible."""
-        self._status.value = "Solving"
+        self._say("Solving")
         try:
             self.explain()
         except Exception as error:
-            self._status.value = replace_invisible(f"{type(error).__name__}: {error}")
+            self._say(f"{type(error).__name__}: {error}")
         finally:
             self._start.disabled, self._stop.disabled = False, True
 
@@ -225,14 +227,14 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         new = watched.explorer is None
         if watched.follow(done, n_steps, so_far) and new and watched.explorer is not None:
             self._show(watched.explorer)
-        self._status.value = watched.text
+        self._say(watched.text)
         if self._stopped.is_set():
             raise KeyboardInterrupt  # a solve then ends and keeps what it has learned
 
     def _remember(self, run: Run) -> Run:
         self.history.append(run)
         self._runs.options = [(f"{i + 1}. {run.name}", i) for i, run in enumerate(self.history)]
-        self._status.value = f"Run {len(self.history)} is done."
+        self._say(f"Run {len(self.history)} is done.")
         for shown in self._shown:  # so that a saved notebook shows this run
             shown.update(*self._markup(), raw=True)
         return run
@@ -247,12 +249,19 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             if runs:
                 self.compare(runs)
         except ArgumentError as error:
-            self._status.value = str(error)
+            self._say(str(error))
+
+    def _say(self, message: str) -> None:
+        self._status.value = html.escape(replace_invisible(message))
 
     def _show(self, explorer: Explorer) -> None:
         self._explorer = explorer
         if self._place.children != (explorer,):
             self._place.children = (explorer,)
+
+    def _mask_of(self, place: int) -> Tensor | None:
+        shared = self._mask is None or len(self._mask) != len(self._examples)
+        return self._mask if shared else self._mask[place : place + 1]
 
     def _view_of(self, place: int) -> View | None:
         return None if self._view is None else self._view.alone(place)
@@ -266,7 +275,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
     def _markup(self) -> tuple[dict[str, str]]:
         """The last picture and the list of runs; a running kernel puts the controls in their place."""
         lines = [f"{i + 1}. {run.name}: {run.explanation.describe(0)}" for i, run in enumerate(self.history)]
-        html = render(
+        markup = render(
             "widgets/templates/workbench.html",
             count=len(self._names),
             lines=lines,
@@ -275,7 +284,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         return (
             {
                 "text/plain": "\n".join(["Workbench", *lines]),
-                "text/html": controls_output(self._controls_output.key, html),
+                "text/html": controls_output(self._controls_output.key, markup),
             },
         )
 

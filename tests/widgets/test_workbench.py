@@ -129,6 +129,34 @@ def test_saved_notebooks_show_the_runs(bench, monkeypatch, hostile):
     assert "data:image/png;base64," in data["text/html"]
 
 
+def test_masks_may_have_a_row_for_each_example(net, images, blocks):
+    own = torch.cat([blocks, blocks // 10, blocks])
+    bench = widgets.Workbench(net, images, feature_mask=own)
+    _control(bench, "Example").value = 1
+    alone = StochasticGates(net).explain(images[1:2], feature_mask=own[1:2])
+    assert bench.explain().explanation.feature_ids.tolist() == alone.feature_ids.tolist() == [[0, 1, 2, 3]]
+
+
+def test_a_run_is_named_by_the_controls_it_began_with(net, images, blocks):
+    def changing(x):
+        _control(bench, "Objective").value = "Delete"
+        _control(bench, "Example").value = 2
+        return net(x)
+
+    bench = widgets.Workbench(net, images, feature_mask=blocks)
+    bench._model = changing
+    assert bench.explain().settings[:1] + bench.history[0].settings[3:4] == ("example 0", "Hybrid")
+
+
+def test_messages_are_shown_in_full(net, images):
+    bench = widgets.Workbench(lambda x: 1 / 0 if len(x) > 1 else net(x), images)
+    bench._explain_and_say()
+    assert bench._status.value == "ZeroDivisionError: division by zero"
+    assert type(bench._status).__name__ == "HTML"  # wraps; a Label ends with an ellipsis
+    bench._say("<b>" + "long " * 50)
+    assert bench._status.value == "&lt;b&gt;" + "long " * 50
+
+
 def test_text_views_follow_the_example(text, tokens):
     view = widgets.TextView([tokens, [token.upper() for token in tokens]])
     model = lambda x: x[:, 4].sum(1) + 0.5 * x[:, 6].sum(1)  # noqa: E731
@@ -137,6 +165,11 @@ def test_text_views_follow_the_example(text, tokens):
     _control(bench, "Example").value = 1
     bench.explain()
     assert "FILM" in bench._explorer.markup()
+
+
+def test_one_example_is_singular(net, images):
+    assert "Workbench of 1 example<" in widgets.Workbench(net, images[:1])._markup()[0]["text/html"]
+    assert "Workbench of 3 examples<" in widgets.Workbench(net, images)._markup()[0]["text/html"]
 
 
 @pytest.mark.parametrize(
