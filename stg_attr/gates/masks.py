@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, prod, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -130,7 +131,7 @@ def grid_mask(x: Tensor, cell: int | tuple[int, ...]) -> Tensor:
         Ids in the order of the elements, [1, ..., height, width] with 1 for the dimensions that are not cut.
 
     Raises:
-        ArgumentError: `x` has too few dimensions, or a cell has no pixels.
+        ArgumentError: `x` is no tensor or has too few dimensions, or a cell has no pixels.
 
     Example:
         >>> grid_mask(torch.zeros(1, 3, 2, 4), 2)
@@ -142,6 +143,7 @@ def grid_mask(x: Tensor, cell: int | tuple[int, ...]) -> Tensor:
         >>> grid_mask(torch.zeros(1, 1, 64, 64, 64), 16).unique().numel()
         64
     """
+    _check_tensor(x)
     edges = (cell,) * max(x.dim() - 2, 2) if isinstance(cell, int) else tuple(cell)
     sizes = x.shape[x.dim() - len(edges) :]
     if x.dim() <= len(edges) or 0 in sizes:
@@ -170,10 +172,14 @@ def pixel_mask(x: Tensor) -> Tensor:
 def position_mask(x: Tensor) -> Tensor:
     """Give each token or time step a gate, which all its values share, for inputs [batch, positions, ...].
 
+    Raises:
+        ArgumentError: `x` is no tensor, or has no positions.
+
     Example:
         >>> position_mask(torch.zeros(5, 3, 16)).shape
         torch.Size([1, 3, 1])
     """
+    _check_tensor(x)
     if x.dim() < 2:
         raise _wrong_shape(x, "[batch, positions, ...]")
     return torch.arange(x.shape[1], device=x.device).reshape(1, -1, *[1] * (x.dim() - 2))
@@ -182,10 +188,14 @@ def position_mask(x: Tensor) -> Tensor:
 def column_mask(x: Tensor) -> Tensor:
     """Give each column or channel of the last dimension a gate, for inputs [batch, ..., columns].
 
+    Raises:
+        ArgumentError: `x` is no tensor, or has no columns.
+
     Example:
         >>> column_mask(torch.zeros(5, 50, 2))
         tensor([[[0, 1]]])
     """
+    _check_tensor(x)
     if x.dim() < 2:
         raise _wrong_shape(x, "[batch, ..., columns]")
     return torch.arange(x.shape[-1], device=x.device).reshape(*[1] * (x.dim() - 1), -1)
@@ -208,6 +218,7 @@ def superpixel_mask(x: Tensor, n_segments: int = 50, compactness: float = 10.0) 
     Raises:
         ArgumentError: `x` is not a batch of such images, or scikit-image is not installed.
     """
+    _check_tensor(x)
     if x.dim() != 4 or x.shape[1] not in (1, 3):
         mend = "Move or choose channels, with x.movedim(-1, 1) or x[:, :1]; or take grid_mask."
         expected = "[batch, 1 or 3 channels, height, width]"
@@ -230,6 +241,17 @@ def superpixel_mask(x: Tensor, n_segments: int = 50, compactness: float = 10.0) 
     ]
     ids = [torch.as_tensor(label, dtype=torch.long, device=x.device) for label in labels]
     return torch.stack(ids).unsqueeze(1)
+
+
+def _check_tensor(x: Any) -> None:
+    if not isinstance(x, Tensor):
+        raise ArgumentError(
+            "x",
+            expected="the inputs, a tensor [batch, ...]",
+            found=type(x).__name__,
+            mend="Pass the tensor that is explained: torch.as_tensor(rows). To group columns, write the ids "
+            "of their groups as feature_mask: torch.tensor([[0, 0, 1]]).",
+        )
 
 
 def _wrong_shape(x: Tensor, expected: str, mend: str = _NO_BATCH) -> ArgumentError:

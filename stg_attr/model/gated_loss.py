@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from .scorer import Scorer, picked
 from .spread import ScoreSpread
 
 __all__ = ["GatedLoss", "no_gradient"]
+
+_NO_ARRAY = "Can't call numpy() on Tensor that requires grad"  # torch's own error
 
 
 class Model(Protocol):
@@ -90,7 +93,8 @@ class GatedLoss:
     def _with_slope(self, gates: Tensor, chunk: Chunk, n_samples: int) -> tuple[Tensor, Tensor | None]:
         """As `with_slope`, for the views of one chunk, by one call of the model."""
         model, leaf = self.model, gates.detach().requires_grad_()
-        with torch.enable_grad(), DetachedWeights() if model.detaches_weights else contextlib.nullcontext():
+        detached = DetachedWeights() if model.detaches_weights else contextlib.nullcontext()
+        with _of_arrays(), torch.enable_grad(), detached:
             losses = self._losses(leaf, chunk, n_samples)
         if not losses.requires_grad:
             return losses.detach(), None
@@ -114,6 +118,17 @@ class GatedLoss:
         assert part.anchors is not None
         model.spread.add(part.index, scores.detach() - part.anchors.baseline)
         return self.objective.losses(scores, part.anchors, first, n_samples).to(model.dtype)
+
+
+@contextlib.contextmanager
+def _of_arrays() -> Iterator[None]:
+    """Say what to do about a model that computes with arrays, which take no tensor with a graph."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _NO_ARRAY not in str(error):
+            raise
+        raise no_gradient() from error
 
 
 def no_gradient() -> ArgumentError:

@@ -6,6 +6,10 @@ import re
 import numpy as np
 import pytest
 import torch
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from stg_attr import (
@@ -296,6 +300,10 @@ def test_explain_refuses_what_attribute_does(refused):
 # ---------------------------------------------------------------- models
 
 
+FOREST = RandomForestClassifier(3, random_state=0).fit(X.numpy(), [0, 1, 0, 1])
+PIPELINE = make_pipeline(StandardScaler(), LogisticRegression()).fit(X.numpy(), [0, 1, 0, 1])
+
+
 def numpy_score(x):
     return torch.as_tensor(x.detach().numpy().sum(1))
 
@@ -303,6 +311,9 @@ def numpy_score(x):
 @table(
     ("detached", lambda x: x.detach().sum(1), r"carries a gradient.*ScoreFunction"),
     ("numpy", numpy_score, r"carries a gradient.*ScoreFunction"),
+    ("numpy without detach", lambda x: np.asarray(x).sum(1), r"carries a gradient.*ScoreFunction"),
+    ("scikit-learn", FOREST.predict_proba, r"carries a gradient.*ScoreFunction"),
+    ("a pipeline", PIPELINE.predict, r"carries a gradient.*ScoreFunction"),
     ("no_grad", torch.no_grad()(lambda x: x.sum(1)), r"carries a gradient.*ScoreFunction"),
     ("integers", lambda x: (x.sum(1) > 1).long(), r"carries a gradient.*ScoreFunction"),
     ("NaN", lambda x: x.sum(1) * NAN, r"finite scores on the inputs.*examples \[0, 1, 2, 3\]"),

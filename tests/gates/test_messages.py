@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -169,6 +170,11 @@ def test_tensors_that_cannot_be_computed_with():
 
 @refused(
     [
+        ("columns of a list", lambda: column_mask(["age", "income"]), "x", "list", "feature_mask"),
+        ("columns of an array", lambda: column_mask(np.zeros((2, 3))), "x", "ndarray", "as_tensor(rows)"),
+        ("positions of a list", lambda: position_mask([[1.0]]), "x", "list", "as_tensor(rows)"),
+        ("a grid on an array", lambda: grid_mask(np.zeros((1, 8, 8)), 2), "x", "ndarray", "as_tensor(rows)"),
+        ("superpixels of a number", lambda: superpixel_mask(3), "x", "int", "as_tensor(rows)"),
         ("positions", lambda: position_mask(torch.zeros(8)), "x", "(8,)", "unsqueeze(0)"),
         ("columns", lambda: column_mask(torch.zeros(8)), "x", "(8,)", "unsqueeze(0)"),
         ("a grid on two dimensions", lambda: grid_mask(IMAGE[0], 2), "x", "(8, 8)", "unsqueeze(0)"),
