@@ -318,7 +318,8 @@ class Explanation(Batch):
 
     def __repr__(self) -> str:
         evaluations = f"{self.n_evaluations.float().mean():.0f} evaluations each"
-        lines = [f"Explanation of {len(self)} examples, {evaluations}, seed {self.seed}"]
+        examples = "1 example" if len(self) == 1 else f"{len(self)} examples"
+        lines = [f"Explanation of {examples}, {evaluations}, seed {self.seed}"]
         lines += [f"  {i}: {self.describe(i)}" for i in range(min(len(self), 8))]
         return "\n".join(lines + (["  ..."] if len(self) > 8 else []))
 

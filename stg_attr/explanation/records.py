@@ -254,7 +254,8 @@ class SufficientSets(Batch):
         return [self.feature_ids[example][row].tolist() for row in rows if bool(row.any())]
 
     def __repr__(self) -> str:
-        shown = range(min(self.selected.shape[1], 8))
+        n = self.selected.shape[1]
+        shown = range(min(n, 8))
         lines = [f"  {i}: " + (" or ".join(map(str, self.ids(i))) or "none") for i in shown]
-        more = ["  ..."] if self.selected.shape[1] > 8 else []
-        return "\n".join([f"Sufficient sets of {self.selected.shape[1]} examples", *lines, *more])
+        examples = "1 example" if n == 1 else f"{n} examples"
+        return "\n".join([f"Sufficient sets of {examples}", *lines, *(["  ..."] if n > 8 else [])])

@@ -283,4 +283,6 @@ def test_numbers_of_sets(n_sets):
 def test_more_examples_than_are_shown():
     sets = StochasticGates(redundant).explain(torch.ones(10, 4), **QUICK).sufficient_sets(n_sets=1)
     assert isinstance(sets, SufficientSets)
+    assert repr(sets).startswith("Sufficient sets of 10 examples\n")
     assert repr(sets).endswith("...")
+    assert repr(sets.rows(slice(1))).startswith("Sufficient sets of 1 example\n")
