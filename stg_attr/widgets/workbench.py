@@ -260,8 +260,9 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             self._place.children = (explorer,)
 
     def _mask_of(self, place: int) -> Tensor | None:
-        shared = self._mask is None or len(self._mask) != len(self._examples)
-        return self._mask if shared else self._mask[place : place + 1]
+        if self._mask is None or len(self._mask) != len(self._examples):
+            return self._mask
+        return self._mask[place : place + 1]
 
     def _view_of(self, place: int) -> View | None:
         return None if self._view is None else self._view.alone(place)
