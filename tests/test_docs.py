@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from stg_attr import Status
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
+CONCEPTS = DOCS / "concepts"
 GENERATED = {"_build", "tutorials", "jupyter_execute"}
 PAGES = sorted(
     page
@@ -149,6 +152,19 @@ def test_links_between_pages_lead_somewhere(page):
             assert anchor in _anchors(target), f"{page.name}: {link}"
     for link in (link for link in links if link.startswith("http")):
         assert re.fullmatch(r"https://[\w.-]+\.[a-z]{2,}(/\S*)?", link), link
+
+
+def test_every_status_has_advice():
+    rows = re.findall(
+        r"^\| `([A-Z_]+)` \| (.+) \| (.+) \|$", (CONCEPTS / "status.md").read_text(), re.MULTILINE
+    )
+    assert [name for name, *_ in rows] == [status.name for status in Status]
+
+
+def test_headings_have_empty_lines_around_them():
+    for page in TEXTS:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert re.findall(r"[^\n]\n##+ .+", text) == [], page
 
 
 def _anchors(page: Path) -> set[str]:
