@@ -1,8 +1,8 @@
 """Run the project's tasks: `python run.py demo`, `test`, `check`, `bench`, `docs` and more.
 
-Only Python is needed. The first run creates a virtual environment in `.venv`, and installs the project and
-its development tools there with pip. Later runs use it again, until `pyproject.toml` or `constraints.txt`
-changes.
+Only Python is needed. The first run creates a virtual environment in `.venv`, and installs the project there
+with pip. The demo gets only what it needs; the first other task adds the development tools. Later runs use
+the environment again, until `pyproject.toml` or `constraints.txt` changes.
 
   --current-env            use the environment of this Python as it is, for example with a CUDA build of torch
   STG_TORCH=2.6.0          set this variable to install another release of torch than constraints.txt has
@@ -60,28 +60,46 @@ def install(interpreter: str, *packages: str) -> None:
     subprocess.run([*pip, *pinned, *packages], cwd=ROOT, check=True)
 
 
-def ensure_environment(captum: str | None = None) -> str:
-    """Create the environment if it is missing or out of date; return its interpreter.
+def ensure_environment(captum: str | None = None, tools: bool = True) -> str:
+    """Create the environment if it is missing or out of date, add what is missing; return its interpreter.
 
     Args:
         captum: a release of Captum, for an environment of its own; by default the newest.
+        tools: install the development tools, too; the demo runs without them.
     """
     home = VENV if captum is None else VENV.with_name(f"{VENV.name}-captum-{captum}")
-    pins, stamp, interpreter = constraints(captum), home / "installed", python(home)
-    if stamp.is_file() and stamp.read_text() == fingerprint(pins):
-        return interpreter
-    print(f"Setting up {home.name} (once; a minute or two)", flush=True)
-    shutil.rmtree(home, ignore_errors=True)
-    venv.create(home, with_pip=True)
-    (home / "constraints.txt").write_text(pins)
-    install(interpreter, "pip>=25.1")  # the first release that reads dependency groups
-    install(interpreter, "torch")  # first and alone, so that no other package chooses its build
-    if captum is None:
-        install(interpreter, "-e", f"{ROOT}[{EXTRAS}]", "--group", "dev")
-    else:  # the group dev asks for a newer Captum
-        install(interpreter, "-e", f"{ROOT}[demo]", "--group", "test")
-    stamp.write_text(fingerprint(pins))
+    pins, interpreter = constraints(captum), python(home)
+    if not is_installed(home, "demo", pins):
+        print(f"Setting up {home.name} (once; about a minute)", flush=True)
+        shutil.rmtree(home, ignore_errors=True)
+        venv.create(home, with_pip=True)
+        (home / "constraints.txt").write_text(pins)
+        # --no-compile: Python compiles what it imports, which is a small part of torch
+        install(
+            interpreter, "--no-compile", "torch"
+        )  # first and alone, so that no other package chooses its build
+        install(interpreter, "--no-compile", "-e", f"{ROOT}[demo]")
+        stamp(home, "demo").write_text(fingerprint(pins))
+    if tools and not is_installed(home, "tools", pins):
+        print(f"Adding the development tools to {home.name} (once; a few minutes)", flush=True)
+        install(interpreter, "pip>=25.1")  # the first release that reads dependency groups
+        if captum is None:
+            install(interpreter, "-e", f"{ROOT}[{EXTRAS}]", "--group", "dev")
+        else:  # the group dev asks for a newer Captum
+            install(interpreter, "--group", "test")
+        stamp(home, "tools").write_text(fingerprint(pins))
     return interpreter
+
+
+def stamp(home: Path, part: str) -> Path:
+    """The file that says for which fingerprint a part of the environment, demo or tools, was installed."""
+    return home / f"installed-{part}"
+
+
+def is_installed(home: Path, part: str, pins: str) -> bool:
+    """Whether a part of the environment is there and up to date."""
+    written = stamp(home, part)
+    return written.is_file() and written.read_text() == fingerprint(pins)
 
 
 # ---- the tasks ----------------------------------------------------------------------------------
@@ -183,7 +201,8 @@ def main(arguments: list[str]) -> int:
     if asked.task is None:
         command_line.print_help()
         return 0
-    interpreter = sys.executable if asked.current_env else ensure_environment(asked.captum)
+    tools = asked.task != "demo"
+    interpreter = sys.executable if asked.current_env else ensure_environment(asked.captum, tools)
     return TASKS[asked.task](interpreter, rest)
 
 

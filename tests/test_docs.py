@@ -167,6 +167,12 @@ def test_headings_have_empty_lines_around_them():
         assert re.findall(r"[^\n]\n##+ .+", text) == [], page
 
 
+def test_install_lines_work_before_there_is_a_package_on_an_index():
+    for page in [*TEXTS, *(ROOT / "tutorials").glob("*.py")]:
+        found = re.findall(r"pip install [^`\n]*stg_attr", page.read_text(encoding="utf-8"))
+        assert found == [], f"{page.name}: say pip install . or pip install '.[extra]', in a clone"
+
+
 def _anchors(page: Path) -> set[str]:
     titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}

@@ -27,7 +27,7 @@ def called(monkeypatch):
     """The commands that run.py calls, without their interpreter; no environment is created."""
     commands = []
     monkeypatch.setattr(run, "call", lambda command: commands.append(command[1:]) or 0)
-    monkeypatch.setattr(run, "ensure_environment", lambda captum: f"python of captum {captum}")
+    monkeypatch.setattr(run, "ensure_environment", lambda captum, tools: f"python of captum {captum}")
     return commands
 
 
@@ -43,7 +43,7 @@ def test_the_tests_are_the_quick_ones_unless_all_are_asked_for(called, capsys):
 def test_options_of_run_are_taken_wherever_they_stand(monkeypatch):
     seen = []
     monkeypatch.setitem(run.TASKS, "test", lambda *given: seen.append(given) or 0)
-    monkeypatch.setattr(run, "ensure_environment", lambda captum: f"python of captum {captum}")
+    monkeypatch.setattr(run, "ensure_environment", lambda captum, tools: f"python of captum {captum}")
     run.main(["test", "-k", "fit", "--captum", "0.8", "--all"])
     run.main(["test", "--current-env", "tests", "--help"])
     assert seen == [("python of captum 0.8", ["-k", "fit", "--all"]), (sys.executable, ["tests", "--help"])]
@@ -69,6 +69,42 @@ def test_another_torch_or_captum_replaces_the_pinned_one(monkeypatch):
         "captum==0.8.*",
     ]
     assert run.fingerprint(run.constraints()) != run.fingerprint(pinned)
+
+
+@pytest.fixture
+def installed(monkeypatch, tmp_path):
+    """What pip installs, in order, as lists of arguments; nothing is created but folders and stamps."""
+    calls = []
+    monkeypatch.setattr(run, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(run.venv, "create", lambda home, with_pip: home.mkdir())
+    monkeypatch.setattr(run, "install", lambda interpreter, *packages: calls.append(packages))
+    monkeypatch.setattr(run, "call", lambda command: 0)
+    return calls
+
+
+def test_the_demo_installs_what_it_needs_and_other_tasks_the_rest(installed):
+    run.main(["demo"])
+    demo = [packages[-1] for packages in installed]
+    assert demo == ["torch", f"{ROOT}[demo]"]
+    assert not any("--group" in packages for packages in installed)
+    run.main(["demo"])
+    assert len(installed) == 2
+    run.main(["test"])
+    rest = installed[2:]
+    assert rest == [("pip>=25.1",), ("-e", f"{ROOT}[{run.EXTRAS}]", "--group", "dev")]
+    run.main(["check"])
+    run.main(["demo"])
+    assert len(installed) == 4
+
+
+def test_an_environment_of_other_pins_is_made_again(installed, monkeypatch):
+    run.main(["test", "--captum", "0.8"])
+    assert installed[-1] == ("--group", "test")
+    run.main(["check"])
+    assert len(installed) == 8  # the environment of that Captum is another one
+    monkeypatch.setenv("STG_TORCH", "2.6.0")
+    run.main(["demo"])
+    assert [packages[-1] for packages in installed[8:]] == ["torch", f"{ROOT}[demo]"]
 
 
 def test_groups_and_extras_that_run_installs_are_declared():

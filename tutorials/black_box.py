@@ -2,7 +2,7 @@
 # # Black boxes
 #
 # Trees, rules, a model behind a service: there is no gradient, only answers. `ScoreFunction` learns gates from values of
-# the score alone. It needs `pip install stg_attr[demo]`.
+# the score alone. It needs `pip install ".[demo]"` in a clone.
 #
 # ## Gradient-boosted trees
 

@@ -3,7 +3,7 @@
 #
 # `explain_dataset` explains every row of a table and writes Parquet files: in one process, on the ranks of a job, or on
 # Ray, with the same bits everywhere, and it goes on where it was stopped. It needs
-# `pip install stg_attr[ray,demo] pandas`.
+# `pip install ".[ray,demo]" pandas` in a clone.
 
 # %%
 import logging

@@ -3,7 +3,7 @@
 #
 # Three parts of the method are objects that go to the constructor: what is asked (a fidelity), what is learned (a
 # family of gates) and how (an estimator). Each is one small class. This tutorial writes one of each. It needs
-# `pip install stg_attr[demo]`.
+# `pip install ".[demo]"` in a clone.
 
 # %%
 from dataclasses import dataclass

@@ -3,7 +3,7 @@
 #
 # Attribution explains a net that is there. The same gates can be trained *with* a net, so that it learns from few
 # columns in the first place: `BinaryConcreteStochasticGates` is a layer, and a drop-in for the class of that name in
-# `captum.module`. It needs `pip install stg_attr[demo]`.
+# `captum.module`. It needs `pip install ".[demo]"` in a clone.
 #
 # ## A table in which half of the columns are known to be useless
 #

@@ -4,7 +4,7 @@
 # Which part of a prompt does an answer need, and which part does each of its words need? `LLMStochasticGates` is
 # Captum's `LLMAttribution` for gates. The model here is a small Llama with random weights, trained in the notebook on
 # questions whose answers are known; a pretrained one is used in the same way. It needs
-# `pip install stg_attr[viz,text]`.
+# `pip install ".[viz,text]"` in a clone.
 
 # %%
 import torch

@@ -4,7 +4,7 @@
 # Single pixels of a photograph are poor features: a mask over them finds adversarial noise as easily as an
 # explanation. So photographs get larger ones: square cells by default, or superpixels. The pictures here come with
 # scikit-learn and scikit-image, and the net is trained in seconds; the last section has the same code for a ResNet.
-# It needs `pip install stg_attr[demo] scikit-image`.
+# It needs `pip install ".[demo]" scikit-image` in a clone.
 
 # %%
 import numpy as np

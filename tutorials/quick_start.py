@@ -2,7 +2,7 @@
 # # Quick start
 #
 # Which pixels does a net need to recognise a digit? Everything here runs in seconds and downloads nothing; it
-# needs `pip install stg_attr[demo]`. To explain a model of your own, only the cell under *Explain it* changes.
+# needs `pip install ".[demo]"` in a clone. To explain a model of your own, only the cell under *Explain it* changes.
 
 # %%
 import torch

@@ -2,7 +2,7 @@
 # # Tables
 #
 # Which columns does a net use for one row, and which over a whole table? The data are 569 tumours with 30 measurements
-# each, which come with scikit-learn. It needs `pip install stg_attr[demo] pandas`.
+# each, which come with scikit-learn. It needs `pip install ".[demo]" pandas` in a clone.
 
 # %%
 import torch

