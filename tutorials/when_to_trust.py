@@ -56,7 +56,7 @@ print(f"kept with the five rows of the search: {few.retained.median():.0%} in th
 print(f"at least 90 % is kept for {(few.retained >= 0.9).float().mean():.0%} of the patients")
 
 # %% [markdown]
-# Now with 4,000 rows that nobody has seen:
+# Now with 4,000 new rows:
 
 # %%
 unseen = draw(4000, seed=2)
@@ -79,7 +79,7 @@ assert float((true >= 0.9).float().mean()) < 0.5
 
 # %% [markdown]
 # Nothing was measured wrongly. The sets were *chosen* because they did well with these five rows, so with these rows they do
-# better than with others, as the best of many students in one examination does. "Exactly, on average over these 5
+# better than with others. "Exactly, on average over these 5
 # baselines" is what the explanation says, and of these five it is true. More rows alone do not mend it: without a claim,
 # 256 references all serve the solve, and each set is searched with five of them.
 
@@ -254,7 +254,7 @@ assert all(gates["pixels that suffice"] < other["pixels that suffice"] for other
 # ## A question that gates do not answer
 #
 # How do features *share out* the score? For a linear model, input times gradient is the exact answer, after one
-# evaluation, and it adds up. Active probabilities do not add up to anything: they say what is needed.
+# evaluation, and it adds up. The sum of active probabilities has no meaning: each says whether its feature is needed.
 
 # %%
 weights = torch.tensor([4.0, 2.0, 1.0, 0.5, -1.0])

@@ -286,7 +286,7 @@ def _checked_baselines(
             "baselines",
             expected=f"a tuple with an entry for each of {len(inputs)} inputs",
             found="a single one",
-            mend="Say None for the inputs that stay as they are.",
+            mend="Pass None for the inputs that stay as they are.",
         )
     given = baselines if isinstance(baselines, tuple) else (baselines,)
     kept = tuple(x if b is None else b for b, x in zip(given, inputs, strict=False)) + given[len(inputs) :]

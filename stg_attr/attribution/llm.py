@@ -25,8 +25,8 @@ class LLMStochasticGates(LLMAttribution):  # type: ignore[misc]  # captum ships 
     Two ways, chosen by what `attr_method` is:
 
     - `StochasticGates(model, estimator=ScoreFunction())` shows the model prompts in which parts are there or
-      replaced; it takes `TextTokenInput` and `TextTemplateInput`, and needs no gradient. A prompt that was
-      shown before is not shown again.
+      replaced; it takes `TextTokenInput` and `TextTemplateInput`, and needs no gradient. The model is
+      run once for each different prompt.
     - `LayerStochasticGates(model, model.get_input_embeddings())` differentiates through the embedding of an
       open model; it takes `TextTokenInput`, and works on all tokens of the answer at once.
 

@@ -327,7 +327,7 @@ def check_parts(method: Parts) -> None:
             expected=f"gates that {type(method.estimator).__name__} can learn, as {method.estimator.gates!r}",
             found=repr(method.gates),
             mend="Leave gates out for those, or change the estimator: Reparameterized() differentiates "
-            "through gates, which coins do not allow; ScoreFunction() learns coins.",
+            "through gates, and needs values between 0 and 1; ScoreFunction() learns gates of 0 or 1.",
         )
 
 

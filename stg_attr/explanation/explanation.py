@@ -79,7 +79,7 @@ class Explanation(Batch):
         inputs: what was explained, one tensor per input.
         baselines: what closed gates show, the mean over references, one [1 or batch, ...] per input.
         settings: the numbers that decided the result.
-        certificate: what is claimed of the selected features on references that nobody searched with; None
+        certificate: what is claimed of the selected features on references that the search did not use; None
             where nothing is claimed, after another reading, and in older files.
         contributions: what each feature adds to the score, signed, in the units of the score, [batch, gates].
             They add up to the score of the input less the mean score of the baselines that were sampled, and

@@ -104,7 +104,7 @@ class Curve(Batch):
 
 @dataclass(frozen=True)
 class Certificate(Batch):
-    """What is certified of the selected features of each example, on references that nobody searched with.
+    """What is certified of the selected features of each example, on references that the search did not use.
 
     Attributes:
         holds: whether the claim is certified, bool [batch].

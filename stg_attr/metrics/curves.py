@@ -235,7 +235,7 @@ def rank_features(
             "attributions",
             expected="real numbers that can be ranked",
             found="NaN or complex numbers",
-            mend="See why the method returned them before they are judged.",
+            mend="Find out why the method returned them.",
         )
     means = groups.reduce(given)
     generator = torch.Generator().manual_seed(seed % 2**63)

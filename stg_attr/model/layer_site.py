@@ -298,7 +298,7 @@ def _last_state_leaks(layer: nn.Module) -> ArgumentError:
         "layer",
         expected="a layer all of whose output can be gated",
         found=f"{type(layer).__name__}, whose last state has seen what the gates hide",
-        mend="Gate what it is given, with attribute_to_layer_input=True.",
+        mend="Put the gates on its input, with attribute_to_layer_input=True.",
     )
 
 
@@ -306,7 +306,7 @@ def _does_not_run() -> ArgumentError:
     return ArgumentError(
         "layer",
         expected="a module that the model runs, as layer(...), where hooks are called",
-        found="one that runs not at all, or inside a scripted or exported graph",
+        found="one that does not run, or runs inside a scripted or exported graph",
         mend="Take a module of the model that is explained, as it was before torch.jit or torch.export.",
     )
 

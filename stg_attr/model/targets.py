@@ -101,7 +101,7 @@ def _check_meaning(index: Tensor | None, output: Tensor, forward: Callable[..., 
             "target",
             expected=f"the number of an output, since the regressor returns {output.shape[1]} of them",
             found="None",
-            mend="Without a target the largest output is explained, which means something for classes only.",
+            mend="Without a target the largest output is explained, which makes sense for classes only.",
         )
 
 

@@ -111,7 +111,7 @@ def _unreadable(value: Any, error: Exception) -> ArgumentError:
     kind = type(value)
     return ArgumentError(
         f"a value of type {kind.__module__}.{kind.__qualname__}",
-        expected="one that says what it consists of, so that two runs can be compared",
+        expected="an object whose contents can be read, so that two runs can be compared",
         found=f"{type(error).__name__}: {' '.join(str(error).split())}",
         mend="Give its class a method __getstate__ that returns numbers, texts and tensors.",
     )

@@ -1,4 +1,4 @@
-"""Claims: what a certificate says about a set of features, for reference rows that nobody searched with."""
+"""Claims: what a certificate says about a set of features, for reference rows that the search did not use."""
 
 from __future__ import annotations
 

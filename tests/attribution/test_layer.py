@@ -459,7 +459,7 @@ class Recurrent(Tagger):
 @pytest.mark.parametrize(
     ("make", "name", "kwargs", "message"),
     [
-        (Tagger, None, {}, r"a module that the model runs, as layer.*found one that runs not at all"),
+        (Tagger, None, {}, r"a module that the model runs, as layer.*found one that does not run"),
         (
             Tagger,
             "embedding",
