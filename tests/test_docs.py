@@ -30,7 +30,13 @@ TEXTS = [
     ROOT / "benchmarks" / "README.md",
     ROOT / "tutorials" / "README.md",
 ]
-DOWNLOAD = "# needs a download"
+LEFT_OUT = ("# needs a download", "# with SHAP", "# with LIME")  # first words of blocks that are not run here
+SHOWS_OUTPUT = {
+    "coming_from.md",
+    "dataframe.md",
+    "reading.md",
+    "status.md",
+}  # what a block prints stands below it
 
 # what a page takes for granted: a model and inputs of the reader
 IMAGES = """
@@ -50,6 +56,7 @@ train = torch.randn(100, 2)
 """
 PREFACES = {
     "index.md": IMAGES,
+    "guide.md": IMAGES,
     "choose.md": """
 import torch
 from sklearn.ensemble import RandomForestClassifier
@@ -105,9 +112,9 @@ NEEDS = {"widgets.md": "anywidget", "scale.md": "pyarrow", "text.md": "transform
 
 
 def blocks(page: Path) -> list[str]:
-    """Python blocks of a page, those that would download something left out."""
+    """Python blocks of a page, without those that download something or need a package we do not install."""
     found = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    return [textwrap.dedent(block) for block in found if not block.startswith(DOWNLOAD)]
+    return [textwrap.dedent(block) for block in found if not block.startswith(LEFT_OUT)]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client.*", "ignore:.*pin_memory:UserWarning")
@@ -124,6 +131,32 @@ def test_the_code_of_a_page_runs_as_it_stands(page, tmp_path, monkeypatch):
         exec(PREFACES.get(page.name, ""), names)
         for number, block in enumerate(blocks(page)):
             exec(compile(block, f"{page.name}, block {number}", "exec"), names)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name in SHOWS_OUTPUT], ids=lambda page: page.stem
+)
+def test_what_a_page_shows_below_its_code_is_printed_by_it(page, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "docs"}
+    pairs = re.findall(
+        r"^```python\n(.*?)^```(?:\n\n```\n(.*?)^```)?",
+        page.read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
+    with torch.random.fork_rng():
+        for code, shown in pairs:
+            if code.startswith(LEFT_OUT):
+                continue
+            exec(code, names)
+            printed = capsys.readouterr().out
+            assert not shown or printed == shown
+    assert page.name == "coming_from.md" or any(shown for _, shown in pairs)
+
+
+def test_the_site_can_be_searched_for_a_pipeline_of_scikit_learn():
+    words = [set(re.findall(r"\w+", page.read_text(encoding="utf-8").lower())) for page in PAGES]
+    assert any({"sklearn", "pipeline", "scikit", "dataframe"} <= found for found in words)
 
 
 def test_the_code_of_the_gallery_is_that_which_draws_it(monkeypatch):
