@@ -14,7 +14,7 @@ from torch import Tensor
 
 from stg_attr.explanation import Explanation, Settings, Status, check_same_scores, stopped_by, warn_about
 from stg_attr.gates import GateDistribution
-from stg_attr.model import Baselines, Gaps, Given, Inputs, Target, checked_inputs, undisturbed
+from stg_attr.model import Baselines, Gaps, Given, Inputs, Target, checked_inputs, solve_device, undisturbed
 from stg_attr.objective import Hybrid, Objective
 from stg_attr.progress import Bar, progress
 from stg_attr.select import Sparsity, Sweep
@@ -24,7 +24,7 @@ from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
 from .certificate import check_claim
 from .effort import Effort
 from .evidence import check_rows, evidence_rows
-from .question import Asked, Question, check_parts, learned_before, solve_device
+from .question import Asked, Question, check_parts, learned_before
 from .reading import Reading, first_restart
 
 __all__ = ["OnStep", "StochasticGates"]
@@ -144,9 +144,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         """
         found = self._answer(
             Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask),
-            Effort(
-                n_steps, n_samples, perturbations_per_eval, internal_batch_size, max_evals, seed
-            ),
+            Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, max_evals, seed),
             False, show_progress, on_step,
         )  # fmt: skip
         return self._attributions(found, inputs, return_input_shape)
@@ -168,13 +166,14 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         n_restarts: int = 1,
         resume: Explanation | None = None,
         on_step: OnStep | None = None,
+        feature_names: Sequence[str] | None = None,
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
 
-        The budget curve, and the removal of the selected features, are measured by some more evaluations.
+        The budget curve, and what the removal of the selected features does, cost some more evaluations.
 
         `n_restarts` solves with the noise of so many seeds, from `seed` on, go into one batch. The first is
-        reported; `Explanation.restarts` says how often each feature was selected.
+        reported; `restarts` says how often each feature was selected. `feature_names` name gates or elements.
 
         `resume` goes on from an earlier explanation of the same examples, also one that was interrupted or
         comes from a file, for `n_steps` more: given the same other arguments, with the result of one solve of
@@ -188,7 +187,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             ArgumentError: an argument, or the model's output, cannot be used.
         """
         return self._answer(
-            Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask),
+            Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask,
+                  feature_names),
             Effort(
                 n_steps, n_samples, perturbations_per_eval, internal_batch_size, max_evals, seed, n_restarts
             ),

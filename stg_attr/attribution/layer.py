@@ -173,6 +173,7 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
         resume: Explanation | None = None,
         layer_baselines: Baselines = None,
         attribute_to_layer_input: bool = False,
+        feature_names: Sequence[str] | None = None,
         **effort: Any,
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
@@ -183,7 +184,9 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
         Raises:
             ArgumentError: an argument, the layer, or the model's output cannot be used.
         """
-        asked = Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask)
+        asked = Asked(
+            self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask, feature_names
+        )
         over = self._over_activations(asked, layer_baselines, attribute_to_layer_input, Effort(**effort))
         found = self._answer(over.asked, over.effort, True, show_progress, on_step, resume)
         spent = over.n_evaluations.to(found.n_evaluations.device)
@@ -214,6 +217,7 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
             asked.target,
             (*given, *arguments),
             activation_masks(asked.feature_mask, activations, site.pieces),
+            asked.feature_names,
         )
         n_evaluations = torch.tensor([site.asked[i] for i in range(len(given[0]))], device="cpu")
         left = None if effort.max_evals is None else effort.max_evals - int(n_evaluations.max())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError, check_count, check_number, check_share
-from stg_attr.explanation import Explanation, Settings, Status, SufficientSets, check_same_question
+from stg_attr.explanation import (
+    Explanation,
+    Settings,
+    Status,
+    SufficientSets,
+    as_feature_names,
+    check_same_question,
+)
 from stg_attr.gates import Blend, FeatureGroups, GateDistribution, as_references, default_masks
 from stg_attr.model import (
     Baselines,
@@ -23,7 +30,6 @@ from stg_attr.model import (
     as_arguments,
     as_index,
     checked_inputs,
-    module_of,
     undisturbed,
     watched,
 )
@@ -34,7 +40,7 @@ from stg_attr.solve import Estimator, Learned, Reparameterized
 from . import certify
 from .effort import Effort
 
-__all__ = ["Asked", "Question", "check_parts", "learned_before", "solve_device"]
+__all__ = ["Asked", "Question", "check_parts", "learned_before"]
 
 _SHARE = "It is a share, not a count or a percentage."
 
@@ -49,6 +55,7 @@ class Asked:
     target: Target
     arguments: Any
     feature_mask: Given | None
+    feature_names: Iterable[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +76,7 @@ class Question:
         seed: of the solve; and of the noise that the model itself draws.
         home: where the inputs came from, and results go.
         single: whether the inputs came as one tensor, not as a tuple.
+        feature_names: one per gate, if there are any.
     """
 
     forward: Callable[..., Any]
@@ -84,6 +92,7 @@ class Question:
     seed: int
     home: torch.device
     single: bool
+    feature_names: tuple[str, ...] | None = None
 
     @classmethod
     def of(
@@ -137,6 +146,7 @@ class Question:
             seed=effort.seed,
             home=given[0].device,
             single=isinstance(asked.inputs, Tensor),
+            feature_names=as_feature_names(asked.feature_names, groups),
         )
 
     @property
@@ -193,7 +203,7 @@ class Question:
         attributions = found.attributions
         if self.single and isinstance(attributions, tuple):
             attributions = attributions[0]
-        return replace(found, attributions=attributions).to(self.home)
+        return replace(found, attributions=attributions, feature_names=self.feature_names).to(self.home)
 
     def nothing_learned(
         self, other: Explanation, rows: slice, spent: Tensor, status: Status, learned: Learned | None
@@ -240,15 +250,6 @@ def _own(argument: Any, device: torch.device) -> Any:
     if not isinstance(argument, Tensor):
         return argument
     return argument.to(device, copy=not argument.requires_grad)
-
-
-def solve_device(forward: Callable[..., Any], x: Tensor, wanted: torch.device | None) -> torch.device:
-    """Where inputs such as `x` are explained: as wanted, else with the model's parameters, else with `x`."""
-    if wanted is not None:
-        return wanted
-    module = module_of(forward)
-    parameter = None if module is None else next(module.parameters(), None)
-    return x.device if parameter is None else parameter.device
 
 
 def learned_before(

@@ -2,10 +2,11 @@
 
 from .explanation import Explanation, Question
 from .layout import lay_out
+from .names import as_feature_names, group_name
 from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
 from .resumed import check_same_question, check_same_scores, in_words
 from .settings import PlanSettings, ReadingSettings, Settings
-from .showing import show_with
+from .showing import claim, percent, rounded, show_with, status_sentence
 from .stopped import stopped_by, warn_about
 
 __all__ = [
@@ -20,11 +21,17 @@ __all__ = [
     "Settings",
     "Status",
     "SufficientSets",
+    "as_feature_names",
     "check_same_question",
     "check_same_scores",
+    "claim",
+    "group_name",
     "in_words",
     "lay_out",
+    "percent",
+    "rounded",
     "show_with",
+    "status_sentence",
     "stopped_by",
     "warn_about",
 ]

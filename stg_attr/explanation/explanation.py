@@ -20,6 +20,7 @@ from . import files
 from .consistency import check_elements
 from .frame import to_frame
 from .layout import lay_out
+from .names import NAMES
 from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
 from .settings import Settings
 from .showing import describe, show
@@ -84,6 +85,7 @@ class Explanation(Batch):
         contributions: what each feature adds to the score, signed, in the units of the score, [batch, gates].
             They add up to the score of the input less the mean score of the baselines that were sampled, and
             estimate Shapley values; see `stg_attr.model.Profile`. None where `max_evals` was too small.
+        feature_names: one per gate, as given to `explain`; None where none were.
         restarts: what several solves selected; None where only one was asked for, and after another reading.
         learned: what `explain(resume=...)` continues from; None in what was read from an older file.
         objective: what the gates had to do, in words; None in what was read from an older file.
@@ -115,6 +117,9 @@ class Explanation(Batch):
     certificate: Certificate | None = field(default=None, metadata=per_example())
     contributions: Tensor | None = field(
         default=None, metadata=per_example(blank=nan, holds=Holds(("batch", "gates"), may_be_nan=True))
+    )
+    feature_names: tuple[str, ...] | None = field(
+        default=None, metadata={"as_text": NAMES, "holds": Holds(("gates",), str)}
     )
     restarts: Restarts | None = field(default=None, metadata=per_example())
     learned: Learned | None = field(default=None, metadata=per_example())
@@ -177,7 +182,7 @@ class Explanation(Batch):
     @property
     def converged(self) -> Tensor:
         """Whether each example's status is free of doubt, bool [batch]."""
-        return torch.tensor([status is Status.CONVERGED for status in self.status], device="cpu")
+        return torch.tensor([not status.doubtful for status in self.status], device="cpu")
 
     @property
     def signed(self) -> Tensor | tuple[Tensor, ...]:
@@ -309,8 +314,9 @@ class Explanation(Batch):
     def to_frame(self) -> pd.DataFrame:
         """One row per example and feature: id, active probability, log_alpha, influence, effect, selected.
 
-        Where they were measured, also contributions. Where something is claimed, also whether the feature is
-        of a certified set. After restarts, also how often it was selected, with the 95 % interval.
+        Where they were given, also names; where they were measured, also contributions, and the scores of
+        input and baseline. Where something is claimed, also whether the feature is of a certified set. After
+        restarts, also how often it was selected, with the 95 % interval.
 
         Needs pandas.
         """

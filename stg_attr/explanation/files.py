@@ -169,7 +169,7 @@ def _check_record(record: Batch, sizes: dict[str, int]) -> None:
         if isinstance(value, Batch):
             _check_record(value, sizes)
         elif f.metadata.get("as_text") and isinstance(value, tuple):
-            _check_size("batch", len(value), sizes)
+            _check_size(((holds and holds.shape) or ("batch",))[0], len(value), sizes)
         elif isinstance(value, Tensor) and holds is not None and holds.shape is not None:
             _check_tensor(f.name, value, holds, sizes)
 

@@ -17,6 +17,7 @@ _FIELDS = {
     "effect": "effect",
     "selected": "selected",
 }
+_SCORES = {"score": "full", "baseline_score": "baseline"}
 
 
 def to_frame(explanation: Any) -> pd.DataFrame:
@@ -34,4 +35,9 @@ def to_frame(explanation: Any) -> pd.DataFrame:
         often = {"frequency": explanation.restarts.frequency, "frequency_low": low, "frequency_high": high}
         values |= often
     picked = {name: value[example, column].cpu() for name, value in values.items()}
-    return pd.DataFrame({"example": example.cpu(), **picked})
+    picked |= {name: getattr(explanation.scores, part)[example].cpu() for name, part in _SCORES.items()}
+    frame = pd.DataFrame({"example": example.cpu(), **picked})
+    if explanation.feature_names is not None:
+        names = [explanation.feature_names[i] for i in column.tolist()]
+        frame.insert(frame.columns.get_loc("feature") + 1, "name", names)
+    return frame

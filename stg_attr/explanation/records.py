@@ -17,7 +17,7 @@ from stg_attr.batch import AsText, Batch, Holds, by_name, per_example
 from stg_attr.errors import check_share
 from stg_attr.select import Claim, OnAverage, OnMost
 
-__all__ = ["Certificate", "Curve", "Restarts", "Scores", "Status", "SufficientSets"]
+__all__ = ["Certificate", "Curve", "Restarts", "Scores", "Status", "SufficientSets", "telling_share"]
 
 _EACH = Holds(("batch",), may_be_nan=True)
 _POINTS = Holds(("batch", "points"), may_be_nan=True)
@@ -29,10 +29,18 @@ CLAIM = by_name(
 )
 
 
+_SHARES = (-0.005, 1.5)  # what shares of a score are said in percent: others, small differences blow up
+
+
+def telling_share(share: float) -> bool:
+    """Whether a share of a score says more in percent than the scores themselves do."""
+    return _SHARES[0] <= share <= _SHARES[1]
+
+
 class Status(enum.Enum):
     """How far an example's explanation can be trusted; the value is the sentence that says so."""
 
-    CONVERGED = "Converged: the selected features were the same when two thirds of the steps were done."
+    CONVERGED = "Converged: the selected features did not change in the last third of the steps."
     NOT_SUFFICIENT = (
         "Not sufficient: the selected features keep less of the score than was asked for. A model has no "
         "slopes where it rounds, compares or looks up ids: use estimator=ScoreFunction() there."
@@ -43,28 +51,35 @@ class Status(enum.Enum):
     )
     NOT_CONVERGED = "Not converged: the selected features still changed in the last third; raise n_steps."
     NOT_REPRODUCIBLE = (
-        "Not reproducible: the same row got another score when it was measured again among others. The score "
-        "depends on chance, on earlier calls or on the other rows: call model.eval(), take out noise, and "
-        "normalise each row by itself."
+        "Not reproducible: the same row got another score when it was measured again. The score depends on "
+        "chance, on earlier calls or on other rows: call model.eval(), take out noise, and normalise each "
+        "row by itself."
     )
     NOTHING_TO_EXPLAIN = "Nothing to explain: the baseline scores the same as the input; choose another one."
     SMALL_DIFFERENCE = (
-        "Read with care: input and baseline score nearly the same, compared with how far masked inputs score "
-        "from the baseline, so shares of the difference mean little; choose another baseline."
+        "Small difference: input and baseline score nearly the same, compared with masked inputs; choose "
+        "another baseline."
     )
-    BASELINE_HIGHER = (
-        "Read with care: the baseline scores higher than the input, so the features shown are those that "
-        "lower the score."
-    )
+    BASELINE_HIGHER = "Score below the baseline: what is explained is what lowers it."
     REFERENCE_DEPENDENT = (
-        "Read with care: the selected features keep the score on average, but nothing of it with some "
-        "reference; a fixed baseline, or Preserve(OutputMatch()), asks a clearer question."
+        "Depends on the reference: the selected features keep the score on average, but nothing of it with "
+        "some reference; a fixed baseline, or Preserve(OutputMatch()), asks a clearer question."
     )
-    NOT_FINITE = "The model returned NaN or inf for some blended inputs; those samples were left out."
-    FAILED = "The model raised an error before the end; this is what was learned until then."
+    NOT_FINITE = "Not finite: the model returned NaN or inf for some blended inputs, which were left out."
+    FAILED = "Failed: the model raised an error before the end; this is what was learned until then."
     INTERRUPTED = (
-        "Interrupted before the end; this is what was learned until then, and nothing was measured after it."
+        "Interrupted before the end: this is what was learned until then; nothing was measured after it."
     )
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the explanation must be read with care, or not at all."""
+        return self not in (Status.CONVERGED, Status.BASELINE_HIGHER)
+
+    @property
+    def short(self) -> str:
+        """The words before the colon, for titles."""
+        return str(self.value).split(":")[0]
 
 
 @dataclass(frozen=True)
@@ -134,13 +149,15 @@ class Certificate(Batch):
     def sentence(self, example: int = 0) -> str:
         """What is certified of an example, or why nothing is."""
         n, mean = int(self.n_references[example]), float(self.mean[example])
-        words = self.claim.sentence(self.retain)
+        words, telling = self.claim.sentence(self.retain), telling_share(mean)
         if self.exact and not math.isnan(mean):
             given = "for this baseline" if n == 1 else f"on average over these {n} baselines"
-            return f"keep {mean:.0%} of the score, exactly, {given}"
-        rows = (
-            f"{n} fresh rows, mean {mean:.0%}" if n else "not tested, for want of references or evaluations"
-        )
+            beyond = "further than the whole input does" if mean > 0 else "away from that of the input"
+            share = f"keep {mean:.0%} of the score" if telling else f"move the score {beyond}"
+            return f"{share}, exactly, {given}"
+        rows = f"{n} fresh rows" + (f", mean {mean:.0%}" if telling else "")
+        if not n:
+            rows = "not tested, for want of references or evaluations"
         if n and math.isnan(mean):
             rows = "its scores are not known, or not reproducible"
         if bool(self.holds[example]):

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from .records import Status
+from .names import labels
+from .records import Status, telling_share
 
-__all__ = ["describe", "show", "show_with"]
+__all__ = ["claim", "describe", "percent", "rounded", "show", "show_with", "status_sentence"]
+
+_OF_NO_FEATURE = (
+    "input and baseline",
+    "selected are",
+)  # what sentences begin with that begin with no feature
+_MOST_NAMED = 3  # selected features that a sentence lists
 
 
 def _as_text(explanation: Any) -> str:
@@ -39,42 +46,74 @@ def show(explanation: Any) -> str:
 
 
 def describe(explanation: Any, example: int) -> str:
-    """The evidence of one example of an explanation as a sentence."""
-    n = int((explanation.feature_ids[example] >= 0).sum())
-    small = explanation.status[example] is Status.SMALL_DIFFERENCE
-    redundant = bool(explanation.redundant[example]) and not small
-    again = " The rest suffices as well: see sufficient_sets." if redundant else ""
-    scores, kept, left = (
-        explanation.scores,
-        float(explanation.retained[example]),
-        float(explanation.remaining[example]),
-    )
-    often = ""
+    """The evidence of one example of an explanation as sentences."""
+    said = claim(explanation, example, named=True)
+    sentence = said[0].upper() + said[1:] if said.startswith(_OF_NO_FEATURE) else said
+    parts = [f"{sentence}."]
+    if _is_measured(explanation, example) and bool(explanation.selected[example].any()):
+        certificate = explanation.certificate
+        if certificate is not None and explanation.status[example] is not Status.SMALL_DIFFERENCE:
+            parts.append(f"They {certificate.sentence(example)}.")
     if explanation.restarts is not None:
         agreement = float(explanation.restarts.agreement[example])
-        often = f" The selections of {len(explanation.restarts)} restarts overlap by {agreement:.0%}."
-    parts = (scores.full, scores.baseline, scores.kept, scores.removed)
-    full, baseline, shown, rest = (float(part[example]) for part in parts)
-    digits = _digits(full, baseline)
-    if math.isnan(shown):
+        parts.append(f"The selections of {len(explanation.restarts)} restarts overlap by {agreement:.0%}.")
+    return " ".join([*parts, status_sentence(explanation, example)])
+
+
+def claim(explanation: Any, example: int, *, named: bool = False) -> str:
+    """What the selected features do to the score, from that of the baseline to that of the input.
+
+    Args:
+        explanation: the evidence.
+        example: its place in the batch.
+        named: list the selected features, if they have names.
+    """
+    scores = explanation.scores
+    parts = [float(part[example]) for part in (scores.baseline, scores.full, scores.kept, scores.removed)]
+    baseline, full, kept, removed = rounded(parts, parts[1] - parts[0])
+    n_selected = int(explanation.n_selected[example])
+    who = _who(explanation, example, named)
+    if explanation.status[example] is Status.NOTHING_TO_EXPLAIN:
+        return f"{_OF_NO_FEATURE[0]} score {full} and {baseline}"
+    if not n_selected:
+        return f"{who} are needed: the score is {full}, that of the baseline {baseline}"
+    if not _is_measured(explanation, example):
         return (
-            f"{int(explanation.n_selected[example])} of {n} features are selected; what they keep was not "
-            f"measured (score {full:.{digits}g}, baseline {baseline:.{digits}g}). "
-            f"{explanation.status[example].value}"
+            f"{_OF_NO_FEATURE[1]} {who}; what they keep was not measured (score {full}, baseline {baseline})"
         )
-    words = f"keep {kept:.0%} of the score"
-    if explanation.certificate is not None:
-        words = explanation.certificate.sentence(example)
-    words = "are selected" if small else f"{words}; without them {left:.0%} is left"
-    return (
-        f"{int(explanation.n_selected[example])} of {n} features {words} "
-        f"(score {full:.{digits}g}, baseline {baseline:.{digits}g}, "
-        f"kept {shown:.{digits}g}, removed {rest:.{digits}g})."
-        f"{again}{often} {_status(explanation, example)}"
-    )
+    share = float(explanation.retained[example])
+    small = explanation.status[example] is Status.SMALL_DIFFERENCE
+    bring = "brings" if n_selected == 1 else "bring"
+    said = f"{who} {bring} the score from {baseline} (baseline) to {kept} of {full}"
+    if not small and telling_share(share) and not (named and explanation.certificate is not None):
+        said += f" ({percent(share)})"
+    if math.isnan(parts[3]):
+        return said
+    if bool(explanation.redundant[example]) and not small:
+        return f"{said}; other features can stand in for them (without them {removed}): see sufficient_sets"
+    return f"{said}; without them it is {removed}"
 
 
-def _status(explanation: Any, example: int) -> str:
+def _is_measured(explanation: Any, example: int) -> bool:
+    return not math.isnan(float(explanation.scores.kept[example]))
+
+
+def _who(explanation: Any, example: int, named: bool) -> str:
+    """The selected features: some of their names, with values, or how many of how many they are."""
+    n = int((explanation.feature_ids[example] >= 0).sum())
+    columns = explanation.selected[example].nonzero().squeeze(1).tolist()
+    if not named or explanation.feature_names is None or not columns:
+        return f"{len(columns)} of {n} features"
+    contributions = explanation.contributions
+    if contributions is not None:  # the largest first
+        columns.sort(key=lambda column: -abs(float(contributions[example, column].nan_to_num())))
+    shown = labels(explanation, example, columns[:_MOST_NAMED])
+    more = len(columns) - len(shown)
+    last = f"{more} more of {n} features" if more else shown.pop() if len(shown) > 1 else ""
+    return f"{', '.join(shown)} and {last}" if last else shown[0]
+
+
+def status_sentence(explanation: Any, example: int) -> str:
     """The sentence of the status, with the number of features that it is about where there is one."""
     status: Status = explanation.status[example]
     if status is not Status.UNSEEN:
@@ -84,9 +123,25 @@ def _status(explanation: Any, example: int) -> str:
     return f"{status.value} Features without slopes: {int(unseen.sum())}."
 
 
-def _digits(one: float, other: float) -> int:
-    """How many digits two scores are shown with: more where the first ones are the same."""
-    size, difference = max(abs(one), abs(other)), abs(one - other)
-    if not 0 < difference < math.inf:
-        return 4
-    return min(16, 4 + max(0, int(math.log10(size / difference)) - 1))
+def rounded(scores: Sequence[float], difference: float) -> list[str]:
+    """Scores with as many decimals as tell apart what differs by so much; four digits where nothing does.
+
+    Example:
+        >>> rounded([-0.9612, -1.1493], 0.2881)
+        ['-0.96', '-1.15']
+        >>> rounded([100000015.0, 100000000.0], 15.0)
+        ['100000015', '100000000']
+    """
+    size = abs(difference)
+    if not 0 < size < math.inf:
+        return [f"{score:.4g}" for score in scores]
+    place = math.floor(math.log10(size))
+    decimals = 1 - place if place < 0 else max(0, 2 - place)
+    return [
+        f"{round(score, decimals) + 0.0:.15g}" if math.isfinite(score) else str(score) for score in scores
+    ]
+
+
+def percent(share: float) -> str:
+    """A share as a percentage; zero has no sign, and a share that is not finite is unknown."""
+    return f"{round(100 * share):d}%" if math.isfinite(share) else "an unknown share"

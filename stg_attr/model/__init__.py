@@ -6,7 +6,7 @@ from .dependence import MOST_ALONE, depends_on_others, measured_again, tolerance
 from .examples import Examples, goes_along
 from .gated import GatedModel
 from .inputs import Baselines, Gaps, Given, Inputs, as_arguments, checked_inputs
-from .isolation import disturbing_layers, module_of, undisturbed
+from .isolation import disturbing_layers, module_of, solve_device, undisturbed
 from .layer_site import LayerForward, LayerSite
 from .measured import Measured
 from .profile import Profile, ProfileSettings
@@ -43,6 +43,7 @@ __all__ = [
     "measured_again",
     "module_of",
     "raised_by_handler",
+    "solve_device",
     "tolerance",
     "undisturbed",
     "watched",

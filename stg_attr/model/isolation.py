@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # its usual name
 from torch.nn.utils import parametrizations
 from torch.nn.utils.spectral_norm import SpectralNorm
@@ -29,6 +29,7 @@ __all__ = [
     "may_detach_weights",
     "module_of",
     "rounding_unit",
+    "solve_device",
     "undisturbed",
 ]
 
@@ -75,6 +76,15 @@ def module_of(forward: Callable[..., Any]) -> nn.Module | None:
     forward = inspect.unwrap(forward)
     owner = getattr(forward, "__self__", forward)
     return owner if isinstance(owner, nn.Module) else None
+
+
+def solve_device(forward: Callable[..., Any], x: Tensor, wanted: torch.device | None) -> torch.device:
+    """Where inputs such as `x` are explained: as wanted, else with the model's parameters, else with `x`."""
+    if wanted is not None:
+        return wanted
+    module = module_of(forward)
+    parameter = None if module is None else next(module.parameters(), None)
+    return x.device if parameter is None else parameter.device
 
 
 def rounding_unit(forward: Callable[..., Any], output: torch.dtype) -> float:

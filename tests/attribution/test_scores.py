@@ -49,9 +49,9 @@ def test_what_is_added_to_a_score_changes_nothing_but_the_score(name, objective)
 
 def test_a_description_has_the_digits_that_tell_scores_apart():
     explanation = StochasticGates(lambda x: OFFSET + _amount(x)).explain(X)
-    assert "(score 100000015, baseline 100000000, kept 1000000" in explanation.describe()
+    assert "bring the score from 100000000 (baseline) to 1000000" in explanation.describe()
     near = StochasticGates(lambda x: _amount(x)).explain(X)
-    assert "(score 15, baseline 0," in near.describe()
+    assert " of 15; without" in near.describe()
 
 
 def test_small_integers_and_flags_are_scores_in_single_precision():
