@@ -15,7 +15,8 @@ from .panels import grid, panel, strip
 from .passages import Text, text
 from .picture import Picture
 from .restarts import frequency
-from .tabular import bars
+from .scatter import scatter
+from .tabular import bars, waterfall
 from .timeline import series
 
 __all__ = [
@@ -36,9 +37,11 @@ __all__ = [
     "overlay",
     "panel",
     "removed",
+    "scatter",
     "series",
     "strip",
     "superpixels",
     "text",
     "trace",
+    "waterfall",
 ]

@@ -10,23 +10,28 @@ from .source import Array
 
 __all__ = [
     "KEPT",
+    "LOWERS",
     "MAX_OPACITY",
     "NEUTRAL",
+    "RAISES",
     "REMOVED",
     "SCALE",
     "heat_colours",
     "shade",
     "transparent_colours",
+    "value_colours",
 ]
 
 KEPT = "#0072B2"  # blue and vermilion of Okabe and Ito (2008): different with every kind of colour vision
 REMOVED = "#D55E00"
 NEUTRAL = "#808080"
+RAISES, LOWERS = KEPT, REMOVED  # what a feature does to the score, as in pictures that compare methods
 
 SCALE = Normalize(0.0, 1.0)  # fixed, so that two pictures can be compared
 
 MAX_OPACITY = 0.72  # opacity for a probability of 1; higher, and text would be hard to read on some pages
 _STEPS = 256
+_DARKEST_TO = 0.82  # part of plasma that is dark enough for a white page
 
 
 def heat_colours() -> Colormap:
@@ -36,6 +41,11 @@ def heat_colours() -> Colormap:
     https://doi.org/10.1371/journal.pone.0199239.
     """
     return colormaps["cividis"]
+
+
+def value_colours() -> Colormap:
+    """Opaque colours for low and high values: plasma without its lightest part, which white pages hide."""
+    return ListedColormap(colormaps["plasma"](np.linspace(0.0, _DARKEST_TO, _STEPS)), name="values")
 
 
 def transparent_colours(colour: str = KEPT, opacity: float = MAX_OPACITY) -> Colormap:

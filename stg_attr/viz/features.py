@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError, check_count
+from stg_attr.explanation import group_name
 
 from .source import (
     SELECTED_FROM,
@@ -23,13 +24,22 @@ from .source import (
     replace_invisible,
 )
 
-__all__ = ["Features", "Names", "Values", "best", "feature_names", "feature_values", "rows_of", "shortened"]
+__all__ = [
+    "Features",
+    "Names",
+    "Values",
+    "best",
+    "feature_names",
+    "feature_values",
+    "rows_of",
+    "shortened",
+    "with_contributions",
+]
 
 Names = Iterable[str]  # a pandas DataFrame iterates over the names of its columns
 Values = Iterable[float] | Iterable[str] | Tensor
 
 _LONGEST = 40  # characters of a name
-_MEMBERS = 3  # how many of its elements the name of a group lists
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,8 @@ class Features:
         ids: as in the `feature_mask`, [gates].
         members: the elements of each feature, as indices into `elements`.
         elements: the inputs of the row as one vector; NaN if they are not given.
+        contributions: what each adds to the score, [gates]; None where they were not measured.
+        names: those of the explanation, [gates]; None without.
     """
 
     probabilities: Array
@@ -51,6 +63,8 @@ class Features:
     ids: list[int]
     members: list[list[int]]
     elements: Array
+    contributions: Array | None = None
+    names: list[str] | None = None
 
     @property
     def values(self) -> Array:
@@ -60,6 +74,12 @@ class Features:
     def best(self, top: int) -> list[int]:
         """Indices of the `top` most active features, the most active first."""
         return best(self.probabilities, self.rank, top)
+
+    def largest(self, top: int) -> list[int]:
+        """Indices of the `top` largest contributions, largest first; selected features come before others."""
+        assert self.contributions is not None
+        size = np.abs(self.contributions)
+        return sorted(best(self.selected.astype(float), size, top), key=lambda i: (-size[i], i))
 
 
 def best(first: Array, second: Array, top: int) -> list[int]:
@@ -126,7 +146,19 @@ def _row_of_explanation(explanation: Explanation, example: int, members: list[li
         [ids[column] for column in there],
         [members[column] for column in there],
         _elements(explanation, example),
+        _contributions(explanation, example, there),
+        None
+        if explanation.feature_names is None
+        else [explanation.feature_names[column] for column in there],
     )
+
+
+def _contributions(explanation: Explanation, example: int, there: list[int]) -> Array | None:
+    """None also where a failure of the model left some of them out."""
+    if explanation.contributions is None:
+        return None
+    values = as_array(explanation.contributions[example])[there]
+    return values if np.isfinite(values).all() else None
 
 
 def _parts(explanation: Explanation) -> tuple[Tensor, ...]:
@@ -155,17 +187,35 @@ def _members(explanation: Explanation, example: int) -> list[list[int]]:
 def feature_names(names: Names | None, row: Features) -> list[str]:
     """One name per gate, from names of the gates or of the elements.
 
+    Without names, those of the explanation, else the ids.
+
     Raises:
         ArgumentError: the number of names is neither that of the gates nor that of the elements.
     """
     if names is None:
-        return [f"feature {number}" for number in row.ids]
+        return [f"feature {number}" for number in row.ids] if row.names is None else shortened(row.names)
     given = [str(name) for name in names]
     if len(given) == len(row.ids):
         return shortened(given)
     if len(given) == len(row.elements):
-        return shortened([_group_name([given[i] for i in places]) for places in row.members])
+        return shortened([group_name([given[i] for i in places]) for places in row.members])
     raise _wrong_count("names", len(given), row)
+
+
+def with_contributions(rows: list[Features]) -> list[Features]:
+    """Check that contributions were measured for all rows, and return these.
+
+    Raises:
+        ArgumentError: they were not.
+    """
+    if all(row.contributions is not None for row in rows):
+        return rows
+    raise ArgumentError(
+        "source",
+        expected="an explanation with contributions",
+        found="one without, or plain attributions",
+        mend="Call explain, with max_evals large enough to measure them; or draw viz.bars.",
+    )
 
 
 def feature_values(values: Values | None, row: Features) -> list[str]:
@@ -189,11 +239,6 @@ def _wrong_count(what: str, count: int, row: Features) -> ArgumentError:
         found=str(count),
         mend="Pass them in the order of the columns; a DataFrame hands over its column names.",
     )
-
-
-def _group_name(members: Sequence[str]) -> str:
-    shown = ", ".join(members[:_MEMBERS])
-    return shown if len(members) <= _MEMBERS else f"{shown} + {len(members) - _MEMBERS} more"
 
 
 def shortened(names: Sequence[str]) -> list[str]:

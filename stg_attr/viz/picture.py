@@ -30,12 +30,14 @@ __all__ = [
     "evidence_title",
     "figure_for",
     "figure_with_axes",
+    "footnote",
     "label_rows",
     "page",
     "with_description",
 ]
 
 _DPI = 110
+_QUIET = "#4d4d4d"
 _LETTER = 0.54  # mean width of a letter, as a share of the font size
 
 
@@ -159,6 +161,18 @@ def evidence_title(ax: Axes, text: str, *, inside: bool) -> None:
         ax.set_title(lines, fontsize="medium")
     elif lines:
         ax.figure.suptitle(lines, fontsize="medium")
+
+
+def footnote(ax: Axes, text: str, *, inside: bool) -> None:
+    """Write sentences below the picture, in lines that fit; see `evidence_title` for the arguments."""
+    across = ax.get_position().width if inside else 1.0
+    width = across * ax.figure.bbox.width / ax.figure.dpi * 72  # points
+    size = FontProperties(size="small").get_size_in_points()
+    lines = textwrap.fill(text, max(16, int(width / (_LETTER * size))))
+    if inside:
+        ax.set_xlabel(f"{ax.get_xlabel()}\n{lines}", fontsize="small")
+    else:
+        ax.figure.supxlabel(lines, fontsize="small", color=_QUIET)
 
 
 def label_rows(ax: Axes, places: Sequence[float] | NDArray[np.generic], labels: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stg_attr.attribution import Explanation, Status
 from stg_attr.errors import ArgumentError
+from stg_attr.explanation import claim, percent, status_sentence
 
 __all__ = [
     "SELECTED_FROM",
@@ -26,6 +27,7 @@ __all__ = [
     "percent",
     "read_example",
     "replace_invisible",
+    "verdict",
 ]
 
 Array = NDArray[np.float64]
@@ -260,18 +262,25 @@ def checked_explanation(source: Source, what: str) -> Explanation:
 
 
 def evidence_line(explanation: Explanation, example: int) -> str:
-    """The evidence of one example in one line: the share of the score that the selection keeps."""
-    n_gates = int((explanation.feature_ids[example] >= 0).sum())
-    if explanation.status[example] is Status.NOTHING_TO_EXPLAIN:
-        return f"nothing to explain: the baseline scores {float(explanation.scores.full[example]):.3g} too"
-    if explanation.status[example] is Status.SMALL_DIFFERENCE:
-        scores = (float(s[example]) for s in (explanation.scores.full, explanation.scores.baseline))
-        return "nearly the same score as the baseline: {:.4g} and {:.4g}".format(*scores)
-    kept, left = float(explanation.retained[example]), float(explanation.remaining[example])
-    claim = f"{int(explanation.n_selected[example])} of {n_gates} features keep {percent(kept)} of the score"
-    if explanation.certificate is not None and explanation.certificate.short(example):
-        claim += f" ({explanation.certificate.short(example)})"
-    return claim + (f"; without them {percent(left)} is left" if np.isfinite(left) else "")
+    """The evidence of one example in one line, for titles and alternative texts, after a doubtful status."""
+    status, certificate = explanation.status[example], explanation.certificate
+    said = claim(explanation, example)
+    if certificate is not None and certificate.short(example) and status is not Status.SMALL_DIFFERENCE:
+        said = f"{said} ({certificate.short(example)})"
+    return f"{status.short}: {said}" if status.doubtful else said
+
+
+def verdict(explanation: Explanation, example: int) -> str:
+    """The certificate and the status of one example, as sentences that stand below a picture."""
+    status, certificate = explanation.status[example], explanation.certificate
+    said = status_sentence(explanation, example)
+    if (
+        certificate is None
+        or status is Status.SMALL_DIFFERENCE
+        or not bool(explanation.selected[example].any())
+    ):
+        return said
+    return f"The needed features {certificate.sentence(example)}. {said}"
 
 
 def replace_invisible(text: str) -> str:
@@ -285,8 +294,3 @@ def replace_invisible(text: str) -> str:
         'evil�txt.exe'
     """
     return text.translate(_UNSEEN)
-
-
-def percent(share: float) -> str:
-    """A share as a percentage; zero has no sign, and a share that is not finite is unknown."""
-    return f"{round(100 * share):d}%" if np.isfinite(share) else "an unknown share"

@@ -92,7 +92,7 @@ def pack_reading(explanation: Explanation, readings: Sequence[Explanation], exam
         "gates": int((explanation.feature_ids[example] >= 0).sum()),
         "certificate": "" if explanation.certificate is None else explanation.certificate.short(example),
         "status": explanation.status[example].value,
-        "doubt": explanation.status[example] is not Status.CONVERGED,
+        "doubt": explanation.status[example].doubtful,
         "explainable": explanation.status[example] is not Status.NOTHING_TO_EXPLAIN,
         "evaluations": int(explanation.n_evaluations[example]),
         "trace": _numbers(_finite_start(explanation.loss_trace[:, example])),

@@ -116,6 +116,20 @@ def table(explain):
 
 
 @pytest.fixture
+def signed(table):
+    """The table, with names and with contributions of both signs that add up to the difference, .8."""
+    raw = table.inputs[0] * torch.tensor([1.0, -0.4, 0.2, 0.1, 0.5, -0.3])
+    raw = raw - (raw.sum(1, keepdim=True) - 0.8) / 6
+    return replace(table, contributions=raw, feature_names=tuple("uvwxyz"))
+
+
+@pytest.fixture
+def doubtful(signed):
+    """The same with a status that says so."""
+    return replace(signed, status=(Status.NOT_CONVERGED,) * len(signed))
+
+
+@pytest.fixture
 def restarted(table):
     """The table, with sixteen restarts, which select by chance what the gates say is likely."""
     chance = torch.rand(16, 12, 6, generator=torch.Generator().manual_seed(0))

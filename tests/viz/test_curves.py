@@ -39,7 +39,7 @@ def test_without_a_span_the_scores_themselves_are_drawn(explain):
     explanation = explain(torch.zeros(1, 4), torch.zeros(1, 4), status=Status.NOTHING_TO_EXPLAIN)
     _, ax = viz.curve(explanation)
     assert ax.get_ylabel() == "score"
-    assert "nothing to explain" in ax.figure.get_suptitle()
+    assert "Nothing to explain: input and baseline score 0.1 and 0.1" in ax.figure.get_suptitle()
 
 
 def test_a_curve_must_have_been_measured(table):

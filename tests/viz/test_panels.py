@@ -14,7 +14,7 @@ def test_panel_titles_hold_the_measured_scores(image):
     assert titles[0] == "original\nscore 0.9"
     assert titles[1] == f"kept: 3 of 12 features\nscore {image.scores.kept[0]:.3g}"
     assert titles[2] == f"removed\nscore {image.scores.removed[0]:.3g}"
-    assert fig.get_suptitle().startswith("3 of 12 features keep")
+    assert fig.get_suptitle().startswith("3 of 12 features bring the score from 0.1 (baseline)")
 
 
 def test_panel_takes_a_title_and_plain_tensors(photo):

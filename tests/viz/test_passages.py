@@ -92,7 +92,7 @@ def test_explanations_survive_notebooks_without_trust(name, request):
     markup = request.getfixturevalue(name)._repr_html_()
     reader = _parsed(markup)
     assert reader.stripped == []
-    assert "of the score" in reader.text
+    assert "bring the score from" in reader.text
     assert "http" not in markup
 
 

@@ -60,11 +60,12 @@ def test_the_static_part_passes_the_sanitizer(kind, explorers):
     assert {tag for tag, _ in parsed.tags} <= TAGS
     used = {name for _, attributes in parsed.tags for name in attributes}
     assert used - {"id"} <= ATTRIBUTES
-    assert not re.search(r"hsl|var\(|currentColor", _static(explorers[kind].markup()))
+    without_images = re.sub(r"base64,[A-Za-z0-9+/=]*", "", _static(explorers[kind].markup()))
+    assert not re.search(r"hsl|var\(|currentColor", without_images)
     images = [attributes for tag, attributes in parsed.tags if tag == "img"]
     assert all(a["src"].startswith("data:image/png;base64,") and len(a["alt"]) > 20 for a in images)
     assert bool(images) != (kind == "text")
-    assert "of the score" in parsed.text or kind == "compared"
+    assert "the score from" in parsed.text or kind == "compared"
 
 
 @kinds
@@ -114,7 +115,7 @@ def test_the_page_holds_what_is_shown(explorers, tmp_path):
         "budget": 5, "example": 2, "show": "kept",
     }  # fmt: skip
     assert state["payload"] == explorer.payload
-    assert "5 of 16 features keep" in Parsed(_static(page)).text
+    assert "5 of 16 features bring" in Parsed(_static(page)).text
 
 
 def test_a_page_of_one_photograph_is_below_one_megabyte(tmp_path):
