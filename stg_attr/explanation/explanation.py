@@ -24,7 +24,7 @@ from .names import NAMES
 from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
 from .settings import Settings
 from .showing import describe, show
-from .texts import GATES, SETTINGS, STATUS
+from .texts import AS_IT_IS, GATES, SETTINGS, STATUS
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -35,10 +35,6 @@ __all__ = ["Explanation", "Question"]
 
 
 _GATES = Holds(("batch", "gates"))
-
-
-def _same(text: Any) -> Any:
-    return text
 
 
 class Question(Protocol):
@@ -118,12 +114,10 @@ class Explanation(Batch):
     contributions: Tensor | None = field(
         default=None, metadata=per_example(blank=nan, holds=Holds(("batch", "gates"), may_be_nan=True))
     )
-    feature_names: tuple[str, ...] | None = field(
-        default=None, metadata={"as_text": NAMES, "holds": Holds(("gates",), str)}
-    )
+    feature_names: tuple[str, ...] | None = field(default=None, metadata=NAMES)
     restarts: Restarts | None = field(default=None, metadata=per_example())
     learned: Learned | None = field(default=None, metadata=per_example())
-    objective: str | None = field(default=None, repr=False, metadata={"as_text": AsText(_same, _same)})
+    objective: str | None = field(default=None, repr=False, metadata={"as_text": AS_IT_IS})
     question: Question | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:

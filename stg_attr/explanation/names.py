@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stg_attr.batch import AsText
+from stg_attr.batch import AsText, Holds
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups
 
@@ -94,4 +94,8 @@ def _read(text: Any) -> tuple[str, ...] | None:
     return None if text is None else tuple(text)
 
 
-NAMES = AsText(lambda names: None if names is None else list(names), _read)
+#: The metadata of a field of one name per gate.
+NAMES = {
+    "as_text": AsText(lambda names: None if names is None else list(names), _read),
+    "holds": Holds(("gates",), str),
+}

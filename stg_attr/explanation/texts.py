@@ -11,7 +11,7 @@ from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
 from .records import Status
 from .settings import Settings
 
-__all__ = ["GATES", "SETTINGS", "STATUS"]
+__all__ = ["AS_IT_IS", "GATES", "SETTINGS", "STATUS"]
 
 
 def _read_settings(text: Any) -> Settings:
@@ -25,6 +25,11 @@ def _with_tuples(values: dict[str, Any]) -> dict[str, Any]:
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
+def _same(text: Any) -> Any:
+    return text
+
+
+AS_IT_IS = AsText(_same, _same)
 GATES = by_name(
     "gates",
     (Bernoulli, BinaryConcrete, Gaussian),
