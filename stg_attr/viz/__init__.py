@@ -8,6 +8,7 @@ except ImportError as error:  # pragma: no cover  # the tests have it
 
 from .curves import curve, trace
 from .dataset import beeswarm, importance, matrix
+from .effects import scatter
 from .image import contour, heatmap, kept, overlay, removed, superpixels
 from .methods import comparison
 from .notebook import html
@@ -15,7 +16,6 @@ from .panels import grid, panel, strip
 from .passages import Text, text
 from .picture import Picture
 from .restarts import frequency
-from .scatter import scatter
 from .tabular import bars, waterfall
 from .timeline import series
 

@@ -1,4 +1,4 @@
-"""Scatter: the contribution of one feature against its value, over many rows."""
+"""Effects: the contribution of one feature against its value, over many rows."""
 
 from __future__ import annotations
 
