@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -262,5 +263,11 @@ def test_the_site_builds_without_a_warning(tmp_path):
     ]
     built = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert built.returncode == 0, built.stderr[-3000:]
+    index = json.loads(
+        (tmp_path / "html" / "searchindex.js").read_text().removeprefix("Search.setIndex(").rstrip(";)")
+    )
+    found = [index["terms"][stem] for stem in ("sklearn", "pipelin")]
+    pages = [{number} if isinstance(number, int) else set(number) for number in found]
+    assert "dataframe" in [index["docnames"][number] for number in pages[0] & pages[1]]
     elsewhere = (tmp_path / "html" / "external-links.txt").read_text().split()
     assert all(link.startswith("https://") for link in elsewhere)
