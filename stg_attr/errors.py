@@ -55,7 +55,7 @@ class Interrupted(UserWarning):
     def __init__(self, n: int, batch: int) -> None:
         super().__init__(
             f"Interrupted: {n} of {batch} examples are returned as far as they were learned, and as 0 where "
-            "nothing was. explain(..., resume=...) goes on from an explanation."
+            "nothing was. explain(..., resume=...) continues from it."
         )
 
 

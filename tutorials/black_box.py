@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Black boxes
 #
-# Trees, rules, a model behind a service: there is no gradient, only answers. `ScoreFunction` learns gates from values of
-# the score alone. It needs `pip install ".[demo]"` in a clone.
+# Trees, rules, a model behind a service: there is no gradient, only an output for each input. `ScoreFunction` learns
+# gates from values of the score alone. It needs `pip install ".[demo]"` in a clone.
 #
 # ## Gradient-boosted trees
 
@@ -42,9 +42,9 @@ mean = references.mean(torch.tensor(x[train]))
 # %% [markdown]
 # ## Explain it
 #
-# `max_evals` is the number of rows that the model may be asked for each example, everything included: what a service
-# would be paid for. A closed gate shows the mean of its column, and `OutputMatch` asks for the columns that hold the
-# output where it is, be it high or low.
+# `max_evals` limits the number of rows on which the model is run for each example, all measurements included. This is
+# what you pay a service for. A closed gate shows the mean of its column. `OutputMatch` selects the columns that keep
+# the output as it is, whether it is high or low.
 
 # %%
 stg = StochasticGates(log_odds, objective=Preserve(OutputMatch()), estimator=ScoreFunction())
@@ -61,8 +61,8 @@ viz.importance(explanation, names=names)
 # %% [markdown]
 # ## What the trees cannot see
 #
-# Thirty small trees do not use all thirty columns, and the trees themselves say which. None of the unused ones may be
-# selected.
+# The thirty small trees do not use all thirty columns. The trees themselves say which columns they use. No unused
+# column may be selected.
 
 # %%
 unused = torch.tensor(trees.feature_importances_ == 0)
@@ -71,7 +71,7 @@ assert bool(unused.any())
 assert not bool(explanation.selected[:, unused].any())
 
 # %% [markdown]
-# ## Beside KernelSHAP, with as many answers
+# ## Compared with KernelSHAP, at the same number of evaluations
 #
 # Both rank the columns; the model says how many of the first columns suffice to keep 90 % of its score.
 
@@ -115,6 +115,6 @@ assert column_mask(categories).tolist() == [[0, 1, 2, 3, 4]]  # one gate for eac
 # %% [markdown]
 # ## When the gradient is there, use it
 #
-# Values alone say less than gradients: as a rule of thumb, give `ScoreFunction` ten evaluations for each feature or more,
-# and read the status. Rows of the data as baselines cost more again, as every selection is then measured with several
-# of them.
+# A gradient contains more information than a value. As a rule of thumb, give `ScoreFunction` ten evaluations or more
+# for each feature, and read the status. Rows of the data as baselines need even more evaluations, because every
+# selection is then measured with several rows.

@@ -2,7 +2,7 @@
 # # A whole data set
 #
 # `explain_dataset` explains every row of a table and writes Parquet files: in one process, on the ranks of a job, or on
-# Ray, with the same bits everywhere, and it goes on where it was stopped. It needs
+# Ray, with exactly the same numbers everywhere. If it was stopped, it continues. It needs
 # `pip install ".[ray,demo]" pandas` in a clone.
 
 # %%
@@ -69,7 +69,8 @@ print(summarise("alone"))
 assert outcome.failed == 0
 
 # %% [markdown]
-# The files hold one row per row, with every score that was measured; anything reads them.
+# The files have one row for each row of the table, with every score that was measured. Every reader of Parquet can
+# read them.
 
 # %%
 frame = pd.read_parquet("alone/rows")
@@ -83,8 +84,8 @@ viz.importance(found.attributions, names=columns)
 # %% [markdown]
 # ## Stopped, and started again
 #
-# A finished shard is not made again. Here the folder loses one, as if the run had been stopped, and the same command
-# makes only that one.
+# A finished shard is not computed again. Here we delete one shard, as if the run had been stopped. The same command
+# computes only this one.
 
 # %%
 shards = sorted(Path("alone/rows").glob("*.parquet"))
@@ -108,7 +109,7 @@ explain_dataset(factory, "table", "on_ray", engine=RayActors(count=2, num_cpus=0
 ray.shutdown()
 
 # %% [markdown]
-# Not nearly the same: the same bits.
+# The results are the same to the last bit.
 
 # %%
 alone, on_ray = (parquet.read_table(f"{name}/rows") for name in ("alone", "on_ray"))
@@ -116,7 +117,7 @@ assert alone.equals(on_ray)
 print(on_ray.num_rows, "rows, the same bits as in one process")
 
 # %% [markdown]
-# ## Failures stay with their rows
+# ## A failure affects only its row
 #
 # A row that cannot be explained is marked, with the reason, and the others are explained.
 

@@ -36,8 +36,8 @@ usual = StochasticGates(model).explain(inputs)
 # %% [markdown]
 # ## A fidelity: what keeps the decision?
 #
-# The default asks for 90 % of the score. Someone who only acts on the decision asks less: what keeps the class above one
-# half? A fidelity says how much of an output is still there (`retained`) and how much survives a removal
+# The default asks for 90 % of the score. If you only use the decision, you need less: which features keep the class
+# above one half? A fidelity says how much of an output is still there (`retained`) and how much survives a removal
 # (`remaining`), from scores of shape [samples, batch] and the scores of the input and its baseline.
 #
 #     retained(s) = min(s / threshold, 1)
@@ -128,7 +128,7 @@ print("pixels with Laplace gates:   ", laplace.n_selected.tolist())
 # ## An estimator: no gradient, two evaluations
 #
 # An estimator turns samples of the gates into slopes of the loss. This one is *simultaneous perturbation* (Spall, 1992,
-# https://doi.org/10.1109/9.119632): shake all gates at once by plus or minus c, and look at the difference.
+# https://doi.org/10.1109/9.119632): change all gates at once by plus or minus c, and take the difference.
 #
 #     dL/dz_g ~ (L(z + c h) - L(z - c h)) / (2 c h_g),  h_g = +1 or -1
 #
@@ -166,8 +166,8 @@ print("evaluations:", int(shaken.n_evaluations[0]), "instead of", int(usual.n_ev
 assert bool((shaken.retained >= 0.9).all())
 
 # %% [markdown]
-# It finds sets that suffice and are about as small, at the price of more evaluations. What an explanation reports was
-# measured, whatever the estimator: that is why a part of your own can be tried safely.
+# It finds sets that suffice and are about as small, but needs more evaluations. An explanation reports measured
+# scores, whichever estimator is used. So you can try a part of your own safely.
 
 # %%
 assert float(shaken.n_selected.float().mean()) <= 1.5 * float(usual.n_selected.float().mean())

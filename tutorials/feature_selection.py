@@ -71,8 +71,8 @@ viz.bars(gates.get_gate_active_probs(), names=names, values=[""] * 60, top=12)
 # %% [markdown]
 # ## How many columns?
 #
-# `reg_weight` is what an open gate costs, in units of the loss. A larger one buys fewer columns for some
-# accuracy; look at the curve, do not tune it on the test rows.
+# `reg_weight` is the price of an open gate, in units of the loss. With a larger one, fewer columns are selected and
+# the accuracy is a little lower. Look at the curve, and do not tune it on the test rows.
 
 # %%
 counts = []
@@ -85,7 +85,7 @@ for weight in (0.003, 0.01, 0.03, 0.1):
 assert counts[0] > counts[-1] >= 1
 
 # %% [markdown]
-# ## Columns that are bought together
+# ## Columns that share a gate
 #
 # A `mask` lets columns share a gate: mean, error and worst value of a measure stay or go as one. Ids run from 0 without
 # gaps.

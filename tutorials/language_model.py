@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from stg_attr import LayerStochasticGates, LLMStochasticGates, viz
 
 # %% [markdown]
-# ## A language in which the truth is known
+# ## A language whose right answers are known
 #
 # Seven words and a colon. Among them are a colour and an animal; the answer is a fruit of that colour, then the food of
 # that animal. So the first word of the answer needs one word of the prompt, and the second another one.
@@ -115,7 +115,8 @@ rows = torch.cat([result.seq_attr[None], result.token_attr])
 viz.text(rows, [result.input_tokens] * len(rows), names=[answer, *result.output_tokens])
 
 # %% [markdown]
-# One prompt is an anecdote. Over many prompts, how often is the word that each token needs at the top?
+# One prompt proves little. Over many prompts, how often does the word that a token needs have the highest
+# attribution?
 
 # %%
 hits = 0

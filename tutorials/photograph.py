@@ -89,7 +89,7 @@ viz.panel(cells, 1, mean=MEAN, std=STD)
 # %% [markdown]
 # ## The features: superpixels
 #
-# Superpixels follow the edges of what is in the photograph, so that a gate switches something that can be named.
+# Superpixels follow the edges of what is in the photograph, so that a gate switches a visible part of the picture.
 
 # %%
 masks = superpixel_mask(photographs, n_segments=60)
@@ -106,8 +106,8 @@ viz.strip(superpixels, 1, budgets=(0.03, 0.1, 0.2, 0.4, 0.8), mean=MEAN, std=STD
 # %% [markdown]
 # ## A photograph whose answer is known
 #
-# How far can such a map be trusted? Put a piece of the flower into the temple and ask for the flower: whatever the net
-# sees there, it should be found in the piece, which covers 22 % of the photograph.
+# How far can you trust such a map? Put a piece of the flower into the picture of the temple, and explain the score of
+# the flower. The selected regions should be in the piece, which covers 22 % of the photograph.
 
 # %%
 both = photographs[0:1].clone()
@@ -122,13 +122,13 @@ assert share > 2.5 * inside.float().mean()
 viz.panel(found, mean=MEAN, std=STD)
 
 # %% [markdown]
-# What is selected outside the piece is the net's own mistake: it was trained for seconds, and sees some flower in
-# the trees.
+# The selected regions outside the piece are mistakes of the net: it was trained for seconds, and takes some trees for
+# a flower.
 #
 # ## The baseline is part of the question
 #
-# Plain grey seems to be a neutral choice. This net was never shown grey, and takes it for a flower, more than the
-# photograph itself. The status says so, and the map is another one: what is selected *lowers* the score.
+# Plain grey seems to be a neutral choice. But this net never saw grey in training, and gives it a higher flower score
+# than the photograph. The status says so. The map then has another meaning: the selected regions *lower* the score.
 
 # %%
 grey = stg.explain(both, target=1, baselines=0)
@@ -138,7 +138,7 @@ assert float(grey.scores.baseline) > float(grey.scores.full)
 
 # %% [markdown]
 # Look at `scores.baseline` before you look at a map. A blur, a mean photograph or noise
-# (`references.blur`, `references.mean`, `references.noise`) are there to be tried.
+# (`references.blur`, `references.mean`, `references.noise`) are other choices to try.
 #
 # ## A real ResNet
 #

@@ -55,9 +55,9 @@ explanation = stg.explain(inputs)
 explanation
 
 # %% [markdown]
-# Every line is evidence that was measured on the model itself. The first says: the model was shown only the
-# selected pixels, and everything else black, and this share of its score was still there; then only the rest, and
-# that share was left. In figures:
+# Every line was measured on the model itself. The first number is the share of the score that is left if the model
+# sees only the selected pixels, with all others black. The second is the share that is left if it sees only the other
+# pixels. The same as numbers:
 
 # %%
 print(explanation.describe(0))
@@ -77,7 +77,7 @@ assert torch.equal(explanation.attributions.flatten(1) > 0.5, explanation.select
 viz.grid(explanation, [0, 1, 2], names=[f"class {int(explanation.target[i])}" for i in range(3)])
 
 # %% [markdown]
-# Nothing has to be believed: show the model only these pixels, and it says the same.
+# You can check this: show the model only these pixels, and it predicts the same.
 
 # %%
 kept = torch.where(explanation.selected.reshape(inputs.shape), inputs, 0.0)
@@ -87,8 +87,8 @@ assert torch.allclose(scores, explanation.scores.kept, atol=1e-5)
 # %% [markdown]
 # ## Another class
 #
-# `target` names the output to explain. What speaks for the second most likely class is something else: ask for it,
-# and read the status first, because a score that is nearly 0 leaves little to explain.
+# `target` names the output to explain. The second most likely class has other needed pixels. Read its status first:
+# if its score is nearly 0, there is little to explain.
 
 # %%
 second = model(inputs).topk(2).indices[:, 1]

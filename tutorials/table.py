@@ -45,9 +45,9 @@ print(f"{full:.1%} of {len(test)} unseen rows are right")
 # %% [markdown]
 # ## Which columns does the net use?
 #
-# A closed gate has to show something. Zero is the mean of a standardised column, which looks harmless, but where two
-# columns are multiplied in the net, a zero in one hides the other. Rows of the data have no such blind spot: each
-# sample of the gates shows another one. `OutputMatch` asks for the columns that *move* the output, up or down.
+# A closed gate has to show something. Zero is the mean of a standardised column. But if the net multiplies two
+# columns, a zero in one hides the other. Rows of the data do not have this problem: each sample of the gates shows
+# another row. `OutputMatch` asks for the columns that *move* the output, up or down.
 
 # %%
 stg = StochasticGates(model, objective=Preserve(OutputMatch()))
@@ -57,12 +57,13 @@ print(explanation.describe(0))
 viz.bars(explanation, 0, names=table.data.columns, values=table.data.iloc[test[0].item()])
 
 # %% [markdown]
-# Filled bars are the columns that were measured to hold the output where it is, whatever the other columns show.
+# Filled bars are the selected columns: with them alone the output stays nearly the same, whatever the other columns
+# show.
 #
 # ## For or against
 #
-# The active probability says that a column is needed, not in which direction it pulls. `signed` does, under an
-# objective that asks for a score.
+# The active probability says whether a column is needed. It does not say whether the column raises or lowers the
+# score. `signed` does.
 
 # %%
 evidence = StochasticGates(model).explain(rows[:1], baselines=references.mean(x[train]))
@@ -75,8 +76,8 @@ for i in signed.abs().argsort(descending=True)[:5].tolist():
 # %% [markdown]
 # ## Columns that belong together
 #
-# The 30 columns are ten measures, each with its mean, its error and its worst value. A table rarely asks for one of the
-# three. An id per column gives each measure one gate.
+# The 30 columns are ten measures, each with its mean, its error and its worst value. Usually you want to know about
+# the measure, not about one of the three columns. If the three columns have the same id, the measure has one gate.
 
 # %%
 measures = [name.removeprefix("mean ") for name in table.data.columns[:10]]
@@ -88,8 +89,7 @@ viz.bars(grouped, 0, names=measures)
 # %% [markdown]
 # ## Global importance
 #
-# The mean over all rows is a global importance, and every single row stays available: as a dot, or as a column of
-# the matrix.
+# The mean over all rows is a global importance. Each row is still visible: as a dot, or as a column of the matrix.
 
 # %%
 viz.importance(grouped, names=measures)

@@ -74,8 +74,8 @@ print("for example:", " ".join(sentences[0]))
 # %% [markdown]
 # ## A small transformer
 #
-# One layer, thirty-two wide. While it is trained, some words are hidden, so that a sentence with hidden words is
-# nothing new to it: an explanation hides words, too.
+# One layer, thirty-two wide. While it is trained, some words are hidden, so that it knows sentences with hidden
+# words: an explanation hides words, too.
 
 # %%
 torch.manual_seed(0)
@@ -122,7 +122,7 @@ print(f"{accuracy:.0%} of unseen sentences are right, {len(vocabulary)} words")
 # %% [markdown]
 # ## Words as features
 #
-# Word numbers cannot be blended, embeddings can: `LayerStochasticGates` puts the gates on what the embedding returns,
+# Word numbers cannot be mixed, embeddings can: `LayerStochasticGates` puts the gates on what the embedding returns,
 # one for each word. A closed gate shows the embedding of a rare word, which the net has met often in training; the
 # padding has the id -1, which is never gated.
 

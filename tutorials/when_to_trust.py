@@ -26,11 +26,11 @@ def fit(net, rows, labels, rate, epochs, batch, decay=0.0):
 
 
 # %% [markdown]
-# ## A sentence that is false
+# ## A false statement
 #
 # A small net tells benign from malignant tumours by 30 measurements (breast cancer, scikit-learn). What are the features
 # behind its output for 100 patients? A hidden feature shows the value of another patient, a *reference row*. `draw` draws
-# such rows, with a little noise, so that there is no end of them: we can find out what is true.
+# such rows, with a little noise. So we can draw as many rows as we like, and find out what is true.
 
 # %%
 table, diagnosis = load_breast_cancer(return_X_y=True)
@@ -78,10 +78,10 @@ assert bool((few.retained >= 0.9).all())
 assert float((true >= 0.9).float().mean()) < 0.5
 
 # %% [markdown]
-# Nothing was measured wrongly. The sets were *chosen* because they did well with these five rows, so with these rows they do
-# better than with others. "Exactly, on average over these 5
-# baselines" is what the explanation says, and of these five it is true. More rows alone do not mend it: without a claim,
-# 256 references all serve the solve, and each set is searched with five of them.
+# Nothing was measured wrongly. The sets were *chosen* because they did well with these five rows, so with these rows
+# they do better than with others. "Exactly, on average over these 5 baselines" is what the explanation says, and of
+# these five it is true. More rows alone do not help: without a claim, all 256 references are used by the solve, and
+# each set is searched with five of them.
 
 # %%
 print(few.describe(0))
@@ -93,7 +93,7 @@ print(f"is true for {(true >= 0.9).float().mean():.0%}")
 assert float((true >= 0.9).float().mean()) < 0.5
 
 # %% [markdown]
-# ## A sentence that was tested
+# ## A tested statement
 #
 # By default there is a claim, and with 49 references or more it is tested. Most of the references are held out: neither the
 # solve nor the search sees them. The selected features are tested on them, row after row, until it is clear that they keep
@@ -114,7 +114,7 @@ assert n_certified >= 85
 assert n_true >= 0.95 * n_certified
 
 # %% [markdown]
-# A true sentence needs more features. At 95 % confidence, up to five of 100 examples may be certified falsely, in the mean
+# A true statement needs more features. At 95 % confidence, up to five of 100 examples may be certified falsely, in the mean
 # over many such tables; here it is fewer. What is *not* claimed is as important: nothing about other patients, nothing about
 # rows of another hospital, not that the set is the smallest, and not that a feature causes a tumour. The page
 # *Certificate* of the documentation (`docs/concepts/certificate.md`) has the statistics.
@@ -138,12 +138,12 @@ assert int((true >= 0.9)[~certificate.holds].sum()) > 0
 assert difference[~certificate.holds].median() < 0.5 * difference[certificate.holds].median()
 
 # %% [markdown]
-# For these patients the net is in doubt: the score is not far from the mean score of the rows, compared with how much the rows
-# differ. Where all features are selected, 100 % is kept for certain. But *of what?* The test cannot tell which of the two scores
-# is higher, so a share of their difference has no meaning. For the others, the kept share changes so much from row to row
-# that the test gave up: the rows that were left would probably not have settled it. More references can help, or a fixed
-# baseline. With one baseline nothing has to be estimated: what is kept is exact, for this baseline and for no other. Too few
-# rows, or too few evaluations, never give a certificate.
+# For these patients the net is in doubt: the score is not far from the mean score of the rows, compared with how much
+# the rows differ. Where all features are selected, 100 % is kept for certain. But *of what?* The test cannot tell
+# which of the two scores is higher, so a share of their difference has no meaning. For the others, the kept share
+# changes so much from row to row that the test stopped: the rows that were left would probably not have been enough.
+# More references can help, or a fixed baseline. With one baseline nothing has to be estimated: what is kept is exact,
+# for this baseline and for no other. Too few rows, or too few evaluations, never give a certificate.
 
 # %%
 fixed = stg.explain(patients, baselines=0)
@@ -154,7 +154,7 @@ print(twenty.certificate.sentence(1))
 assert not bool(twenty.certificate.holds.any())
 
 # %% [markdown]
-# Another claim may be nearer to the question: with at least 95 % of the rows the net predicts the same class. Its truth can be
+# You can choose another claim: with at least 95 % of the rows, the net predicts the same class. Its truth can be
 # measured in the same way.
 
 # %%
@@ -226,9 +226,9 @@ maps = {
 viz.comparison(maps, 2)
 
 # %% [markdown]
-# The maps look different, and looking does not say which one to believe. Ask the model: show the pixels in the order of
-# each map, and measure the score on the way (insertion; higher is better); hide them in that order (deletion; lower is
-# better); and count how many of the first pixels suffice for 90 % of the score.
+# The maps look different, and you cannot see which one is right. So measure it with the model: show the pixels in the
+# order of each map, and measure the score on the way (insertion; higher is better); hide them in that order
+# (deletion; lower is better); and count how many of the first pixels suffice for 90 % of the score.
 
 # %%
 measured = {}
@@ -248,8 +248,9 @@ assert all(gates["insertion"] > other["insertion"] for other in measured.values(
 assert all(gates["pixels that suffice"] < other["pixels that suffice"] for other in measured.values())
 
 # %% [markdown]
-# Gates look for the smallest set that suffices, so they had better win that. Read every column before you say that a
-# method is better: none of them wins every measure on every net, and `benchmarks/README.md` says where gates lose.
+# Gates search for the smallest set that suffices, so they should be best in that column. Read every column before you
+# say that a method is better: no method is best in every measure on every net. `benchmarks/README.md` says where
+# gates are worse.
 #
 # ## A question that gates do not answer
 #
@@ -331,8 +332,8 @@ assert against.status == (Status.BASELINE_HIGHER,)
 # ## Status: reference dependent
 #
 # The score is the sum of two columns, of which the second is 0 in this row. Behind its gate, most reference rows show
-# 0.5 there, and one shows -2. On average over these rows the first column alone keeps the score, but with that one row
-# it is outweighed, and nothing is kept. The status says so.
+# 0.5 there, and one shows -2. On average over these rows, the first column alone keeps the score. But with that one
+# row nothing is kept, because the second column lowers the score by more. The status says so.
 
 
 # %%
@@ -387,6 +388,6 @@ assert float(again.rank_correlation.mean()) > float(same.rank_correlation.mean()
 #
 # 1. Read `certificate`, then `status`, then `scores.baseline`, then `retained` and `remaining`; look at the picture last.
 # 2. With reference rows, give at least 100, better 256: a set that was measured on the rows of its search proves little.
-# 3. What is left without the selection tells whether it is *the* answer or *an* answer.
+# 3. If much of the score is left without the selection, other features can do the same: it is one answer of several.
 # 4. Compare methods by measuring, on the same question and the same baseline.
-# 5. Where contributions must add up, use a method that is made for it.
+# 5. If you need numbers that add up to the score, read `contributions`, not `attributions`.

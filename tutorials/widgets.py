@@ -37,7 +37,7 @@ classes = [str(digit) for digit in range(10)]
 # %% [markdown]
 # ## Explore
 #
-# Move the slider, or press the arrow keys: every stop is a number of pixels for which the model was really run.
+# Move the slider, or press the arrow keys: at every stop the model was run with this number of pixels.
 
 # %%
 explanation = StochasticGates(model).explain(inputs)

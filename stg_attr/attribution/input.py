@@ -175,7 +175,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         `n_restarts` solves with the noise of so many seeds, from `seed` on, go into one batch. The first is
         reported; `restarts` says how often each feature was selected. `feature_names` name gates or elements.
 
-        `resume` goes on from an earlier explanation of the same examples, also one that was interrupted or
+        `resume` continues from an earlier explanation of the same examples, also one that was interrupted or
         comes from a file, for `n_steps` more: given the same other arguments, with the result of one solve of
         all the steps. Examples that have settled stay as they are. Of `ScoreFunction`, what it has fitted to
         earlier samples is not kept, so that its result differs, but is as good.
