@@ -42,8 +42,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
 
     Every feature (each group of input elements that share an id in `feature_mask`) gets a gate. The
     attribution of a feature is the probability that its gate is active, read at the smallest budget
-    that keeps 90 % of the score. The objects that say what is asked go here; what is explained, and how long
-    it may take, goes to `attribute` and `explain`.
+    that keeps 90 % of the score. The question (objective, sparsity, gates) is set here. The inputs, and how
+    much work may be done, are arguments of `attribute` and `explain`.
 
     Args:
         forward_func: the model, or any function of the inputs that returns one row of outputs per input
@@ -54,7 +54,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         gates: distribution of the gates; None for the one that goes with the estimator.
         estimator: of the gradient; `ScoreFunction()` for a model without one.
         smoothness: how strongly regions (cells, superpixels) that lie side by side in an image, [batch,
-            channels, height, width], are drawn together; 0 for not at all. Single pixels are left alone.
+            channels, height, width], share what they learn; 0 for not at all. Single pixels are left alone.
         device: where the solve runs; the device of the model's parameters, else of the inputs, by default.
         settings: the numbers behind the defaults, which need no tuning.
 
@@ -170,15 +170,15 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
 
-        The budget curve, and what the removal of the selected features does, cost some more evaluations.
+        It also measures the budget curve, and the score without the selected features: more evaluations.
 
-        `n_restarts` solves with the noise of so many seeds, from `seed` on, go into one batch. The first is
-        reported; `restarts` says how often each feature was selected. `feature_names` name gates or elements.
+        `n_restarts` seeds, from `seed` on, are solved in one batch. The first is reported; `restarts` says
+        how often each feature was selected. `feature_names` name gates or elements.
 
         `resume` continues from an earlier explanation of the same examples, also one that was interrupted or
-        comes from a file, for `n_steps` more: given the same other arguments, with the result of one solve of
-        all the steps. Examples that have settled stay as they are. Of `ScoreFunction`, what it has fitted to
-        earlier samples is not kept, so that its result differs, but is as good.
+        comes from a file, for `n_steps` more steps. With the same other arguments, the result is that of one
+        solve of all steps. Examples that have settled stay as they are. Of `ScoreFunction`, what it has
+        fitted to earlier samples is not kept, so that its result differs, but is as good.
 
         Returns:
             Attributions, gates, measured scores, curve, status and counts; without the inputs that are None.

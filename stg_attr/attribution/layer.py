@@ -49,25 +49,24 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
     embeddings, and an image through its convolutional maps. Everything else is as for `StochasticGates`:
     activations take the place of the inputs.
 
-    Of [batch, positions, width] each position has one gate, which its width shares; of maps
-    [batch, channels, height, width] (or more dimensions) each place has one, which the channels share; of
-    [batch, units] each unit has its own. The batch may be in another dimension: [positions, batch, width] is
-    read, and explained, as [batch, positions, width]. If the layer has several rows for each example, such as
-    the choices of a question or the frames of a video, it is explained as [batch, rows, ...], with gates for
-    each of them.
+    Activations [batch, positions, width] get one gate per position, maps [batch, channels, height, width]
+    (or more dimensions) one gate per place, for all channels, and [batch, units] one gate per unit. The
+    batch may be in another dimension: [positions, batch, width] is read, and explained, as [batch,
+    positions, width]. If the layer has several rows for each example, such as the choices of a question or
+    the frames of a video, it is explained as [batch, rows, ...], with gates for each of them.
 
     Args:
         forward_func: the model, or any function of the inputs that runs `layer` and returns one row of
             outputs per input row.
         layer: a module of the model. Where it returns (or is given) several tensors, those whose rows go with
             the examples and that have as many dimensions as the first are gated. Where it runs several times,
-            as an encoder of two texts does, each run is gated; the activations are then a tuple.
+            as an encoder of two texts does, each run has gates; the activations are then a tuple.
         objective: what the kept and the removed features must do.
         sparsity: at which budgets gates are learned and read.
         gates: distribution of the gates; None for the one that goes with the estimator.
         estimator: of the gradient; `ScoreFunction()` for a model without one.
         smoothness: how strongly regions that lie side by side in a map, [batch, channels, height, width],
-            are drawn together; 0 for not at all. Single places are left alone.
+            share what they learn; 0 for not at all. Single places are left alone.
         device: where the solve runs; the device of the model's parameters, else of the inputs, by default.
         settings: the numbers behind the defaults, which need no tuning.
 

@@ -22,11 +22,11 @@ __all__ = ["LLMStochasticGates"]
 class LLMStochasticGates(LLMAttribution):  # type: ignore[misc]  # captum ships no types
     """Captum's `LLMAttribution`, driven by stochastic gates.
 
-    Two ways, chosen by what `attr_method` is:
+    There are two ways; the class of `attr_method` decides between them:
 
-    - `StochasticGates(model, estimator=ScoreFunction())` shows the model prompts in which parts are there or
-      replaced; it takes `TextTokenInput` and `TextTemplateInput`, and needs no gradient. The model is
-      run once for each different prompt.
+    - `StochasticGates(model, estimator=ScoreFunction())` runs the model on prompts in which some parts are
+      replaced, once for each different prompt. It takes `TextTokenInput` and `TextTemplateInput`, and needs
+      no gradient.
     - `LayerStochasticGates(model, model.get_input_embeddings())` differentiates through the embedding of an
       open model; it takes `TextTokenInput`, and works on all tokens of the answer at once.
 

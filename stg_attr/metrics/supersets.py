@@ -61,10 +61,10 @@ def superset_stability(
 ) -> SupersetStability:
     """Measure how often the class is kept when random features are shown beside the selected ones.
 
-    A set that a few more features overturn explains little, even if it keeps the class alone. The numbers of
-    added features grow in geometric steps up to all others. Probabilistic Stability Guarantees for Feature
-    Attributions (Jin, Xue, You, Goel, Wong, 2025), https://arxiv.org/abs/2504.13787, calls the share with at
-    most so many added features soft stability; here each share is of exactly so many.
+    If a few more features change the class, the set explains little, even if it keeps the class alone. The
+    numbers of added features grow in geometric steps up to all others. Probabilistic Stability Guarantees
+    for Feature Attributions (Jin, Xue, You, Goel, Wong, 2025), https://arxiv.org/abs/2504.13787, calls the
+    share with at most so many added features soft stability; here each share is of exactly so many.
 
     Args:
         forward_func: the model, one row of outputs [rows, classes] per input row.

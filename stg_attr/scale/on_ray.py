@@ -191,7 +191,7 @@ class Cluster:
         """Number of workers.
 
         Raises:
-            ArgumentError: they do not fit, or leave no CPU for Ray's own tasks. Ray would then wait for ever
+            ArgumentError: they do not fit, or leave no CPU for Ray's own tasks. Ray would then wait forever
                 and say nothing.
         """
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]

@@ -39,8 +39,7 @@ class Claim(ABC):
 class OnAverage(Claim):
     """On average over the reference rows, at least `retain` of the score is kept.
 
-    A row with which less than nothing is kept counts as one with which nothing is, since a test of a mean
-    needs a smallest value.
+    A row with a negative share counts as a share of 0, since a test of a mean needs a smallest value.
 
     Example:
         >>> OnAverage(confidence=0.99).sentence(0.9)
@@ -56,7 +55,7 @@ class OnAverage(Claim):
 
 @dataclass(frozen=True)
 class OnMost(Claim):
-    """With at least a share of the reference rows, `retain` of the score is kept, or the class is.
+    """For at least `share` of the reference rows, `retain` of the score is kept, or the class.
 
     Anchors: High-Precision Model-Agnostic Explanations (Ribeiro, Singh, Guestrin, 2018),
     https://doi.org/10.1609/aaai.v32i1.11491, calls that share precision, for the class.
