@@ -181,7 +181,16 @@ def compared_picture(methods: Mapping[str, Method], view: View, place: int, budg
     return render(
         "widgets/templates/compared.html",
         pictures=_side_by_side(drawn, view, place),
-        heads=("method", "features", "kept", "removed", "sufficiency", "comprehensiveness"),
+        heads=(
+            "method",
+            "features",
+            "full",
+            "baseline",
+            "kept",
+            "removed",
+            "sufficiency",
+            "comprehensiveness",
+        ),
         rows=[(name, _evidence(method, place, budget)) for name, method in methods.items()],
     )
 
@@ -203,4 +212,6 @@ def _evidence(method: Method, place: int, budget: int) -> list[str]:
     full, kept, removed = float(scores.full), float(scores.kept), float(scores.removed)
     share = float(retained_share(scores.kept, scores.full, scores.baseline))
     shown = f" ({percent(share)})" if full != float(scores.baseline) else ""
-    return [str(count), f"{kept:.4g}{shown}", *(f"{x:.4g}" for x in (removed, full - kept, full - removed))]
+    before = (f"{full:.4g}", f"{float(scores.baseline):.4g}")
+    after = (f"{x:.4g}" for x in (removed, full - kept, full - removed))
+    return [str(count), *before, f"{kept:.4g}{shown}", *after]

@@ -26,7 +26,16 @@ from stg_attr.metrics import BudgetCurves
 from stg_attr.select import Ranking
 from stg_attr.viz.parts import as_array, replace_invisible
 
-__all__ = ["Json", "checked_curve", "pack", "pack_attributions", "pack_gates", "pack_reading", "target_name"]
+__all__ = [
+    "Json",
+    "checked_curve",
+    "pack",
+    "pack_attributions",
+    "pack_gates",
+    "pack_reading",
+    "rounded_numbers",
+    "target_name",
+]
 
 Json = dict[str, Any]
 
@@ -161,6 +170,9 @@ def _finite_start(losses: Tensor) -> Tensor:
 
 
 def _numbers(values: Tensor, places: NDArray[np.int64] | None = None) -> list[float | None]:
+    return rounded_numbers(as_array(values) if places is None else as_array(values)[places])
+
+
+def rounded_numbers(values: NDArray[np.float64]) -> list[float | None]:
     """Numbers for JSON: six digits; None for numbers that are not finite, which JSON does not have."""
-    array = as_array(values) if places is None else as_array(values)[places]
-    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in array]
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]

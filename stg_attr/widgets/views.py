@@ -32,7 +32,7 @@ from stg_attr.viz.parts import (
 )
 
 from .code import Variable, call_text
-from .packing import Json, pack
+from .packing import Json, pack, rounded_numbers
 
 __all__ = ["ImageView", "SeriesView", "TableView", "TextView", "View", "fitting_view"]
 
@@ -194,7 +194,7 @@ class TextView(View):
 
 @dataclass(frozen=True)
 class TableView(View):
-    """Bars, one per feature, filled where selected; any explanation can be drawn so.
+    """Bars, one per feature, filled where needed: of what it adds to the score, where that was measured.
 
     Args:
         names: of the features, or of the input's elements; a DataFrame hands over its columns.
@@ -216,6 +216,7 @@ class TableView(View):
             "kind": "table",
             "names": feature_names(self.names, row)[:shown],
             "values": [_number(value) for value in row.values[:shown]],
+            "adds": None if row.contributions is None else rounded_numbers(row.contributions[:shown]),
             "hidden": [_number(value) for value in _baseline_values(explanation, example, row)[:shown]],
         }
 

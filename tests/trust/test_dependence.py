@@ -181,7 +181,10 @@ def test_each_kind_of_dependence_is_named(name, method, seed, batch):
     unlike = torch.tensor([status is UNLIKE for status in found.status])
     assert not bool(found.certificate.holds[unlike].any())
     assert bool(found.certificate.mean[unlike].isnan().all())
-    assert "are not certified" in found.describe(found.status.index(UNLIKE))
+    which = found.status.index(UNLIKE)
+    says_so = "are not certified" in found.describe(which)
+    assert says_so == bool(found.selected[which].any())  # nothing is said of no features
+    assert "% of the score, exactly" not in found.describe(which)
     with pytest.warns(UserWarning, match="Not reproducible"):
         StochasticGates(DEPENDENT[name](), **method).attribute(x, target=1, n_steps=3)
 

@@ -12,6 +12,18 @@ function digits(value, count = 4) {
   return Math.abs(value) < 1e-4 && value !== 0 ? value.toExponential(2) : String(Number(value.toPrecision(count)));
 }
 
+// Scores with as many decimals as tell apart what differs by so much.
+function rounded(scores, difference) {
+  const place = Math.floor(Math.log10(Math.abs(difference)));
+  if (!Number.isFinite(place)) return scores.map((score) => digits(score));
+  const decimals = Math.min(100, place < 0 ? 1 - place : Math.max(0, 2 - place));
+  return scores.map((score) => (Number.isFinite(score) && score !== null ? String(Number(score.toFixed(decimals)) + 0) : "not measured"));
+}
+
+function signed(value) {
+  return `${value < 0 ? "\u2212" : "+"}${digits(Math.abs(value), 3)}`;
+}
+
 function stroke(i) {
   const colour = [rgba(KEPT, 1), rgba(REMOVED, 1), "currentColor"][Math.min(i, 2)];
   return { stroke: colour, "stroke-dasharray": DASHES[i % DASHES.length], "stroke-width": 2, fill: "none" };

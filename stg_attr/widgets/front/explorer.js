@@ -202,10 +202,13 @@ class Explorer {
     const { packed, count } = reading, kept = reading.score("kept"), removed = reading.score("removed");
     const start = `${count} of ${packed.gates} features`;
     if (!reading.explainable) return `${start}; nothing to explain: the baseline scores ${digits(packed.full)} too`;
-    const left = removed === null ? "" : `; without them ${percent(reading.share(removed))} is left`;
+    const [baseline, shown, full, rest] = rounded([packed.baseline, kept, packed.full, removed], packed.full - packed.baseline);
+    const left = removed === null ? "" : `; without them it is ${rest}`;
+    // of a small difference, shares say less than the scores
+    const share = reading.share(kept), telling = share >= -0.005 && share <= 1.5 ? ` (${percent(share)})` : "";
     // what is certified is the selected set, at no other number of features
     const certified = packed.certificate && count === packed.selected ? ` (${packed.certificate})` : "";
-    return kept === null ? start : `${start} keep ${percent(reading.share(kept))} of the score${certified}${left}`;
+    return kept === null ? start : `${start} ${count === 1 ? "brings" : "bring"} the score from ${baseline} (baseline) to ${shown} of ${full}${telling}${certified}${left}`;
   }
 
   sentences() {
@@ -215,7 +218,7 @@ class Explorer {
 
   alternative(i) {
     const reading = this.readings[i], best = reading.order.slice(0, 5).filter((g) => reading.open[g]);
-    const names = best.map((g) => `${featureName(this.scene, g)} ${reading.number(g)}`).join(", ");
+    const names = best.map((g) => `${featureName(this.scene, g)} ${reading.level || !this.scene.adds ? reading.number(g) : signed(this.scene.adds[g])}`).join(", ");
     return `${this.payload.methods[i].name}: ${MODES[this.shown]}. ${this.claim(reading)}.${names ? ` Best: ${names}.` : ""}`;
   }
 
@@ -225,7 +228,8 @@ class Explorer {
     const place = reading.rank[g] < 0 ? "not seen by the model" : `rank ${reading.rank[g] + 1}`;
     const what = reading.level ? "attribution" : "active probability";
     const kept = reading.open[g] ? "kept" : "not kept";
-    return (this.hover.textContent = `${featureName(this.scene, g)}: ${what} ${reading.number(g)}, ${kept}, ${place}`);
+    const adds = this.scene.adds?.length > g && !reading.level ? `adds ${signed(this.scene.adds[g])} to the score, ` : "";
+    return (this.hover.textContent = `${featureName(this.scene, g)}: ${adds}${what} ${reading.number(g)}, ${kept}, ${place}`);
   }
 
   openTables() {

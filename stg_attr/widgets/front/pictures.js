@@ -175,8 +175,44 @@ class TablePicture {
     this.scene = scene;
   }
 
-  // Rows keep their order at every budget, so that only bars move.
   draw(reading, show) {
+    if (this.scene.adds && !reading.level) return this.drawSigned(reading, show, this.scene.adds);
+    this.drawLevels(reading, show);
+  }
+
+  // What features add to the score, to the right where they raise it; the same rows at every budget.
+  drawSigned(reading, show, adds) {
+    const size = (g) => Math.abs(adds[g] ?? 0), bySize = (a, b) => size(b) - size(a) || a - b;
+    const needed = reading.order.slice(0, this.rows / 2), doubtful = reading.packed.doubt;
+    const largest = Array.from(reading.order).sort(bySize).filter((g) => !needed.includes(g));
+    this.shown = [...needed, ...largest].slice(0, this.rows).sort(bySize);
+    const context = sized(this.node, this.width, this.shown.length * this.row + 4), colour = ink(this.node);
+    const low = Math.min(0, ...this.shown.map((g) => adds[g] ?? 0)), high = Math.max(0, ...this.shown.map((g) => adds[g] ?? 0));
+    const before = low < 0 ? 64 : 0, room = this.width - this.label - before - 76, unit = room / (high - low || 1);
+    const zero = this.label + before - low * unit;
+    this.shown.forEach((g, i) => {
+      const middle = (i + 0.5) * this.row + 2, value = adds[g] ?? 0, open = reading.open[g];
+      const hidden = show === "kept" ? !open : show === "removed" && open;
+      context.fillStyle = colour;
+      context.textAlign = "right";
+      context.fillText(clipped(context, this.text(g, hidden), this.label - 14), this.label - 8, middle);
+      context.fillStyle = context.strokeStyle = doubtful ? "rgb(128, 128, 128)" : rgba(value < 0 ? REMOVED : KEPT, 1);
+      context.lineWidth = 1.5;
+      context.setLineDash(doubtful ? [3, 3] : []);
+      const length = Math.max(Math.abs(value) * unit, 0.5), left = value < 0 ? zero - length : zero;
+      if (open) context.fillRect(left, middle - 8, length, 16);
+      context.strokeRect(left, middle - 8, length, 16);
+      context.fillStyle = colour;
+      context.textAlign = value < 0 ? "right" : "left";
+      context.fillText(signed(value) + (open ? " \u2713" : ""), value < 0 ? left - 6 : left + length + 6, middle);
+    });
+    context.setLineDash([]);
+    context.fillStyle = colour;
+    context.fillRect(zero, 0, 1, this.shown.length * this.row + 4);
+  }
+
+  // Rows keep their order at every budget, so that only bars move.
+  drawLevels(reading, show) {
     this.shown = reading.order.slice(0, this.rows);
     const context = sized(this.node, this.width, this.shown.length * this.row + 4), colour = ink(this.node);
     const room = this.width - this.label - 60;

@@ -33,7 +33,7 @@ function difference(full, score) {
 class Tables {
   constructor(names, onOpen) {
     this.names = names;
-    const heads = ["method", "features", "full", "kept", "removed", "sufficiency", "comprehensiveness"];
+    const heads = ["method", "features", "full", "baseline", "kept", "removed", "sufficiency", "comprehensiveness"];
     const [scores, evidence] = table("Measured on the model", heads);
     const columns = names.flatMap((name) => [names.length > 1 ? name : "probability", "kept"]);
     const [features, featureRows] = table("Features, best first", ["feature", ...columns]);
@@ -69,8 +69,8 @@ class Tables {
   }
 
   measured(reading) {
-    const { full, gates } = reading.packed, kept = reading.score("kept"), removed = reading.score("removed");
-    const scores = [full, kept, removed].map((score) => digits(score));
+    const { full, baseline, gates } = reading.packed, kept = reading.score("kept"), removed = reading.score("removed");
+    const scores = [full, baseline, kept, removed].map((score) => digits(score));
     return [`${reading.count} of ${gates}`, ...scores, difference(full, kept), difference(full, removed)];
   }
 }
