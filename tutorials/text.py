@@ -151,7 +151,7 @@ viz.text(explanation, tokens, names=names)
 # %% [markdown]
 # ## One sentence, several answers
 #
-# Language is redundant. Where a line above says that the rest suffices as well, other words do the same, and
+# Language is redundant. Where a line above says that other features can stand in for them, other words do the same, and
 # `sufficient_sets` finds some of them.
 
 # %%
