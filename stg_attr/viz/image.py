@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .colours import KEPT, SCALE, heat_colours, transparent_colours
-from .picture import Picture, colour_bar, figure_for, with_description
+from .picture import Picture, colour_bar, figure_for, mark_doubt, with_description
 from .pixels import ColourScale, Numbers, as_map, borders
 from .source import SELECTED_FROM, Array, Example, Source, evidence_line, read_example
 
@@ -38,6 +38,7 @@ def heatmap(source: Source, example: int = 0, *, which: int = 0, ax: Axes | None
     fig, drawn = _image_figure(ax, one, bar=True)
     draw_heat(drawn, one)
     colour_bar(drawn, heat_colours(), "active probability", inside=ax is not None)
+    mark_doubt(drawn, one.doubtful)
     return with_description(fig, drawn, f"Heat map of active probabilities: {_words(one)}.")
 
 
@@ -70,6 +71,7 @@ def overlay(
     fig, drawn = _image_figure(ax, one, bar=True)
     draw_overlay(drawn, one, scale)
     colour_bar(drawn, transparent_colours(), "active probability", inside=ax is not None)
+    mark_doubt(drawn, one.doubtful)
     return with_description(fig, drawn, f"Image with active probabilities laid over it: {_words(one)}.")
 
 
@@ -89,6 +91,7 @@ def contour(
     fig, ax = _image_figure(ax, one)
     draw_image(ax, scale.colours(not_none(one.shown)))
     draw_outline(ax, one)
+    mark_doubt(ax, one.doubtful)
     return with_description(fig, ax, f"Image with the selected pixels outlined: {_words(one)}.")
 
 
@@ -112,6 +115,7 @@ def kept(
     scale = ColourScale.of(one, mean, std)
     fig, ax = _image_figure(ax, one)
     draw_kept(ax, one, scale)
+    mark_doubt(ax, one.doubtful)
     return with_description(fig, ax, f"Image of the selected pixels alone: {_words(one)}.")
 
 
@@ -131,6 +135,7 @@ def removed(
     scale = ColourScale.of(one, mean, std)
     fig, ax = _image_figure(ax, one)
     draw_removed(ax, one, scale)
+    mark_doubt(ax, one.doubtful)
     return with_description(fig, ax, f"Image without the selected pixels: {_words(one)}.")
 
 
@@ -153,6 +158,7 @@ def superpixels(
     drawn.add_collection(LineCollection(lines, colors="white", linewidths=0.8, alpha=0.8), autolim=False)
     colour_bar(drawn, transparent_colours(), "active probability", inside=ax is not None)
     count = np.unique(one.columns[one.columns >= 0]).size
+    mark_doubt(drawn, one.doubtful)
     return with_description(fig, drawn, f"Image divided into {count} features: {_words(one)}.")
 
 

@@ -15,7 +15,7 @@ from stg_attr.errors import ArgumentError
 
 from .colours import SCALE, heat_colours
 from .image import Pixels, draw_heat, draw_image, draw_kept, draw_outline, draw_removed, not_none
-from .picture import Picture, figure_with_axes, with_description
+from .picture import Picture, figure_with_axes, mark_doubt, with_description
 from .pixels import ColourScale, Numbers, as_map
 from .source import (
     Example,
@@ -30,6 +30,7 @@ from .source import (
 __all__ = ["grid", "panel", "strip"]
 
 _DIMS = (2, 3)
+_TITLES = ("original", "baseline", "kept", "removed", "active probability")
 _LETTERS = 14  # letters of a small font in an inch
 _BUDGETS = (0.01, 0.03, 0.1, 0.3, 1.0)
 
@@ -45,9 +46,10 @@ def panel(
     std: Numbers | None = None,
     title: str | None = None,
 ) -> Picture:
-    """Side by side: the image with its selection outlined, what is kept, what is removed, and the heat map.
+    """The image with its selection outlined, the baseline, what is kept, what is removed, and the heat map.
 
-    The titles give the model's score of each of the three images.
+    The titles give the model's score of each of the four images. What is read from an explanation with a
+    doubtful status is hatched.
 
     Args:
         source: an explanation, or attributions, [batch, channels, height, width], [channels, height, width],
@@ -61,22 +63,24 @@ def panel(
         title: above the whole; the evidence by default.
 
     Returns:
-        The figure and its four axes, [4].
+        The figure and its five axes, [5].
 
     Raises:
         ArgumentError: the example cannot be shown as an image, or its attributions are no probabilities.
     """
     one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs, baselines=baselines)
     scale = ColourScale.of(one, mean, std)
-    fig, axes = figure_with_axes(1, 4, (11.0, _height(one, 2.5) + 0.9))
-    _draw_four(axes[0], one, scale)
+    fig, axes = figure_with_axes(1, 5, (13.0, _height(one, 2.35) + 0.9))
+    _draw_all(axes[0], one, scale)
     for ax, text in zip(axes[0], _titles(one), strict=True):
         ax.set_title(text, fontsize="medium")
-    _shared_bar(axes[0, 3:])
+    _shared_bar(axes[0, 4:])
     evidence = "" if one.explanation is None else evidence_line(one.explanation, one.number)
     fig.suptitle(evidence if title is None else replace_invisible(title))
     return with_description(
-        fig, axes[0], f"Original, kept and removed pixels, and active probabilities. {evidence}".strip()
+        fig,
+        axes[0],
+        f"Original, baseline, kept and removed pixels, and active probabilities. {evidence}".strip(),
     )
 
 
@@ -97,7 +101,7 @@ def grid(
     instead of `example`; and `names`, what to write beside each row.
 
     Returns:
-        The figure and its axes, [examples, 4].
+        The figure and its axes, [examples, 5].
     """
     chosen = _first_eight(source) if examples is None else list(examples)
     if not chosen:
@@ -106,15 +110,17 @@ def grid(
     ones = [
         read_example(source, i, dims=_DIMS, which=which, inputs=inputs, baselines=baselines) for i in chosen
     ]
-    fig, axes = figure_with_axes(len(ones), 4, (8.0, sum(_height(one, 1.7) + 0.35 for one in ones) + 0.3))
+    fig, axes = figure_with_axes(len(ones), 5, (9.8, sum(_height(one, 1.7) + 0.35 for one in ones) + 0.3))
     for row, one, label in zip(axes, ones, labels, strict=True):
-        _draw_four(row, one, ColourScale.of(one, mean, std))
+        _draw_all(row, one, ColourScale.of(one, mean, std))
         _title_row(row, one)
         _beside(row[0], label, _height(one, 1.7))
-    _shared_bar(axes[:, 3])
+    _shared_bar(axes[:, 4])
     claims = [evidence_line(one.explanation, one.number) for one in ones if one.explanation is not None]
     return with_description(
-        fig, axes, "; ".join([f"{len(ones)} images, original, kept, removed, heat map", *claims]) + "."
+        fig,
+        axes,
+        "; ".join([f"{len(ones)} images, original, baseline, kept, removed, heat map", *claims]) + ".",
     )
 
 
@@ -150,6 +156,7 @@ def strip(
     fig, axes = figure_with_axes(1, len(ones), (2.0 * len(ones) + 0.4, _height(ones[0], 1.9) + 0.8))
     for ax, budget, reading, one in zip(axes[0], budgets, readings, ones, strict=True):
         draw_kept(ax, one, ColourScale.of(one, mean, std))
+        mark_doubt(ax, one.doubtful)
         ax.set_title(_budget_title(budget, reading, one.number), fontsize="small")
     claims = [evidence_line(reading, one.number) for reading, one in zip(readings, ones, strict=True)]
     return with_description(fig, axes[0], f"Kept pixels at {len(ones)} budgets: {'; '.join(claims)}.")
@@ -160,21 +167,25 @@ def _first_eight(source: Source) -> list[int]:
     return list(range(min(len(source), 8) if batched else 1))
 
 
-def _draw_four(axes: NDArray[np.object_], one: Example, scale: ColourScale) -> None:
+def _draw_all(axes: NDArray[np.object_], one: Example, scale: ColourScale) -> None:
     draw_image(axes[0], scale.colours(not_none(one.shown)))
     draw_outline(axes[0], one)
-    draw_kept(axes[1], one, scale)
-    draw_removed(axes[2], one, scale)
-    draw_heat(axes[3], one)
+    draw_image(axes[1], scale.colours(not_none(one.baseline)))
+    draw_kept(axes[2], one, scale)
+    draw_removed(axes[3], one, scale)
+    draw_heat(axes[4], one)
+    for ax in axes[2:]:
+        mark_doubt(ax, one.doubtful)
 
 
 def _titles(one: Example) -> list[str]:
     if one.explanation is None:
-        return ["original", "kept", "removed", "active probability"]
+        return list(_TITLES)
     scores, i = one.explanation.scores, one.number
     count = f"{int(one.explanation.n_selected[i])} of {int((one.explanation.feature_ids[i] >= 0).sum())}"
     return [
         f"original\nscore {float(scores.full[i]):.3g}",
+        f"baseline\nscore {float(scores.baseline[i]):.3g}",
         f"kept: {count} features\nscore {float(scores.kept[i]):.3g}",
         f"removed\nscore {float(scores.removed[i]):.3g}",
         "active probability\n",
@@ -182,10 +193,10 @@ def _titles(one: Example) -> list[str]:
 
 
 def _title_row(axes: NDArray[np.object_], one: Example) -> None:
-    titles = ["original", "kept", "removed", "active probability"]
+    titles = list(_TITLES)
     if one.explanation is not None:
         scores, i = one.explanation.scores, one.number
-        for k, score in enumerate((scores.full, scores.kept, scores.removed)):
+        for k, score in enumerate((scores.full, scores.baseline, scores.kept, scores.removed)):
             titles[k] += f" {float(score[i]):.3g}"
     for ax, text in zip(axes, titles, strict=True):
         ax.set_title(text, fontsize="small")

@@ -17,6 +17,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from stg_attr.errors import ArgumentError
@@ -32,6 +33,7 @@ __all__ = [
     "figure_with_axes",
     "footnote",
     "label_rows",
+    "mark_doubt",
     "page",
     "with_description",
 ]
@@ -173,6 +175,14 @@ def footnote(ax: Axes, text: str, *, inside: bool) -> None:
         ax.set_xlabel(f"{ax.get_xlabel()}\n{lines}", fontsize="small")
     else:
         ax.figure.supxlabel(lines, fontsize="small", color=_QUIET)
+
+
+def mark_doubt(ax: Axes, doubtful: bool) -> None:
+    """Hatch a picture whose status is doubtful."""
+    if doubtful:
+        lines = Rectangle((0, 0), 1, 1, transform=ax.transAxes, fill=False, hatch="//", linewidth=0)
+        lines.set(edgecolor=_QUIET, alpha=0.5, zorder=5)
+        ax.add_patch(lines)
 
 
 def label_rows(ax: Axes, places: Sequence[float] | NDArray[np.generic], labels: Sequence[str]) -> None:

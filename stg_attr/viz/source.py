@@ -66,6 +66,11 @@ class Example:
     number: int
 
     @property
+    def doubtful(self) -> bool:
+        """Whether the status of the explanation, if there is one, says to read it with care."""
+        return self.explanation is not None and self.explanation.status[self.number].doubtful
+
+    @property
     def kept(self) -> Array | None:
         """The input with everything but the selection at the baseline; the kept score was measured on it."""
         return self._blended(self.selected | (self.columns < 0))

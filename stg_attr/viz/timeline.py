@@ -13,7 +13,7 @@ from stg_attr.errors import ArgumentError, warn
 
 from .colours import KEPT, SCALE, transparent_colours
 from .features import shortened
-from .picture import Picture, colour_bar, evidence_title, figure_for, label_rows, with_description
+from .picture import Picture, colour_bar, evidence_title, figure_for, label_rows, mark_doubt, with_description
 from .source import Array, Example, Source, as_array, evidence_line, read_example
 
 __all__ = ["series", "time_first"]
@@ -60,6 +60,7 @@ def series(
         _draw_lane(drawn, lane, steps, heat[lane], chosen[lane], values[lane])
     _lane_axes(drawn, labels, steps)
     colour_bar(drawn, transparent_colours(), "active probability", inside=ax is not None)
+    mark_doubt(drawn, one.doubtful)
     claim = "" if one.explanation is None else evidence_line(one.explanation, one.number)
     evidence_title(drawn, claim, inside=ax is not None)
     return with_description(fig, drawn, _words(labels, chosen, steps, claim))

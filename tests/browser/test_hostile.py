@@ -136,7 +136,7 @@ def _shows_pictures_and_evidence(output, name, hostile):
         "error": "ArgumentError",
     }
     text = output.inner_text()
-    assert evidence.get(name, "of 16 features keep") in text, name
+    assert evidence.get(name, "of 16 features bring") in text, name
     assert "oading widget" not in text, name
     assert name in ("explanation", "errors", "error") or any(own in text for own in hostile[:6]), name
     assert output.locator("mjx-container").count() == 0, name

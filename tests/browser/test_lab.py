@@ -167,7 +167,7 @@ def test_a_saved_notebook_shows_its_picture_without_trust(explored, lab):
     output = opened.page.locator(".jp-OutputArea-output").last
     output.locator("img").wait_for()
     assert output.locator("img").evaluate("i => i.complete && i.naturalWidth") > 300
-    assert "of 16 features keep" in output.inner_text()
+    assert "of 16 features bring" in output.inner_text()
     assert "oading widget" not in opened.page.content()
     assert opened.page.locator(".stg").count() == 0
     assert opened.dialogs == []

@@ -1,10 +1,13 @@
 """Pictures side by side: the scores in their titles are the measured ones."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from stg_attr import viz
+from stg_attr.attribution import Status
 from stg_attr.errors import ArgumentError
 
 
@@ -12,25 +15,50 @@ def test_panel_titles_hold_the_measured_scores(image):
     fig, axes = viz.panel(image)
     titles = [ax.get_title() for ax in axes]
     assert titles[0] == "original\nscore 0.9"
-    assert titles[1] == f"kept: 3 of 12 features\nscore {image.scores.kept[0]:.3g}"
-    assert titles[2] == f"removed\nscore {image.scores.removed[0]:.3g}"
+    assert titles[1] == "baseline\nscore 0.1"
+    assert titles[2] == f"kept: 3 of 12 features\nscore {image.scores.kept[0]:.3g}"
+    assert titles[3] == f"removed\nscore {image.scores.removed[0]:.3g}"
     assert fig.get_suptitle().startswith("3 of 12 features bring the score from 0.1 (baseline)")
 
 
 def test_panel_takes_a_title_and_plain_tensors(photo):
     fig, axes = viz.panel(photo, inputs=photo, title="mine")
     assert fig.get_suptitle() == "mine"
-    assert [ax.get_title() for ax in axes] == ["original", "kept", "removed", "active probability"]
+    assert [ax.get_title() for ax in axes] == [
+        "original",
+        "baseline",
+        "kept",
+        "removed",
+        "active probability",
+    ]
 
 
 def test_panel_shows_the_baseline_given(photo):
     _, axes = viz.panel(torch.zeros_like(photo), inputs=photo, baselines=0.5)
     assert np.allclose(axes[1].get_images()[0].get_array(), 0.5)
+    assert np.allclose(axes[2].get_images()[0].get_array(), 0.5)
+
+
+DOUBT = {
+    "panel": viz.panel, "heatmap": viz.heatmap, "overlay": viz.overlay, "contour": viz.contour,
+    "kept": viz.kept, "removed": viz.removed, "superpixels": viz.superpixels, "strip": viz.strip,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOUBT)
+def test_what_a_doubtful_explanation_shows_is_hatched_and_described(name, image):
+    sure, unsure = (
+        DOUBT[name](replace(image, status=(status,))) for status in (Status.CONVERGED, Status.NOT_CONVERGED)
+    )
+    assert not any(patch.get_hatch() for ax in sure.fig.axes for patch in ax.patches)
+    assert any(patch.get_hatch() for ax in unsure.fig.axes for patch in ax.patches)
+    assert "Not converged: " in unsure.alt
+    assert "Not converged" not in sure.alt
 
 
 def test_grid_has_a_row_for_each_example(images):
     fig, axes = viz.grid(images, names=["first", "se$co$nd"])
-    assert axes.shape == (2, 4)
+    assert axes.shape == (2, 5)
     assert [row[0].texts[-1].get_text() for row in axes] == ["first", "se$co$nd"]
     fig.draw_without_rendering()
 
@@ -46,7 +74,7 @@ def test_grid_gives_long_names_no_more_than_the_height_of_their_row(images):
 
 def test_grid_draws_the_examples_chosen(images):
     _, axes = viz.grid(images, [1])
-    assert np.allclose(axes[0, 3].get_images()[0].get_array(), images.attributions[1].max(0).values)
+    assert np.allclose(axes[0, 4].get_images()[0].get_array(), images.attributions[1].max(0).values)
 
 
 def test_grid_names_must_match(images):
