@@ -193,7 +193,7 @@ class Question:
             n_evaluations=found.n_evaluations + spent,
             inputs=blend.inputs,
             feature_mask=blend.groups.index,
-            baselines=blend.mean_references,
+            baselines=blend.mean_references(self.n_references, self.n_held_out),
             question=replace(self, blend=blend.to(self.home)),
         )
         return self.handed_back(found)
@@ -263,8 +263,7 @@ def learned_before(
     """
     mend = "Give the arguments of the earlier call, and one restart; or leave resume out."
     if not isinstance(earlier, Explanation) or earlier.learned is None:
-        kind = type(earlier).__name__
-        found = kind if not isinstance(earlier, Explanation) else "one without its state"
+        found = "one without its state" if isinstance(earlier, Explanation) else type(earlier).__name__
         raise ArgumentError("resume", expected="an explanation of this release", found=found, mend=mend)
     batch, device, ids = question.batch, question.device, question.blend.groups.feature_ids
     same = len(earlier) == batch and torch.equal(earlier.feature_ids.to(device), ids.expand(batch, -1))
@@ -278,7 +277,8 @@ def learned_before(
     if n_restarts > 1:
         raise ArgumentError("n_restarts", expected="1 with resume", found=str(n_restarts), mend=mend)
     blend = question.blend
-    check_same_question(earlier, blend.inputs, blend.mean_references, blend.groups.index, question.objective)
+    baselines = blend.mean_references(question.n_references, question.n_held_out)
+    check_same_question(earlier, blend.inputs, baselines, blend.groups.index, question.objective)
     return earlier.learned.to(device), earlier.loss_trace.to(device)
 
 

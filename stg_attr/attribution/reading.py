@@ -124,7 +124,7 @@ class Reading:
             seed=solver.seed,
             gates=solver.gates,
             inputs=asked.inputs,
-            baselines=asked.mean_references,
+            baselines=asked.mean_references(model.rows_per_selection, model.n_held_out),
             settings=self.settings,
             certificate=None if certificate is None else certificate.withheld(status),
             learned=solution.learned,

@@ -74,7 +74,7 @@ class Explanation(Batch):
         seed: of the noise.
         gates: distribution of the gates.
         inputs: what was explained, one tensor per input.
-        baselines: what closed gates show, the mean over references, one [1 or batch, ...] per input.
+        baselines: what closed gates show, the mean of those in `scores`, one [1 or batch, ...] per input.
         settings: the numbers that decided the result.
         certificate: what is claimed of the selected features on references that the search did not use; None
             where nothing is claimed, after another reading, and in older files.

@@ -216,10 +216,18 @@ class Blend(Batch):
         generator = torch.Generator().manual_seed(0)
         return torch.randperm(self.n_references, generator=generator, device="cpu")
 
-    @property
-    def mean_references(self) -> tuple[Tensor, ...]:
-        """The mean over references, one [1 or batch, ...] per input; a single reference keeps its dtype."""
-        return tuple(_mean_of(references) for references in self.references)
+    def mean_references(self, n: int, n_held_out: int) -> tuple[Tensor, ...]:
+        """The mean over the references whose scores are reported, one [1 or batch, ...] per input.
+
+        A single reference keeps its dtype.
+
+        Args:
+            n: how many there are, at most.
+            n_held_out: the last references in order, which neither the solver nor a search is shown; where
+                there are some, scores are reported of the last of them, else of the first of all.
+        """
+        rows = self.reference_order[-n:] if n_held_out else self.reference_order[:n]
+        return tuple(_mean_of(b[rows.to(b.device)] if len(b) > 1 else b) for b in self.references)
 
     @cached_property
     def differs(self) -> Tensor:

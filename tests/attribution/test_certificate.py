@@ -273,3 +273,14 @@ def test_a_minimal_set_has_a_certificate_of_its_own():
     fixed = StochasticGates(net, objective=Preserve()).explain(x[:2]).minimal()
     assert fixed.certificate.exact
     torch.testing.assert_close(fixed.certificate.mean, fixed.retained)
+
+
+@pytest.mark.parametrize("n", [1, 5, 30, 200])
+def test_baseline_and_its_score_are_of_the_same_references(n):
+    """Of a linear model the score of the mean is the mean of the scores."""
+    weight = torch.arange(1.0, N_COLUMNS + 1)
+    found = StochasticGates(lambda x: x @ weight).explain(_rows(3, 1), ReferenceSet(_rows(n, 2)))
+    expected = (found.baselines[0] @ weight).expand(3)
+    torch.testing.assert_close(found.scores.baseline, expected, rtol=1e-4, atol=1e-4)
+    apart = (_rows(n, 2).mean(0) @ weight - expected).abs().max()
+    assert n < 200 or float(apart) > 0.1  # the mean of all rows would be seen to be another one
