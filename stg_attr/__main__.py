@@ -20,7 +20,7 @@ from stg_attr import Explanation, StochasticGates
 from stg_attr.errors import ArgumentError
 from stg_attr.metrics import budget_curves
 
-N_EXAMPLES = 24
+N_EXAMPLES = 12  # KernelSHAP, which takes one at a time, needs about half of the time of the demo
 
 
 @dataclass(frozen=True)
