@@ -189,9 +189,16 @@ def scripts() -> viz.Text:
 
 @entry("Tables")
 def bars() -> viz.Picture:
-    """The most active features of one row, under their names and the values that were measured."""
+    """What each feature adds to the score of one row, under its measured value; needed features are solid."""
     _, _, measured = models.cancer()
     return viz.bars(cancer(), 4, names=measured, values=measured.iloc[4])
+
+
+@entry("Tables")
+def waterfall() -> viz.Picture:
+    """The same as steps from the score of the baseline to that of the row."""
+    _, _, measured = models.cancer()
+    return viz.waterfall(cancer(), 4, names=measured, values=measured.iloc[4])
 
 
 @entry("Tables")
@@ -204,16 +211,23 @@ def bars_of_groups() -> viz.Picture:
 
 @entry("Tables")
 def importance() -> viz.Picture:
-    """Global importance: the mean active probability over the data, and how often a feature is selected."""
+    """Global importance: the mean size of contributions over the data, and how often a feature is needed."""
     _, _, measured = models.cancer()
     return viz.importance(cancer(), names=measured)
 
 
 @entry("Tables")
 def beeswarm() -> viz.Picture:
-    """A dot for each row, coloured by the rank of its value."""
+    """The contribution of each feature in each row, coloured by the rank of its value."""
     _, _, measured = models.cancer()
     return viz.beeswarm(cancer(), names=measured)
+
+
+@entry("Tables")
+def scatter() -> viz.Picture:
+    """Contribution against value for one feature, coloured by the value of another."""
+    _, _, measured = models.cancer()
+    return viz.scatter(cancer(), "worst texture", colour="worst radius", names=measured)
 
 
 @entry("Tables")

@@ -70,7 +70,7 @@ def _mean_sizes(
     labels = [feature_names(names, rows[0])[i] for i in chosen]
     fig, drawn = figure_for(ax, (6.8, 1.2 + 0.32 * len(chosen)))
     drawn.barh(range(len(chosen)), mean[chosen], height=0.7, color=KEPT)
-    ends = [f"{mean[i]:.3g}, needed in {percent(share[i])} of rows" for i in chosen]
+    ends = [f"{mean[i]:.3g}, needed in {percent(share[i])}" for i in chosen]
     for place, text in enumerate(ends):
         drawn.annotate(
             text, (mean[chosen[place]], place), (4, 0), textcoords="offset points", va="center",
@@ -79,7 +79,8 @@ def _mean_sizes(
     label_rows(drawn, range(len(chosen)), labels)
     xlabel = f"mean size of the contribution to the score, {len(rows)} rows{doubt}"
     # room for the text at the ends
-    drawn.set(xlim=(0, 1.5 * mean.max() or 1), ylim=(len(chosen) - 0.4, -0.6), xlabel=xlabel)
+    drawn.set(xlim=(0, 1.9 * mean.max() or 1), ylim=(len(chosen) - 0.4, -0.6))
+    drawn.set_xlabel(xlabel, loc="right")
     drawn.spines[["top", "right"]].set_visible(False)
     shown = ", ".join(f"{label} {end}" for label, end in zip(labels, ends, strict=True))
     return with_description(fig, drawn, f"Mean size of contributions over {len(rows)} rows{doubt}: {shown}.")
@@ -123,7 +124,8 @@ def beeswarm(
     label_rows(drawn, range(len(chosen)), labels)
     what, edge = "contribution to the score" if signed else "active probability", 0.03 * (high - low)
     xlabel = f"{what}, {len(rows)} rows{doubt(source)}"
-    drawn.set(xlim=(low - edge, high + edge), ylim=(len(chosen) - 0.5, -0.5), xlabel=xlabel)
+    drawn.set(xlim=(low - edge, high + edge), ylim=(len(chosen) - 0.5, -0.5))
+    drawn.set_xlabel(xlabel, loc="right")
     if signed:
         drawn.axvline(0.0, color=NEUTRAL, linewidth=0.8, zorder=0)
     drawn.spines[["top", "right"]].set_visible(False)

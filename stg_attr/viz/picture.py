@@ -172,7 +172,7 @@ def footnote(ax: Axes, text: str, *, inside: bool) -> None:
     size = FontProperties(size="small").get_size_in_points()
     lines = textwrap.fill(text, max(16, int(width / (_LETTER * size))))
     if inside:
-        ax.set_xlabel(f"{ax.get_xlabel()}\n{lines}", fontsize="small")
+        ax.set_xlabel(f"{ax.get_xlabel()}\n{lines}", fontsize="small", loc="center")
     else:
         ax.figure.supxlabel(lines, fontsize="small", color=_QUIET)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from .source import Array
 __all__ = ["Shares", "draw_shares", "draw_steps"]
 
 _ROOM = 0.22  # of the width of the axes: room for the numbers at the ends of the bars
+_MOST_DECIMALS = 6
 _PALE = 0.35  # opacity of the face of a feature that is not needed
 
 
@@ -106,7 +108,9 @@ def _draw(ax: Axes, shares: Shares, starts: Array, limits: tuple[float, float]) 
     places = np.arange(len(shares.values))
     low, high = limits
     margin = ((high - low) or 1.0) * _ROOM
-    for place, start, value, needed in zip(places, starts, shares.values, shares.needed, strict=True):
+    numbers = _signed(shares.values)
+    rows = zip(places, starts, shares.values, shares.needed, numbers, strict=True)
+    for place, start, value, needed, text in rows:
         colour = NEUTRAL if shares.doubtful else RAISES if value >= 0 else LOWERS
         (bar,) = ax.barh(place, value, left=start, height=0.7, edgecolor=colour, color=colour)
         if not needed:
@@ -115,7 +119,7 @@ def _draw(ax: Axes, shares: Shares, starts: Array, limits: tuple[float, float]) 
             bar.set(hatch="////", facecolor="none", linestyle="-" if needed else ":")
         side = 1 if value >= 0 else -1
         ax.annotate(
-            _signed(value), (start + value, place), (4 * side, 0), textcoords="offset points", va="center",
+            text, (start + value, place), (4 * side, 0), textcoords="offset points", va="center",
             ha="left" if side > 0 else "right", fontsize="small",
         )  # fmt: skip
     label_rows(ax, places, shares.labels)
@@ -128,6 +132,8 @@ def _draw(ax: Axes, shares: Shares, starts: Array, limits: tuple[float, float]) 
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _signed(value: float) -> str:
-    """Two decimals where that is enough; a sign always."""
-    return f"{value:+.2f}" if 0.01 <= abs(value) < 100 or value == 0 else f"{value:+.3g}"
+def _signed(values: Array) -> list[str]:
+    """Numbers with a sign, and so many decimals that the largest has three digits."""
+    largest = float(np.abs(values).max()) if len(values) else 0.0
+    decimals = max(0, 2 - math.floor(math.log10(largest))) if largest > 0 else 2
+    return [f"{value:+.{decimals}f}" if decimals < _MOST_DECIMALS else f"{value:+.3g}" for value in values]

@@ -116,7 +116,7 @@ def test_importance_is_the_mean_size_and_says_how_often_a_feature_is_needed(sign
     order = mean.argsort(descending=True)
     assert np.allclose([bar.get_width() for bar in ax.patches], mean[order])
     share = signed.selected.float().mean(0)[order[0]]
-    assert f"needed in {round(100 * float(share))}% of rows" in ax.texts[0].get_text()
+    assert f"needed in {round(100 * float(share))}%" in ax.texts[0].get_text()
     assert "doubtful" not in ax.get_xlabel()
     assert viz.importance(doubtful).ax.get_xlabel().endswith("12 rows, 12 of them doubtful")
 
@@ -156,3 +156,23 @@ def test_a_group_has_no_value_to_draw(signed, explain):
     grouped = explain(torch.zeros(2, 3), torch.zeros(2, 2), torch.tensor([[0, 0, 1]]))
     with pytest.raises(ArgumentError, match="feature: expected a feature of one element"):
         viz.scatter(replace(grouped, contributions=torch.ones(2, 2)), 0)
+
+
+@pytest.mark.parametrize("draw", [viz.bars, viz.waterfall, viz.importance, viz.beeswarm])
+def test_long_names_cut_nothing_off(draw, signed):
+    named = replace(signed, feature_names=tuple(f"{letter * 30}_of_month" for letter in "uvwxyz"))
+    fig, _ = draw(named)
+    fig.draw_without_rendering()
+    left, bottom, right, top = fig.get_tightbbox().extents
+    width, height = fig.get_size_inches()
+    assert left >= -0.02
+    assert bottom >= -0.02
+    assert right <= width + 0.02
+    assert top <= height + 0.02
+
+
+@pytest.mark.parametrize(("scale", "largest"), [(1.0, "+0.768"), (100.0, "+76.8"), (1e-9, "+7.68e-10")])
+def test_numbers_have_the_digits_of_their_size(scale, largest, signed):
+    small = replace(signed, contributions=signed.contributions * scale)
+    _, ax = viz.bars(small, 3)
+    assert ax.texts[0].get_text() == largest
