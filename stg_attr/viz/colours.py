@@ -31,7 +31,7 @@ SCALE = Normalize(0.0, 1.0)  # fixed, so that two pictures can be compared
 
 MAX_OPACITY = 0.72  # opacity for a probability of 1; higher, and text would be hard to read on some pages
 _STEPS = 256
-_DARKEST_TO = 0.82  # part of plasma that is dark enough for a white page
+_DARK = 0.75  # part of plasma that is dark enough for a white page
 
 
 def heat_colours() -> Colormap:
@@ -45,7 +45,7 @@ def heat_colours() -> Colormap:
 
 def value_colours() -> Colormap:
     """Opaque colours for low and high values: plasma without its lightest part, which white pages hide."""
-    return ListedColormap(colormaps["plasma"](np.linspace(0.0, _DARKEST_TO, _STEPS)), name="values")
+    return ListedColormap(colormaps["plasma"](np.linspace(0.0, _DARK, _STEPS)), name="values")
 
 
 def transparent_colours(colour: str = KEPT, opacity: float = MAX_OPACITY) -> Colormap:

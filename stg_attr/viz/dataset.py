@@ -68,7 +68,7 @@ def _mean_sizes(
     mean = np.abs(stack(rows, "contributions")).mean(0)
     chosen = best(mean, share, top)
     labels = [feature_names(names, rows[0])[i] for i in chosen]
-    fig, drawn = figure_for(ax, (6.8, 1.2 + 0.32 * len(chosen)))
+    fig, drawn = figure_for(ax, (7.2, 1.2 + 0.32 * len(chosen)))
     drawn.barh(range(len(chosen)), mean[chosen], height=0.7, color=KEPT)
     ends = [f"{mean[i]:.3g}, needed in {percent(share[i])}" for i in chosen]
     for place, text in enumerate(ends):
@@ -79,7 +79,7 @@ def _mean_sizes(
     label_rows(drawn, range(len(chosen)), labels)
     xlabel = f"mean size of the contribution to the score, {len(rows)} rows{doubt}"
     # room for the text at the ends
-    drawn.set(xlim=(0, 1.9 * mean.max() or 1), ylim=(len(chosen) - 0.4, -0.6))
+    drawn.set(xlim=(0, 2 * mean.max() or 1), ylim=(len(chosen) - 0.4, -0.6))
     drawn.set_xlabel(xlabel, loc="right")
     drawn.spines[["top", "right"]].set_visible(False)
     shown = ", ".join(f"{label} {end}" for label, end in zip(labels, ends, strict=True))

@@ -12,6 +12,7 @@ from stg_attr.viz.colours import (
     luminance,
     shade,
     transparent_colours,
+    value_colours,
 )
 
 PAGES = {  # background and text
@@ -81,6 +82,15 @@ def test_the_heat_map_is_even_for_all_eyes(eyes):
     lightness = colours[:, 0]
     assert (np.diff(lightness) > 0).all()
     assert np.diff(lightness).max() < 2.5 * np.diff(lightness).mean()
+
+
+@pytest.mark.parametrize("eyes", [lambda colours: colours, _without_green_cones])
+def test_low_and_high_values_are_told_apart_and_seen_on_white(eyes):
+    colours = value_colours()(np.linspace(0, 1, 33))[:, :3]
+    lightness = _lab(eyes(colours))[:, 0]
+    assert (np.diff(lightness) > 0).all()
+    assert lightness[-1] - lightness[0] > 40
+    assert min(_contrast(colour, (1, 1, 1)) for colour in colours) > 2
 
 
 def test_kept_and_removed_are_told_apart_by_all_eyes():
