@@ -90,7 +90,7 @@ def comparison(
         inputs: the images, to draw beside the maps; those of an explanation by default.
         mean: undoes the normalisation `(x - mean) / std`, a number or one per channel.
         std: see `mean`.
-        names: of the features of rows.
+        names: of the features of rows; those of the first explanation by default.
         top: how many features of rows to draw, by their largest share of any method's scale.
 
     Returns:
@@ -102,9 +102,15 @@ def comparison(
     read_methods = [_method(name, source, example, which) for name, source in methods.items()]
     shape = _common_shape(read_methods)
     if len(shape) == 1:
-        return _rows(read_methods, names, top)
+        return _rows(read_methods, _known_names(methods, shape[0]) if names is None else names, top)
     image = _image(methods, example, which, inputs, mean, std)
     return _maps(read_methods, image)
+
+
+def _known_names(methods: Mapping[str, Attributions], count: int) -> Names | None:
+    """The names of the first explanation that has one for each element, if there is one."""
+    known = (source.feature_names for source in methods.values() if isinstance(source, Explanation))
+    return next((names for names in known if names is not None and len(names) == count), None)
 
 
 def _method(name: str, source: Attributions, example: int, which: int) -> _Method:

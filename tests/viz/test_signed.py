@@ -176,3 +176,15 @@ def test_numbers_have_the_digits_of_their_size(scale, largest, signed):
     small = replace(signed, contributions=signed.contributions * scale)
     _, ax = viz.bars(small, 3)
     assert ax.texts[0].get_text() == largest
+
+
+@pytest.mark.parametrize("draw", [viz.matrix, viz.importance, viz.beeswarm, viz.bars, viz.waterfall])
+def test_names_of_the_explanation_are_used_and_names_of_a_call_go_first(draw, signed):
+    letters = {label[0] for label in _labels(draw(signed).ax)}
+    assert letters == set("uvwxyz")
+    assert {label[0] for label in _labels(draw(signed, names=list("abcdef")).ax)} == set("abcdef")
+
+
+def test_a_comparison_of_rows_has_the_names_of_its_explanation(signed):
+    _, axes = viz.comparison({"gates": signed, "other": signed.contributions})
+    assert set(_labels(axes[0])) == set("uvwxyz")
