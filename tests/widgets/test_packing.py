@@ -216,3 +216,13 @@ def test_code_can_be_run_with_a_second_input():
     for call in widgets.ImageView(which=1, mean=0.5, std=[0.25]).code(0).values():
         assert "which=1, mean=0.5, std=0.25" in call
         assert eval(call, {"view": view, "viz": viz}).alt
+
+
+def test_a_table_is_sent_with_its_contributions_and_names():
+    explanation = StochasticGates(lambda x: 3 * x[:, 0] - 2 * x[:, 1]).explain(
+        torch.ones(1, 3), feature_names=["a", "b", "c"]
+    )
+    scene = widgets.TableView().scene(explanation, 0)
+    assert scene["names"] == ["a", "b", "c"]
+    assert scene["adds"] == pytest.approx([3, -2, 0], abs=1e-3)
+    assert widgets.TableView().scene(replace(explanation, contributions=None), 0)["adds"] is None
