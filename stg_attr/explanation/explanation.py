@@ -148,7 +148,8 @@ class Explanation(Batch):
         return self._share(self.scores.removed)
 
     def _share(self, scores: Tensor) -> Tensor:
-        return retained_share(scores, self.scores.full, self.scores.baseline)
+        share = retained_share(scores, self.scores.full, self.scores.baseline)
+        return share.masked_fill(~share.isfinite(), nan)  # no share of anything
 
     @property
     def sufficiency(self) -> Tensor:
@@ -202,7 +203,11 @@ class Explanation(Batch):
         Args:
             budget: the largest share of features to select, in [0, 1]: the largest measured k within it.
             retain: the share of the output to keep, at most 1: the smallest k that was measured to do so, or
-                the largest k if none was.
+                the largest measured k if none was.
+
+        Returns:
+            The reading. Examples of which nothing was measured, as after a failure, have no selected features
+            and scores of NaN.
 
         Raises:
             ArgumentError: not exactly one of the two is given, or it is outside its range.
@@ -218,11 +223,8 @@ class Explanation(Batch):
         mend = "It is a share, not a count or a percentage."
         check_share("budget" if retain is None else "retain", asked, zero=True, mend=mend)
         assert asked is not None
-        fits = self._within(asked) if retain is None else ~(self.curve.retained >= asked)
-        # NaN, which was not measured, is not enough. Curve points ascend: the last that fits the budget, or
-        # the one after the run that keeps too little.
-        point = fits.long().cumprod(1).sum(1) - (1 if retain is None else 0)
-        return self._read_at(point.clamp(0, fits.shape[1] - 1))
+        most = asked * (self.feature_ids >= 0).sum(1, keepdim=True) + 1e-6
+        return self._read_at(self.curve.largest(most) if retain is None else self.curve.smallest(asked))
 
     @property
     def visible(self) -> Tensor:
@@ -233,10 +235,6 @@ class Explanation(Batch):
         """The same solve read at each measured point of the curve, fewest features first; one per point."""
         points = range(self.curve.n_open.shape[1])
         return [self._read_at(torch.full((len(self),), point, device="cpu")) for point in points]
-
-    def _within(self, budget: float) -> Tensor:
-        n_gates = (self.feature_ids >= 0).sum(1, keepdim=True)
-        return self.curve.n_open <= budget * n_gates + 1e-6
 
     def _read_at(self, point: Tensor) -> Explanation:
         """Read the curve at one point for each example, long [batch]."""

@@ -116,6 +116,20 @@ class Curve(Batch):
     removed: Tensor = field(metadata=per_example(blank=nan, holds=_POINTS))
     retained: Tensor = field(metadata=per_example(blank=nan, holds=_POINTS))
 
+    def smallest(self, retain: float) -> Tensor:
+        """The first point that was measured to keep a share, else the last measured point, long [batch]."""
+        enough = (self.retained >= retain) & self.retained.isfinite()
+        return torch.where(enough.any(1), enough.long().argmax(1), self.largest(self.n_open[:, -1:]))
+
+    def largest(self, most: Tensor) -> Tensor:
+        """The last measured point with at most so many features, [batch, 1]; long [batch].
+
+        It is 0, the point without features, where none was measured.
+        """
+        fits = self.retained.isfinite() & (self.n_open <= most)
+        place = torch.arange(fits.shape[1], device=fits.device).expand_as(fits)
+        return place.masked_fill(~fits, 0).amax(1)
+
 
 @dataclass(frozen=True)
 class Certificate(Batch):

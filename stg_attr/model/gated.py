@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from stg_attr.gates import Blend, FeatureGroups
-from stg_attr.objective import Anchors, Objective, Preserve
+from stg_attr.objective import Anchors, Objective
 
 from .allowance import Allowance
 from .chunks import Chunks, is_out_of_memory
 from .examples import Examples
-from .gated_loss import GatedLoss, no_gradient
+from .gated_loss import GatedLoss, ScoreItself, no_gradient
 from .isolation import may_detach_weights, rounding_unit
 from .measured import Measured
-from .scorer import Scorer, check_finite, check_single, class_kept, only_together, picked, score_dtype
+from .scorer import (
+    Scorer,
+    check_difference,
+    check_finite,
+    check_single,
+    class_kept,
+    only_together,
+    picked,
+    score_dtype,
+)
 from .spread import ScoreSpread
 from .targets import flat_place, resolve_target
 from .without_slopes import changed, short
 
 __all__ = ["GatedModel"]
-
-
-@dataclass(frozen=True)
-class _ScoreItself(Preserve):
-    """The score of what is kept, in place of a loss."""
-
-    def losses(self, scores: Tensor, anchors: Anchors, first: int, samples: int) -> Tensor:
-        return scores
 
 
 class GatedModel:
@@ -95,7 +96,8 @@ class GatedModel:
         check_finite(empty, "the baselines")
         self.reference_scores = empty
         self.anchors = Anchors.measure(full, empty)
-        self.spread = ScoreSpread(full)
+        check_difference(self.anchors)
+        self.spread = ScoreSpread(objective.fidelity.unit(self.anchors))
         self.everyone = replace(self.everyone, anchors=self.anchors)
 
     @torch.no_grad()
@@ -198,8 +200,8 @@ class GatedModel:
             gates: gate values, [samples, batch, gates].
             references: the reference that each sample is shown, long [samples].
         """
-        scores = GatedLoss(self, self.everyone, references.to(self.device), _ScoreItself())
-        return scores.with_slope(gates)[1].nan_to_num(0.0, 0.0, 0.0)
+        scores = GatedLoss(self, self.everyone, references.to(self.device), ScoreItself())
+        return scores.with_slope(gates)[1].nan_to_num(0.0, 0.0, 0.0) * self.anchors.scale.unsqueeze(1)
 
     def missed(self, examples: Examples, seen: Tensor, least: float) -> Tensor:
         """Gates that change the score although the model has no slopes in them, bool [examples, gates].
@@ -264,7 +266,8 @@ class GatedModel:
         assert anchors is not None
         self.spread.add(examples.index, (scores - anchors.baseline).flatten(0, 1))
         share = fidelity.retained(scores, anchors) if keeps else 1 - fidelity.remaining(scores, anchors)
-        share = share.to(self.dtype)
+        # a score that is not finite is not enough of the score
+        share = share.where(share.isfinite(), torch.nan).to(self.dtype)
         return Measured(scores.mean(1), share.mean(1), share.amin(1))
 
     def _named(self, index: Tensor | None) -> Examples:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import CheckpointError
 
 from stg_attr.errors import ArgumentError
-from stg_attr.objective import Objective
+from stg_attr.objective import Anchors, Objective, Preserve
 
 from .chunks import Chunk, Chunks
 from .examples import Examples
@@ -20,7 +20,7 @@ from .isolation import DetachedWeights
 from .scorer import Scorer, picked
 from .spread import ScoreSpread
 
-__all__ = ["GatedLoss", "no_gradient"]
+__all__ = ["GatedLoss", "ScoreItself", "no_gradient"]
 
 _NO_ARRAY = "Can't call numpy() on Tensor that requires grad"  # torch's own error
 
@@ -129,6 +129,14 @@ def _of_arrays() -> Iterator[None]:
         if _NO_ARRAY not in str(error):
             raise
         raise no_gradient() from error
+
+
+@dataclass(frozen=True)
+class ScoreItself(Preserve):
+    """The score of what is kept, in units of the spread, in place of a loss."""
+
+    def losses(self, scores: Tensor, anchors: Anchors, first: int, samples: int) -> Tensor:
+        return scores / anchors.scale
 
 
 def no_gradient() -> ArgumentError:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import unusual
+from stg_attr.objective import Anchors
 
 from .examples import Arguments, Examples
 from .randomness import watched
@@ -19,6 +20,7 @@ from .signals import raised_by_handler
 
 __all__ = [
     "Scorer",
+    "check_difference",
     "check_finite",
     "check_single",
     "class_kept",
@@ -213,6 +215,23 @@ def check_finite(scores: Tensor, where: str) -> None:
             expected=f"finite scores on {where}",
             found=f"NaN or inf for examples {rows[:8]}",
             mend="Check the model on these rows; a baseline of zeros may be outside its domain.",
+        )
+
+
+def check_difference(anchors: Anchors) -> None:
+    """Check that the difference of the scores of inputs and references is a number.
+
+    Raises:
+        ArgumentError: it is larger than any number of their type.
+    """
+    if not bool(anchors.spread.isfinite().all()):
+        row = int((~anchors.spread.isfinite()).long().argmax())
+        full, baseline = float(anchors.full[row]), float(anchors.baseline[row])
+        raise ArgumentError(
+            "forward_func",
+            expected=f"scores of input and baseline whose difference {anchors.full.dtype} can hold",
+            found=f"{full:.4g} and {baseline:.4g} for example {row}",
+            mend="Divide the score by a constant, or return it in double precision.",
         )
 
 

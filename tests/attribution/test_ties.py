@@ -1,6 +1,7 @@
 """Gates with equal parameters: what is selected, reported and read again is one set, and its own scores."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -61,6 +62,20 @@ def test_after_a_failure_no_set_was_measured_to_keep_enough():
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        explanation = StochasticGates(failing).explain(torch.ones(1, 6)).at(retain=0.9)
-    assert explanation.n_selected.tolist() == [explanation.visible.sum()]
-    assert explanation.scores.kept.isnan().all()
+        explanation = StochasticGates(failing).explain(torch.ones(1, 6))
+    for reading in (explanation.at(retain=0.9), explanation.at(budget=0.5)):
+        assert reading.n_selected.tolist() == [0]
+        assert reading.scores.kept.isnan().all()
+        assert "not measured" in reading.describe(0)
+
+
+def test_where_no_set_keeps_enough_the_largest_measured_one_is_read():
+    """The scores of large sets are NaN, and that of a set of three is infinite."""
+    explanation = StochasticGates(lambda x: x @ torch.arange(1.0, 7)).explain(torch.ones(1, 6))
+    curve = explanation.curve
+    last, infinite = curve.n_open >= 5, curve.n_open == 3
+    retained = curve.retained.masked_fill(last, torch.nan).masked_fill(infinite, torch.inf)
+    changed = replace(explanation, curve=replace(curve, retained=retained))
+    assert changed.at(retain=1.0).n_selected.tolist() == [4]
+    assert changed.at(budget=1.0).n_selected.tolist() == [4]
+    assert changed.at(budget=0.5).n_selected.tolist() == [2]

@@ -65,6 +65,48 @@ def test_extreme_scores_select_what_plain_ones_do(x, factor, objective):
     extreme = StochasticGates(lambda rows: score(rows) * factor, objective=objective).explain(x)
     assert torch.equal(plain.selected, extreme.selected)
     torch.testing.assert_close(plain.attributions, extreme.attributions, atol=1e-3, rtol=1e-3)
+    assert plain.status == extreme.status
+
+
+@pytest.mark.parametrize("factor", [1e300, 1e-300])
+def test_extreme_scores_in_double_precision_are_explained_as_plain_ones(factor):
+    weight = torch.tensor([0.95, 0.05, 0.0, -0.02], dtype=torch.float64)
+    found = StochasticGates(lambda rows: factor * (rows.double() @ weight)).explain(torch.ones(1, 4))
+    assert found.status == (Status.CONVERGED,)
+    assert found.selected.tolist() == [[True, False, False, False]]
+    torch.testing.assert_close(found.contributions[0] / factor, weight, atol=1e-5, rtol=0)
+
+
+def test_scores_whose_difference_is_no_number_are_refused():
+    weight = torch.tensor([0.9, 0.1, 0.0])
+    with pytest.raises(ArgumentError, match=r"forward_func: .*float32.*found 3e\+38 and -3e\+38.*Divide"):
+        StochasticGates(lambda rows: (2 * (rows @ weight) - 1) * 3e38).explain(torch.ones(1, 3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_differences_beyond_half_precision_are_taken_in_single(dtype):
+    """Inputs and scores of 40,000 and -40,000, whose difference float16 cannot hold."""
+    weight = torch.tensor([0.7, 0.2, 0.1, 0.0])
+    x = torch.full((1, 4), 40000.0, dtype=dtype)
+    found = StochasticGates(lambda rows: (rows.float() @ weight).to(dtype)).explain(x, baselines=-40000.0)
+    assert found.status == (Status.CONVERGED,)
+    assert found.selected.tolist() == [[True, True, False, False]]
+    torch.testing.assert_close(found.retained, torch.tensor([0.9]), atol=0.01, rtol=0)
+
+
+def test_a_set_with_an_infinite_score_does_not_keep_enough():
+    """Feature 0 alone scores inf; 0 and 1 together score 8 of 11."""
+    weight = torch.tensor([5.0, 3.0, 2.0, 1.0])
+
+    def score(rows):
+        plain = rows @ weight
+        return torch.where((plain > 4) & (plain < 7), torch.inf, plain)
+
+    found = StochasticGates(score, objective=Preserve()).explain(torch.ones(1, 4))
+    assert found.status == (Status.NOT_FINITE,)
+    assert bool(found.scores.kept.isfinite().all())
+    assert bool((found.retained >= 0.9).all())
+    assert "inf%" not in found.describe(0)
 
 
 @pytest.mark.parametrize("constant", [0.0, 1e30, -1e-30, 3.0])
