@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from numpy.typing import NDArray
 
-from stg_attr.attribution import Explanation
+from stg_attr.attribution import Explanation, Status
 from stg_attr.errors import ArgumentError
 
 from .colours import SCALE, heat_colours
@@ -204,9 +204,9 @@ def _title_row(axes: NDArray[np.object_], one: Example) -> None:
 
 def _budget_title(budget: float, reading: Explanation, example: int) -> str:
     n = int(reading.n_selected[example])
-    return f"budget {budget:.3g}: {n} open\nscore {float(reading.scores.kept[example]):.3g} " + (
-        f"({percent(float(reading.retained[example]))})"
-    )
+    small = reading.status[example] is Status.SMALL_DIFFERENCE  # of which shares mean little
+    share = "" if small else f" ({percent(float(reading.retained[example]))})"
+    return f"budget {budget:.3g}: {n} open\nscore {float(reading.scores.kept[example]):.3g}{share}"
 
 
 def _row_names(names: Sequence[str] | None, chosen: list[int]) -> list[str]:

@@ -95,6 +95,14 @@ def test_strip_reads_the_explanation_at_each_budget(image):
         assert f"{int(reading.n_selected)} open\nscore {float(reading.scores.kept):.3g}" in ax.get_title()
 
 
+def test_strip_shows_no_shares_of_a_small_difference(image):
+    shares = [ax.get_title() for ax in viz.strip(image, budgets=[0.1, 0.5]).ax]
+    small = replace(image, status=(Status.SMALL_DIFFERENCE,) * len(image))
+    scores = [ax.get_title() for ax in viz.strip(small, budgets=[0.1, 0.5]).ax]
+    assert all("%" in title for title in shares)
+    assert [title.rpartition(" (")[0] for title in shares] == scores
+
+
 @pytest.mark.parametrize(
     ("budgets", "message"),
     [([], "budgets: expected at least one"), ([2.0], r"budget: expected a number in \[0, 1\]")],
