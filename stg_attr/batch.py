@@ -235,6 +235,8 @@ def _joined(values: list[Any], axis: _Axis) -> Any:
         return tuple(entry for value in values for entry in value)
     if isinstance(first, tuple):
         return tuple(_joined(list(column), axis) for column in zip(*values, strict=True))
+    if axis.shared and all(len(value) == 1 and torch.equal(value, first) for value in values):
+        return first  # one row for all examples
     if axis.axis == 1:  # an interrupted solve has a shorter loss trace than the others; it is padded
         longest = max(len(value) for value in values)
         values = [_filled_up(value, longest, axis.blank) for value in values]

@@ -96,7 +96,7 @@ class Explanation(Batch):
     influence: Tensor = field(metadata=per_example(holds=_GATES))
     effect: Tensor = field(metadata=per_example(holds=_GATES))
     feature_ids: Tensor = field(metadata=per_example(blank=-1, holds=Holds(("batch", "gates"), int)))
-    feature_mask: tuple[Tensor, ...]
+    feature_mask: tuple[Tensor, ...] = field(metadata=per_example(shared=True))
     target: Tensor | None = field(metadata=per_example(blank=-1, holds=Holds(("batch", "dims"), int)))
     scores: Scores = field(metadata=per_example())
     curve: Curve = field(metadata=per_example())
@@ -107,8 +107,8 @@ class Explanation(Batch):
     n_evaluations: Tensor = field(metadata=per_example(holds=Holds(("batch",), int)))
     seed: int = field(metadata={"as_text": AsText(int, int)})
     gates: GateDistribution = field(metadata={"as_text": GATES})
-    inputs: tuple[Tensor, ...]
-    baselines: tuple[Tensor, ...]
+    inputs: tuple[Tensor, ...] = field(metadata=per_example())
+    baselines: tuple[Tensor, ...] = field(metadata=per_example(shared=True))
     settings: Settings = field(default_factory=Settings, repr=False, metadata={"as_text": SETTINGS})
     certificate: Certificate | None = field(default=None, metadata=per_example())
     contributions: Tensor | None = field(

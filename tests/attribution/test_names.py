@@ -106,3 +106,15 @@ def test_a_group_may_be_named_by_its_columns():
         StochasticGates(_linear).explain(
             X, feature_mask=torch.tensor([[0, 1, 1, 0]]), feature_names=["a", "b", "c"]
         )
+
+
+def test_rows_of_an_explanation_keep_their_values():
+    found = StochasticGates(_linear).explain(X, baselines=-X, feature_names=NAMES)
+    second = found.rows(torch.tensor([1]))
+    assert second.describe(0) == found.describe(1)
+    assert torch.equal(second.inputs[0], X[1:])
+    assert torch.equal(second.baselines[0], -X[1:])
+    again = Explanation.joined([found.rows(slice(0, 1)), second])
+    assert torch.equal(again.inputs[0], X)
+    assert torch.equal(again.baselines[0], -X)
+    assert again.feature_mask[0].shape == found.feature_mask[0].shape
