@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from . import measures
-from .nets import TwoClasses, fit, trained
+from .nets import TwoClasses, fit, one_cycle, trained
 from .problem import Problem, Variant
 
 WIDTH = {"columns_100": 100, "columns_500": 500, "columns_2000": 2000}
@@ -86,13 +86,13 @@ def train(net: TwoClasses, recipe: Recipe, deciding: Tensor, seed: int) -> None:
         x = torch.randn(recipe.batch, recipe.width, generator=generator)
         return nn.functional.binary_cross_entropy_with_logits(net.log_odds(x), logit(x, deciding).sigmoid())
 
-    fit(net, loss, recipe.steps, lr=recipe.lr)
+    fit(net, loss, recipe.steps, lr=recipe.lr, schedule=one_cycle)
 
 
 def load(name: str, model_seed: int, *, n_rows: int = 50, n_references: int = 1000) -> Problem:
     """One of columns_100, columns_500 and columns_2000, with its trained net."""
     width = WIDTH[name]
-    recipe = Recipe(width, steps=3000 if width > 1000 else 2000)
+    recipe = Recipe(width, steps=6000 if width > 1000 else 3000)
     deciding = places(width, model_seed)
     net = trained(
         name,

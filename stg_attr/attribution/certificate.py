@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Certificate
 from stg_attr.model import Allowance, GatedModel
 from stg_attr.objective import Anchors
@@ -17,31 +17,22 @@ from stg_attr.select.testing import log_wealth, lower_bound
 
 _CPU = torch.device("cpu")
 
-__all__ = ["Certifier", "check_claim"]
+__all__ = ["Certifier"]
 
 
-def check_claim(model: GatedModel, sparsity: Sparsity) -> None:
-    """Check that a model has the outputs that a claim is about.
+class _Trial(NamedTuple):
+    """What the trial references say of selections, each [examples].
 
-    Raises:
-        ArgumentError: the claim is that a class is kept, and there are no classes, or the objective removes
-            it.
+    Attributes:
+        enough: whether they suffice.
+        floor: what a margin counts as at least. It is that of a row with which nothing is kept, or, where
+            margins vary much, one far below them: a test that cut off what is common would certify too much.
+        mean: mean margin.
     """
-    claim, target = sparsity.claim, model.target
-    if isinstance(claim, OnMost) and claim.same_class and not model.objective.keeps:
-        raise ArgumentError(
-            "claim",
-            expected="a claim about what is taken away, since the objective is Delete()",
-            found="one that the class is kept",
-            mend="Take Preserve() or Hybrid(), or claim a share of the score with OnAverage().",
-        )
-    if isinstance(claim, OnMost) and claim.same_class and (target is None or target.shape[1] != 1):
-        raise ArgumentError(
-            "claim",
-            expected="outputs [rows, classes], since it says that the class is kept",
-            found="no classes",
-            mend="Claim a share of the score, by OnAverage() or OnMost(), or return an output for a class.",
-        )
+
+    enough: Tensor
+    floor: Tensor
+    mean: Tensor
 
 
 @dataclass
@@ -107,6 +98,11 @@ class Certifier:
             index = index[self._affords(index, settings.first_look)]
             reported[index], spent[index], margins[:, index] = size[index], share, torch.nan
             holds[index] = self._tested(ranking.top(size.unsqueeze(1))[0], index, share, floor, margins)
+            if not turn:
+                first_margins = margins.clone()
+        # where nothing is certified, what a larger set adds is not worth its size
+        reported = torch.where(holds, reported, sizes[0])
+        spent, margins = spent.where(holds, delta[0]), margins.where(holds, first_margins)
         floor = floor.clamp_max(-claim.target(self.sparsity.retain))  # of examples without a set, too
         certificate = self._certificate(holds, margins, floor, spent)
         return ranking.to(device), reported.to(device), certificate.to(device)
@@ -118,7 +114,7 @@ class Certifier:
         count = selected.sum(1)
         index = ((count > 0) & self._able).nonzero().squeeze(1)
         floor = torch.full_like(count, -self._claim.target(self.sparsity.retain), dtype=torch.float64)
-        floor[index] = self._trial_of(selected, index)[1]
+        floor[index] = self._trial_of(selected, index).floor
         shape = (len(self.model.held_out), len(count))
         margins = torch.full(shape, torch.nan, dtype=torch.float64, device=_CPU)
         holds = torch.zeros_like(count, dtype=torch.bool)
@@ -175,20 +171,25 @@ class Certifier:
         step, size, times = self._step(count), count.clone(), torch.ones_like(count)
         index = ((count > 0) & self._able).nonzero().squeeze(1)
         down, floor = torch.zeros_like(count, dtype=torch.bool), torch.zeros_like(count, dtype=torch.float64)
-        down[index], floor[index] = self._trial_of(ranking.top(size.unsqueeze(1))[0], index)
+        kept = torch.full_like(floor, -math.inf)
+        found = self._trial_of(ranking.top(size.unsqueeze(1))[0], index)
+        down[index], floor[index], kept[index] = found.enough, found.floor, found.mean
+        tried = size.clone()
         while True:
-            new = torch.where(down, size - step, size + times * step)
+            new = torch.where(down, tried - step, tried + times * step)
             new = new.clamp_min(1).minimum(ranking.n_visible)
-            index = index[(new != size)[index]]
+            index = index[(new != tried)[index]]
             index = index[self._affords(index, 3 * len(self._trial))]
             if not len(index):
                 return size, floor
-            enough, lowest = self._trial_of(ranking.top(new.unsqueeze(1))[0], index)
-            falls = down[index]
-            moves = enough | ~falls
-            size[index[moves]], floor[index[moves]] = new[index[moves]], lowest[moves]
+            found = self._trial_of(ranking.top(new.unsqueeze(1))[0], index)
+            tried[index], falls = new[index], down[index]
+            # a larger set that does not suffice either must keep more, or the smaller one stays
+            better = found.enough | (~falls & (found.mean > kept[index] + self.settings.least_gain))
+            moved = index[better]
+            size[moved], floor[moved], kept[moved] = tried[moved], found.floor[better], found.mean[better]
             times[index] = (2 * times[index]).clamp_max(4)
-            index = index[falls == enough]
+            index = index[falls == found.enough]
 
     def _without_padding(
         self, ranking: Ranking, count: Tensor, size: Tensor, floor: Tensor
@@ -208,26 +209,26 @@ class Certifier:
                 break
             fewer = selected.clone()
             fewer[index] &= ranking.rank[index] != last[index].unsqueeze(1)
-            enough, lowest = self._trial_of(fewer, index)
-            dropped = index[enough]
-            selected[dropped], floor[dropped] = fewer[dropped], lowest[enough]
+            found = self._trial_of(fewer, index)
+            dropped = index[found.enough]
+            selected[dropped], floor[dropped] = fewer[dropped], found.floor[found.enough]
         return ranking.promoted(selected), selected.sum(1), floor
 
-    def _trial_of(self, selected: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether selections suffice on the trial references, and what a margin counts as at least.
-
-        A margin counts at least as that of a row with which nothing is kept, or, where margins vary much, as
-        one far below them: a test that cut off what is common would certify too much.
-        """
+    def _trial_of(self, selected: Tensor, index: Tensor) -> _Trial:
+        """What the trial references say of selections."""
         settings, target = self.settings, self._claim.target(self.sparsity.retain)
         if not len(index):
-            return torch.zeros_like(index, dtype=torch.bool), torch.zeros_like(index, dtype=torch.float64)
+            nothing = torch.zeros_like(index, dtype=torch.float64)
+            return _Trial(torch.zeros_like(index, dtype=torch.bool), nothing, nothing)
         seen = self._margins(selected, index, self._trial)
         mean, most = seen.mean(0), 1 - target  # more than `most` cannot be beyond the claim
-        lowest = torch.full_like(mean, -target)
+        lowest, wanted = torch.full_like(mean, -target), torch.full_like(mean, most / 2)
         if not isinstance(self._claim, OnMost) and len(seen) > 1:
-            lowest = lowest.minimum(mean - settings.tail * seen.std(0))
-        return mean >= min(settings.trial_margin, most / 2), lowest.nan_to_num(-target)
+            deviation = seen.std(0)
+            lowest = lowest.minimum(mean - settings.tail * deviation)
+            wanted = wanted.minimum(settings.trial_deviations * deviation)
+        enough = mean >= wanted.clamp_max(settings.trial_margin)
+        return _Trial(enough, lowest.nan_to_num(-target), mean)
 
     def _step(self, size: Tensor) -> Tensor:
         return (self.settings.growth * size).round().long().clamp_min(1)

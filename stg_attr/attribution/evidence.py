@@ -1,4 +1,4 @@
-"""Evidence: the scores and the curve of a selection, and whether scores are the same when measured again."""
+"""Evidence: the scores and the curve of a selection, and whether they can be trusted and claimed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Certificate, Curve, ReadingSettings, Scores
 from stg_attr.model import MOST_ALONE, Allowance, GatedModel, measured_again, tolerance
-from stg_attr.select import OnAverage, Ranking, Sparsity
+from stg_attr.select import OnAverage, OnMost, Ranking, Sparsity
 
-__all__ = ["check_rows", "differs_little", "evidence", "evidence_rows", "unlike_before", "untested"]
+__all__ = [
+    "check_claim",
+    "check_rows",
+    "differs_little",
+    "evidence",
+    "evidence_rows",
+    "unlike_before",
+    "untested",
+]
 
 
 def evidence_rows(references: int, curve_points: int) -> int:
@@ -124,3 +133,27 @@ def differs_little(model: GatedModel, least: float) -> Tensor:
         least: the least difference, as a share of how far these score from the references.
     """
     return least * model.spread.distance > 1
+
+
+def check_claim(model: GatedModel, sparsity: Sparsity) -> None:
+    """Check that a model has the outputs that a claim is about.
+
+    Raises:
+        ArgumentError: the claim is that a class is kept, and there are no classes, or the objective removes
+            it.
+    """
+    claim, target = sparsity.claim, model.target
+    if isinstance(claim, OnMost) and claim.same_class and not model.objective.keeps:
+        raise ArgumentError(
+            "claim",
+            expected="a claim about what is taken away, since the objective is Delete()",
+            found="one that the class is kept",
+            mend="Take Preserve() or Hybrid(), or claim a share of the score with OnAverage().",
+        )
+    if isinstance(claim, OnMost) and claim.same_class and (target is None or target.shape[1] != 1):
+        raise ArgumentError(
+            "claim",
+            expected="outputs [rows, classes], since it says that the class is kept",
+            found="no classes",
+            mend="Claim a share of the score, by OnAverage() or OnMost(), or return an output for a class.",
+        )

@@ -21,9 +21,8 @@ from stg_attr.select import Sparsity, Sweep
 from stg_attr.select.testing import held_out
 from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
 
-from .certificate import check_claim
 from .effort import Effort
-from .evidence import check_rows, evidence_rows
+from .evidence import check_claim, check_rows, evidence_rows
 from .question import Asked, Question, check_parts, learned_before
 from .reading import Reading, first_restart
 

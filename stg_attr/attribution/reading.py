@@ -76,14 +76,17 @@ class Reading:
         groups = model.groups
         points = self.settings.reading.curve_points if with_curve else 0
         slopes, profiles = solver.estimator.proves_slopes, self.settings.profile
-        n_profile = profiles.rows(slopes) if with_curve else 0
-        reserved = evidence_rows(model.rows_per_selection, points) + check_rows(points) + n_profile
+        reserved = evidence_rows(model.rows_per_selection, points) + check_rows(points)
         interrupted = solution.failure if isinstance(solution.failure, KeyboardInterrupt) else None
         allowance = Allowance(self.max_evals, reserved, interrupted)
         explainable = model.anchors.explainable.unsqueeze(1)
         exists = groups.exists.expand_as(solution.parameter)
         visible = ((solution.influence > 0) | solution.learned.blind) & exists & explainable & model.differs
-        search, count, visible = self._searched(allowance, solution, visible)
+        profile = Profile()
+        if with_curve and profiles.rows(slopes):
+            blind = solution.learned.blind & visible
+            profile = Profile.measure(model, visible, blind, slopes, solver.seed, profiles, allowance)
+        search, count, visible = self._searched(allowance, solution, visible, profile)
         selected = search.ranking.top(count.unsqueeze(1))[0]
         ranking = self._ordered(search, selected, solution)
         certificate = None
@@ -98,10 +101,6 @@ class Reading:
         probabilities = solver.gates.active_probability(log_alpha)
         scores, curve, fragile = evidence(model, allowance, ranking, count, points)
         certificate = certificate or untested(model, solver.sparsity, curve, count)
-        profile = Profile()
-        if n_profile:
-            blind = solution.learned.blind & visible
-            profile = Profile.measure(model, visible, blind, slopes, solver.seed, profiles, allowance)
         unlike = unlike_before(model, allowance, scores, curve, self.settings.reading) | self.dependent
         failure = solution.failure or allowance.failure
         status = self._statuses(solution, visible, count, scores, fragile, certificate, failure, unlike)
@@ -133,7 +132,7 @@ class Reading:
         return explanation, failure
 
     def _searched(
-        self, allowance: Allowance, solution: Solution, visible: Tensor
+        self, allowance: Allowance, solution: Solution, visible: Tensor, profile: Profile
     ) -> tuple[SetSearch, Tensor, Tensor]:
         """The search, how many of its first features are reported, long [batch], and those that can be.
 
@@ -153,6 +152,7 @@ class Reading:
                 partial(_affords, model, allowance),
                 other=partial(measure, other_view=True) if objective.n_views > 1 else None,
                 promise=solution.effect,
+                second=_second(profile, model),
                 swaps=swaps // model.rows_per_selection,
                 settings=settings,
             )
@@ -288,6 +288,13 @@ def _influence(solution: Solution, profile: Profile) -> Tensor:
         return solution.influence
     least = torch.finfo(solution.influence.dtype).tiny * (solution.influence > 0)
     return profile.influence.to(least).maximum(least)
+
+
+def _second(profile: Profile, model: GatedModel) -> Tensor | None:
+    """The order of features by what was measured beside the solve, [batch, gates]; None without it."""
+    if model.objective.fidelity.either_direction:
+        return profile.influence
+    return None if profile.contributions is None else profile.contributions * model.direction
 
 
 def _use(solution: Solution, gates: GateDistribution) -> Tensor:

@@ -75,12 +75,12 @@ def claim(explanation: Any, example: int, *, named: bool = False) -> str:
     who = _who(explanation, example, named)
     if explanation.status[example] is Status.NOTHING_TO_EXPLAIN:
         return f"{_OF_NO_FEATURE[0]} score {full} and {baseline}"
-    if not n_selected:
-        return f"{who} are needed: the score is {full}, that of the baseline {baseline}"
     if not _is_measured(explanation, example):
         return (
             f"{_OF_NO_FEATURE[1]} {who}; what they keep was not measured (score {full}, baseline {baseline})"
         )
+    if not n_selected:
+        return f"{who} are needed: the score is {full}, that of the baseline {baseline}"
     share = float(explanation.retained[example])
     small = explanation.status[example] is Status.SMALL_DIFFERENCE
     bring = "brings" if n_selected == 1 else "bring"

@@ -1,4 +1,4 @@
-"""Large sets: a smaller one may suffice where more features do not always keep more."""
+"""Large sets: groups of members that are not needed are dropped."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from .ranking import Ranking
-from .selections import spread
 from .settings import SearchSettings
 
-__all__ = ["smaller_prefix", "thinned"]
+__all__ = ["Measured", "Open", "thinned"]
 
 #: Hard selections, bool [k, examples, gates], and examples, long [examples]
 #: -> retained shares, [examples, k].
@@ -19,27 +18,6 @@ Measured = Callable[[Tensor, Tensor], Tensor]
 
 #: Examples, bool [batch], and a number of selections -> those that may be measured so often, long [examples].
 Open = Callable[[Tensor, int], Tensor]
-
-
-def smaller_prefix(
-    ranking: Ranking, count: Tensor, retain: float, measured: Measured, open_: Open, settings: SearchSettings
-) -> Tensor:
-    """Shorter prefixes than a large one that suffice too, long [batch]; the same count where none is found.
-
-    The search for the shortest prefix assumes that more features keep more. This is not true of detectors
-    and other nets with thresholds, so some much smaller prefixes are measured, in geometric steps.
-    """
-    large = count > settings.largest_pruned
-    if not bool(large.any()):
-        return count
-    count = count.clone()
-    examples = open_(large, settings.smaller_prefixes)
-    if len(examples):
-        counts = spread(count[examples], settings.smaller_prefixes)
-        enough = measured(ranking.rows(examples).top(counts), examples) >= retain
-        smallest = torch.where(enough, counts, count[examples].unsqueeze(1)).amin(1)
-        count[examples] = smallest
-    return count
 
 
 def thinned(

@@ -67,6 +67,12 @@ class Ranking(Batch):
         ordered = self.parameter.gather(1, self.rank.argsort(1))
         return Ranking(ordered.gather(1, rank), self.visible, rank)
 
+    def replaced(self, where: Tensor, other: Ranking) -> Ranking:
+        """The other ranking in the examples of `where`, bool [batch], and this one in the rest."""
+        rows = where.unsqueeze(1)
+        parameter = torch.where(rows, other.parameter, self.parameter)
+        return Ranking(parameter, self.visible, torch.where(rows, other.rank, self.rank))
+
     def boundary(self, selected: Tensor) -> Tensor:
         """The parameter halfway between the last selected feature and the next one below it, [batch, 1].
 

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .large_sets import smaller_prefix, thinned
+from .large_sets import thinned
+from .prefixes import smallest_prefix
 from .ranking import Ranking, places
-from .selections import between, without
+from .selections import without
 from .settings import SearchSettings
 
 __all__ = ["SetSearch"]
@@ -38,6 +39,8 @@ class SetSearch:
         other: measures what else is asked of a selection; where two selections are compared, the sum of both
             counts.
         promise: what features outside a set may add, [batch, gates]; those with the largest values are tried.
+        second: another order of the features, largest first, [batch, gates]; tried where the set along the
+            ranking is large.
         swaps: swaps that may be measured to improve a small set, long [batch] or one number for all.
         settings: the numbers that decide how it searches.
 
@@ -55,6 +58,7 @@ class SetSearch:
         affords: Affords = _always,
         other: Measure | None = None,
         promise: Tensor | None = None,
+        second: Tensor | None = None,
         swaps: Tensor | int = 0,
         settings: SearchSettings = SearchSettings(),  # frozen
     ) -> None:
@@ -65,6 +69,7 @@ class SetSearch:
         self._measure, self._affords, self._other = measure, affords, other
         self._promise = ranking.parameter if promise is None else promise
         self._swaps = torch.zeros_like(ranking.rank[:, 0]) + swaps
+        self._second = second
 
     @property
     def n_gates(self) -> Tensor:
@@ -101,14 +106,16 @@ class SetSearch:
 
         1. The smallest k whose top k features suffice. Values of k are tried in geometric steps between the
            largest that failed and the smallest that did not, until the two are neighbours. All features
-           together count as sufficient. From large sets, groups of members that are not needed are dropped.
+           together count as sufficient. Where the set is large and there is a second order, it is tried in
+           the same way, and replaces the ranking if its set is smaller. From large sets, groups of members
+           that are not needed are dropped.
         2. From small sets, the members whose removal changes least are dropped until each of the others is
            needed. Dropped features come next in the ranking.
         3. Where swaps are allowed, members are replaced by features that add more in their place; then step 2
            again.
         """
         tools = (self._measured, self._open, self.settings)
-        count = smaller_prefix(self.ranking, self._shortest_prefix(retain), retain, *tools)
+        self.ranking, count = smallest_prefix(self.ranking, self._second, retain, *tools)
         selected = thinned(self.ranking, self.ranking.top(count.unsqueeze(1))[0], retain, *tools)
         self._prune(selected, retain, torch.ones_like(selected[:, 0]))
         self._prune(selected, retain, self._exchange(selected, retain))
@@ -173,23 +180,6 @@ class SetSearch:
         """Selected features, those whose removal changes least first, then others; long [batch, gates]."""
         missed = torch.where(self.left.isnan(), self.ranking.rank.to(self.left.dtype), -self.left)
         return missed.masked_fill(~selected, torch.inf).argsort(dim=1, stable=True)
-
-    def _shortest_prefix(self, retain: float) -> Tensor:
-        suffices = self.ranking.n_visible
-        fails = torch.zeros_like(suffices)
-        while True:
-            open_cases = self._open(suffices - fails > 1, self.settings.prefix_points)
-            if not len(open_cases):
-                return suffices
-            low, high = fails[open_cases], suffices[open_cases]
-            counts = between(low, high, self.settings.prefix_points)
-            top = self.ranking.rows(open_cases).top(counts)
-            values = self._measured(top, open_cases)
-            enough = values >= retain
-            high = torch.where(enough, counts, high.unsqueeze(1)).amin(1)
-            below = ~enough & (counts < high.unsqueeze(1))
-            low = torch.where(below, counts, low.unsqueeze(1)).amax(1)
-            suffices[open_cases], fails[open_cases] = high, low
 
     def _shortened(self, selected: Tensor, examples: Tensor, retain: float) -> tuple[Tensor, Tensor]:
         """Selections without the members whose removal changes least, as many at once as still suffice.

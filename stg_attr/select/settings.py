@@ -61,7 +61,10 @@ class CertificateSettings:
         scale_rows: number of further references, used to measure the spread of the scores. Only objectives
             that measure a share in units of this spread need them.
         trial_margin: a set is tested first if it keeps so much more than the claimed share on the trial
-            references.
+            references,
+        trial_deviations: or so many standard deviations more, if that is less.
+        least_gain: share of the output by which a larger set must keep more on the trial references where
+            neither of the two suffices.
         most_tried: largest number of features that are tried for removal from the set that is tested first.
             Features that the search has selected are not tried.
         growth: where a test fails, the set grows by this share of its size,
@@ -87,6 +90,8 @@ class CertificateSettings:
     trial_rows: int = 12
     scale_rows: int = 40
     trial_margin: float = 0.05
+    trial_deviations: float = 0.5
+    least_gain: float = 0.02
     most_tried: int = 6
     growth: float = 0.08
     steps: tuple[int, ...] = (1, 1, 2, 4)

@@ -454,3 +454,26 @@ def test_gates_that_do_not_exist_are_not_counted():
     visible = torch.tensor([[True, True, False, True], [True, True, True, False]])
     search = SetSearch(Ranking.of(parameters, visible), lambda s, _: s.sum(2).double())
     assert search.n_gates.tolist() == [4, 3]
+
+
+@given(SEEDS, st.integers(20, 60), st.integers(1, 30), st.sampled_from([0.5, 0.9]))
+@FEW
+def test_a_second_order_is_taken_where_fewer_of_its_features_suffice(seed, n, needed, retain):
+    """What a set retains is the share it has of the features that are needed, in a random place each."""
+    needed = min(needed, n)
+    generator = torch.Generator().manual_seed(seed)
+    truth = torch.rand(3, n, generator=generator, dtype=torch.float64).argsort(1) < needed
+    parameters, second = _parameters(seed, gates=n), truth.double()
+
+    def retained(selections, examples):
+        return (selections & truth[examples]).sum(2) / needed
+
+    alone = SetSearch(_ranking(parameters), retained).smallest_sufficient(retain)
+    search = SetSearch(_ranking(parameters), retained, second=second)
+    found = search.smallest_sufficient(retain)
+    assert bool((found <= alone).all())
+    enough = math.ceil(retain * needed - 1e-9)
+    assert bool((alone >= enough).all())
+    if enough > SearchSettings().largest_pruned:  # along the second order nothing is in between
+        assert found.tolist() == [enough] * 3
+    assert bool((search.ranking.top(found.unsqueeze(1))[0] & truth).sum(1).ge(enough).all())

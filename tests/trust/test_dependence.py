@@ -185,6 +185,8 @@ def test_each_kind_of_dependence_is_named(name, method, seed, batch):
     says_so = "are not certified" in found.describe(which)
     assert says_so == bool(found.selected[which].any())  # nothing is said of no features
     assert "% of the score, exactly" not in found.describe(which)
+    if name == "rank in the batch" and batch == 1:
+        return  # of one row without a curve, two scores are compared, and a rank may leave both as they are
     with pytest.warns(UserWarning, match="Not reproducible"):
         StochasticGates(DEPENDENT[name](), **method).attribute(x, target=1, n_steps=3)
 

@@ -1,0 +1,120 @@
+"""Prefixes: the first features of an order, and how many of them suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .large_sets import Measured, Open
+from .ranking import Ranking
+from .selections import between, spread
+from .settings import SearchSettings
+
+__all__ = ["smallest_prefix"]
+
+
+def smallest_prefix(
+    ranking: Ranking,
+    second: Tensor | None,
+    retain: float,
+    measured: Measured,
+    open_: Open,
+    settings: SearchSettings,
+) -> tuple[Ranking, Tensor]:
+    """The order along which fewer features suffice, and how many they are, long [batch].
+
+    Args:
+        ranking: the features in order.
+        second: another order of them, largest first, [batch, gates]. It is tried where more than
+            `largest_pruned` features of the ranking are needed.
+        retain: share of the output that the features must retain.
+        measured: what selections retain.
+        open_: examples for which so many selections may be measured.
+        settings: the numbers that decide how it searches.
+    """
+    search = _Prefixes(retain, measured, open_, settings)
+    fails, suffices = torch.zeros_like(ranking.n_visible), ranking.n_visible
+    if second is None:
+        return search.smallest((ranking,), fails, suffices)
+    other = ranking.promoted(torch.zeros_like(ranking.visible), worth=second)
+    chosen, fails, suffices = search.begin(ranking, other)
+    few = suffices <= settings.largest_pruned
+    chosen, count = search.smallest((chosen,), fails, suffices.where(few, 0))
+    larger, found = search.smallest((other, ranking), fails, suffices.where(~few, 0))
+    return chosen.replaced(~few, larger), count.where(few, found)
+
+
+@dataclass(frozen=True)
+class _Prefixes:
+    """The search for the smallest sufficient prefix; see `smallest_prefix` for the fields."""
+
+    retain: float
+    measured: Measured
+    open_: Open
+    settings: SearchSettings
+
+    def begin(self, ranking: Ranking, other: Ranking) -> tuple[Ranking, Tensor, Tensor]:
+        """The order whose first `largest_pruned` features suffice, if one's do; and what that says of counts.
+
+        Returns:
+            The order; the largest count known to fail, and the smallest known to suffice, each long [batch].
+        """
+        suffices, few, chosen = ranking.n_visible, self.settings.largest_pruned, ranking
+        fails = torch.zeros_like(suffices)
+        cases = self.open_(suffices > few, 2)
+        for one in (ranking, other):
+            if not len(cases):
+                break
+            top = one.rows(cases).top(torch.full_like(cases.unsqueeze(1), few))
+            enough = self.measured(top, cases).squeeze(1) >= self.retain
+            taken = torch.zeros_like(suffices, dtype=torch.bool)
+            taken[cases[enough]] = True
+            chosen, suffices = chosen.replaced(taken, one), suffices.masked_fill(taken, few)
+            cases = cases[~enough]
+        fails[cases] = few
+        return chosen, fails, suffices
+
+    def smallest(self, orders: Sequence[Ranking], fails: Tensor, suffices: Tensor) -> tuple[Ranking, Tensor]:
+        """The order along which the smallest count between two suffices, and that count, long [batch].
+
+        Along several orders the same counts are measured; the first order stays where no other is better.
+        """
+        chosen, count = self._shortest(orders, fails, suffices)
+        return chosen, self._smaller(chosen, count)
+
+    def _shortest(self, orders: Sequence[Ranking], fails: Tensor, suffices: Tensor) -> tuple[Ranking, Tensor]:
+        """The same, if more features keep more."""
+        chosen, fails, suffices = orders[0], fails.clone(), suffices.clone()
+        points = self.settings.prefix_points
+        while True:
+            cases = self.open_(suffices - fails > 1, len(orders) * points)
+            if not len(cases):
+                return chosen, suffices
+            counts = between(fails[cases], suffices[cases], points)
+            high, failed = suffices[cases].unsqueeze(1), torch.ones_like(counts, dtype=torch.bool)
+            for order in orders:
+                enough = self.measured(order.rows(cases).top(counts), cases) >= self.retain
+                found = torch.where(enough, counts, high).amin(1)
+                taken = torch.zeros_like(suffices, dtype=torch.bool)
+                taken[cases] = found < suffices[cases]
+                chosen, failed = chosen.replaced(taken, order), failed & ~enough
+                suffices[cases] = found.minimum(suffices[cases])
+            below = failed & (counts < suffices[cases].unsqueeze(1))
+            fails[cases] = torch.where(below, counts, fails[cases].unsqueeze(1)).amax(1)
+
+    def _smaller(self, ranking: Ranking, count: Tensor) -> Tensor:
+        """Smaller counts than a large one that suffice too; the same count where none is found.
+
+        More features do not keep more in detectors and other nets with thresholds, so some much smaller
+        counts are measured, in geometric steps.
+        """
+        n, count = self.settings.smaller_prefixes, count.clone()
+        cases = self.open_(count > self.settings.largest_pruned, n)
+        if len(cases):
+            counts = spread(count[cases], n)
+            enough = self.measured(ranking.rows(cases).top(counts), cases) >= self.retain
+            count[cases] = torch.where(enough, counts, count[cases].unsqueeze(1)).amin(1)
+        return count
