@@ -74,10 +74,9 @@ def ensure_environment(captum: str | None = None, tools: bool = True) -> str:
         shutil.rmtree(home, ignore_errors=True)
         venv.create(home, with_pip=True)
         (home / "constraints.txt").write_text(pins)
-        # --no-compile: Python compiles what it imports, which is a small part of torch
-        install(
-            interpreter, "--no-compile", "torch"
-        )  # first and alone, so that no other package chooses its build
+        # --no-compile: Python compiles what it imports, which is a small part of torch. torch comes first and
+        # alone, so that no other package chooses its build.
+        install(interpreter, "--no-compile", "torch")
         install(interpreter, "--no-compile", "-e", f"{ROOT}[demo]")
         stamp(home, "demo").write_text(fingerprint(pins))
     if tools and not is_installed(home, "tools", pins):

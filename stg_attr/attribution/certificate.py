@@ -100,7 +100,7 @@ class Certifier:
             holds[index] = self._tested(ranking.top(size.unsqueeze(1))[0], index, share, floor, margins)
             if not turn:
                 first_margins = margins.clone()
-        # where nothing is certified, what a larger set adds is not worth its size
+        # where no set is certified, the first and smallest is reported, with what was measured of it
         reported = torch.where(holds, reported, sizes[0])
         spent, margins = spent.where(holds, delta[0]), margins.where(holds, first_margins)
         floor = floor.clamp_max(-claim.target(self.sparsity.retain))  # of examples without a set, too

@@ -57,10 +57,11 @@ class _Prefixes:
     settings: SearchSettings
 
     def begin(self, ranking: Ranking, other: Ranking) -> tuple[Ranking, Tensor, Tensor]:
-        """The order whose first `largest_pruned` features suffice, if one's do; and what that says of counts.
+        """Measure the first `largest_pruned` features of both orders; the ranking comes first.
 
         Returns:
-            The order; the largest count known to fail, and the smallest known to suffice, each long [batch].
+            The order whose features suffice, or the ranking if no order's do; the largest count known to
+            fail, and the smallest known to suffice, each long [batch].
         """
         suffices, few, chosen = ranking.n_visible, self.settings.largest_pruned, ranking
         fails = torch.zeros_like(suffices)
@@ -68,8 +69,7 @@ class _Prefixes:
         for one in (ranking, other):
             if not len(cases):
                 break
-            top = one.rows(cases).top(torch.full_like(cases.unsqueeze(1), few))
-            enough = self.measured(top, cases).squeeze(1) >= self.retain
+            enough = self._suffice(one, cases, torch.full_like(cases.unsqueeze(1), few)).squeeze(1)
             taken = torch.zeros_like(suffices, dtype=torch.bool)
             taken[cases[enough]] = True
             chosen, suffices = chosen.replaced(taken, one), suffices.masked_fill(taken, few)
@@ -86,7 +86,7 @@ class _Prefixes:
         return chosen, self._smaller(chosen, count)
 
     def _shortest(self, orders: Sequence[Ranking], fails: Tensor, suffices: Tensor) -> tuple[Ranking, Tensor]:
-        """The same, if more features keep more."""
+        """The same as `smallest`, for a model of which more features always keep more."""
         chosen, fails, suffices = orders[0], fails.clone(), suffices.clone()
         points = self.settings.prefix_points
         while True:
@@ -96,7 +96,7 @@ class _Prefixes:
             counts = between(fails[cases], suffices[cases], points)
             high, failed = suffices[cases].unsqueeze(1), torch.ones_like(counts, dtype=torch.bool)
             for order in orders:
-                enough = self.measured(order.rows(cases).top(counts), cases) >= self.retain
+                enough = self._suffice(order, cases, counts)
                 found = torch.where(enough, counts, high).amin(1)
                 taken = torch.zeros_like(suffices, dtype=torch.bool)
                 taken[cases] = found < suffices[cases]
@@ -104,6 +104,10 @@ class _Prefixes:
                 suffices[cases] = found.minimum(suffices[cases])
             below = failed & (counts < suffices[cases].unsqueeze(1))
             fails[cases] = torch.where(below, counts, fails[cases].unsqueeze(1)).amax(1)
+
+    def _suffice(self, ranking: Ranking, cases: Tensor, counts: Tensor) -> Tensor:
+        """Whether the first features of a ranking retain enough, for counts [examples, k]; the same shape."""
+        return self.measured(ranking.rows(cases).top(counts), cases) >= self.retain
 
     def _smaller(self, ranking: Ranking, count: Tensor) -> Tensor:
         """Smaller counts than a large one that suffice too; the same count where none is found.
@@ -115,6 +119,6 @@ class _Prefixes:
         cases = self.open_(count > self.settings.largest_pruned, n)
         if len(cases):
             counts = spread(count[cases], n)
-            enough = self.measured(ranking.rows(cases).top(counts), cases) >= self.retain
+            enough = self._suffice(ranking, cases, counts)
             count[cases] = torch.where(enough, counts, count[cases].unsqueeze(1)).amin(1)
         return count

@@ -60,9 +60,9 @@ class CertificateSettings:
         trial_rows: number of further references, used to choose the set that is tested first.
         scale_rows: number of further references, used to measure the spread of the scores. Only objectives
             that measure a share in units of this spread need them.
-        trial_margin: a set is tested first if it keeps so much more than the claimed share on the trial
-            references,
-        trial_deviations: or so many standard deviations more, if that is less.
+        trial_margin: share of the output by which the set that is tested first must exceed the claim on the
+            trial references.
+        trial_deviations: the same in standard deviations of the margins; the smaller of the two counts.
         least_gain: share of the output by which a larger set must keep more on the trial references where
             neither of the two suffices.
         most_tried: largest number of features that are tried for removal from the set that is tested first.
