@@ -2,11 +2,11 @@
 
 from stg_attr.explanation import Curve, Explanation, Restarts, Scores, Status, SufficientSets
 from stg_attr.gates import sentence_mask, token_mask, word_mask
+from stg_attr.model import NamedInputs
 
 from .input import OnStep, StochasticGates
 from .layer import LayerStochasticGates
 from .llm import LLMStochasticGates
-from .named import NamedInputs
 
 __all__ = [
     "Curve",

@@ -23,7 +23,8 @@ from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
 
 from .effort import Effort
 from .evidence import check_claim, check_rows, evidence_rows
-from .question import Asked, Question, check_parts, learned_before
+from .parts import check_parts
+from .question import Asked, Question, learned_before
 from .reading import Reading, first_restart
 
 __all__ = ["OnStep", "StochasticGates"]

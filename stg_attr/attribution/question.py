@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError, check_count, check_number, check_share
+from stg_attr.errors import ArgumentError, check_count, check_share
 from stg_attr.explanation import (
     Explanation,
-    Settings,
     Status,
     SufficientSets,
     as_feature_names,
@@ -34,13 +33,13 @@ from stg_attr.model import (
     watched,
 )
 from stg_attr.objective import Objective
-from stg_attr.select import Sparsity
-from stg_attr.solve import Estimator, Learned, Reparameterized
+from stg_attr.solve import Estimator, Learned
 
 from . import certify
 from .effort import Effort
+from .parts import check_inputs_suit
 
-__all__ = ["Asked", "Question", "check_parts", "learned_before"]
+__all__ = ["Asked", "Question", "learned_before"]
 
 _SHARE = "It is a share, not a count or a percentage."
 
@@ -280,71 +279,3 @@ def learned_before(
     baselines = blend.mean_references(question.n_references, question.n_held_out)
     check_same_question(earlier, blend.inputs, baselines, blend.groups.index, question.objective)
     return earlier.learned.to(device), earlier.loss_trace.to(device)
-
-
-class Parts(Protocol):
-    """What `StochasticGates` is made of; see there."""
-
-    forward_func: Callable[..., Any]
-    smoothness: float
-    estimator: Estimator
-    gates: GateDistribution
-
-
-def check_parts(method: Parts) -> None:
-    """Check the parts of an attribution method.
-
-    Raises:
-        ArgumentError: the model is not callable, or a part is not of its kind, or two do not go together.
-    """
-    if not callable(method.forward_func):
-        raise ArgumentError(
-            "forward_func",
-            expected="a model, or a function of the inputs",
-            found=repr(method.forward_func),
-            mend="Wrap it in a function that returns one row of outputs per input row.",
-        )
-    mend = "1.5 suits images; 0 leaves every gate to itself."
-    check_number("smoothness", method.smoothness, least=0, mend=mend)
-    kinds = {
-        "objective": Objective,
-        "sparsity": Sparsity,
-        "estimator": Estimator,
-        "gates": GateDistribution,
-        "settings": Settings,
-    }
-    for name, kind in kinds.items():
-        part = getattr(method, name)
-        if not isinstance(part, kind):
-            raise ArgumentError(
-                name,
-                expected=f"an instance of a subclass of {kind.__name__}",
-                found=repr(part),
-                mend="Pass an object such as Preserve() or FixedWeight(0.01), not a class or a name.",
-            )
-    if not method.estimator.fits(method.gates):
-        raise ArgumentError(
-            "gates",
-            expected=f"gates that {type(method.estimator).__name__} can learn, as {method.estimator.gates!r}",
-            found=repr(method.gates),
-            mend="Leave gates out for those, or change the estimator: Reparameterized() differentiates "
-            "through gates, and needs values between 0 and 1; ScoreFunction() learns gates of 0 or 1.",
-        )
-
-
-def check_inputs_suit(estimator: Estimator, inputs: Sequence[Tensor], groups: FeatureGroups) -> None:
-    """Check that an estimator can differentiate through the gated inputs, if it does.
-
-    Raises:
-        ArgumentError: they are integers or flags.
-    """
-    gated = [x for x, index in zip(inputs, groups.index, strict=True) if bool((index >= 0).any())]
-    if isinstance(estimator, Reparameterized) and not all(x.is_floating_point() for x in gated):
-        raise ArgumentError(
-            "inputs",
-            expected="floating-point inputs, since the default estimator differentiates through them",
-            found=str([str(x.dtype) for x in gated]),
-            mend="Pass estimator=ScoreFunction(), which needs no gradient, explain their embeddings with "
-            "LayerStochasticGates, or keep them by a feature_mask of -1. Amounts, not ids, may be given as "
-            "floats.",
-        )
