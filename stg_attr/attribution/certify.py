@@ -1,13 +1,14 @@
-"""Certified sets: minimal selections, and several where more than one suffices, all measured on the model."""
+"""Sets of features, all measured on the model: minimal ones, several that suffice, and those of the user."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Certificate, Curve, Explanation, SufficientSets
 from stg_attr.model import Allowance, GatedModel
 from stg_attr.select import Ranking, SearchSettings, SetSearch, Sweep
@@ -15,8 +16,9 @@ from stg_attr.select import Ranking, SearchSettings, SetSearch, Sweep
 from .certificate import Certifier
 from .evidence import evidence, untested
 
-__all__ = ["minimal", "sufficient_sets"]
+__all__ = ["as_rows", "checked_sets", "minimal", "score_of", "sufficient_sets"]
 
+_CPU = torch.device("cpu")
 _MOST_ELEMENTS = 2**24  # of the selections that are measured together
 
 #: Examples of an explanation, and the model as a function of their gates.
@@ -32,7 +34,12 @@ def minimal(models: Models, explanation: Explanation, retain: float) -> Explanat
         )
         parts.append(part.to(explanation.log_alpha.device))
     found = Explanation.joined(parts)
-    return replace(found, attributions=found.laid_out(found.active_probabilities), restarts=None)
+    return replace(
+        found,
+        attributions=found.laid_out(found.active_probabilities),
+        restarts=None,
+        question=explanation.question,
+    )
 
 
 def _minimal_rows(search: _Search, explanation: Explanation, retain: float) -> Explanation:
@@ -82,6 +89,56 @@ def sufficient_sets(models: Models, explanation: Explanation, retain: float, n_s
         part = SufficientSets(selected, kept, retained, some.feature_ids, model.evaluations)
         parts.append(part.to(explanation.log_alpha.device))
     return SufficientSets.joined(parts)
+
+
+def as_rows(examples: Sequence[int], batch: int) -> Tensor:
+    """The places of some examples, long [examples].
+
+    Raises:
+        ArgumentError: there are none, or there is no such example.
+    """
+    places = list(examples)
+    if places and all(isinstance(place, int) and 0 <= place < batch for place in places):
+        return torch.tensor(places, device=_CPU)
+    raise ArgumentError(
+        "examples",
+        expected=f"places of examples, each from 0 to {batch - 1}",
+        found=repr(places),
+        mend="For example examples=[0].",
+    )
+
+
+def checked_sets(sets: Tensor, selected: Tensor) -> tuple[int, ...]:
+    """The shape of sets of features that a user chose.
+
+    Args:
+        sets: features that are kept.
+        selected: those that an explanation of the same examples selects, [examples, gates].
+
+    Raises:
+        ArgumentError: they are not of these examples and their gates.
+    """
+    expected, shape = tuple(selected.shape), tuple(sets.shape) if isinstance(sets, Tensor) else ()
+    if shape[-2:] == expected and len(shape) <= 3 and sets.dtype == torch.bool:
+        return shape
+    raise ArgumentError(
+        "selections",
+        expected=f"bool of [examples, gates] = {list(expected)}, or [sets, examples, gates]",
+        found=f"{sets.dtype} of {list(shape)}" if isinstance(sets, Tensor) else type(sets).__name__,
+        mend="Begin with explanation.selected.clone(), and change what it holds.",
+    )
+
+
+def score_of(model: GatedModel, sets: Tensor) -> Tensor:
+    """Mean scores over the references with only some features, [sets, examples].
+
+    Args:
+        model: the model as a function of the gates of these examples.
+        sets: features that are kept, bool [sets, examples, gates].
+    """
+    # what is kept is measured, whether the objective keeps or removes
+    measured = model.measure(sets.to(model.device), other_view=not model.objective.keeps)
+    return measured.score.to(sets.device)
 
 
 def _different(search: _Search, n_sets: int) -> Tensor:

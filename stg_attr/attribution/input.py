@@ -24,7 +24,7 @@ from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
 from .effort import Effort
 from .evidence import check_claim, check_rows, evidence_rows
 from .parts import check_parts
-from .question import Asked, Question, learned_before
+from .question import Asked, Question
 from .reading import Reading, first_restart
 
 __all__ = ["OnStep", "StochasticGates"]
@@ -228,7 +228,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         with undisturbed(asked.forward, device, effort.seed) as forward:
             asked = replace(asked, forward=forward)
             question, solver, settings = self._prepared(asked, effort, with_curve, device)
-            past = None if resume is None else learned_before(resume, question, self.gates, effort.n_restarts)
+            past = None if resume is None else question.learned_before(resume, self.gates, effort.n_restarts)
             answer = _Answer(question, effort, settings, with_curve, past, resume, on_step)
             shards, title = list(question.shards()), f"{self.get_name()} attribution"
             with progress(show_progress, total=len(shards) * solver.n_steps, desc=title) as bar:

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError, check_count, check_share
+from stg_attr.errors import check_count, check_share
 from stg_attr.explanation import (
     Explanation,
     Status,
     SufficientSets,
     as_feature_names,
-    check_same_question,
+    learned_before,
 )
 from stg_attr.gates import Blend, FeatureGroups, GateDistribution, as_references, default_masks
 from stg_attr.model import (
@@ -39,7 +39,7 @@ from . import certify
 from .effort import Effort
 from .parts import check_inputs_suit
 
-__all__ = ["Asked", "Question", "learned_before"]
+__all__ = ["Asked", "Question"]
 
 _SHARE = "It is a share, not a count or a percentage."
 
@@ -227,6 +227,27 @@ class Question:
             learned=learned or blank.learned,
         )
 
+    def learned_before(
+        self, earlier: Explanation, gates: GateDistribution, n_restarts: int
+    ) -> tuple[Learned, Tensor]:
+        """What an earlier explanation of the same examples has learned, and its loss trace, [steps, batch].
+
+        Raises:
+            ArgumentError: the explanation cannot be continued; see `stg_attr.explanation.learned_before`.
+        """
+        blend = self.blend
+        baselines = blend.mean_references(self.n_references, self.n_held_out)
+        return learned_before(
+            earlier, blend.inputs, baselines, blend.groups, self.objective, gates, n_restarts
+        )
+
+    def score_of(self, explanation: Explanation, sets: Tensor, examples: Sequence[int] | None) -> Tensor:
+        """See `Explanation.score_of`."""
+        rows = slice(None) if examples is None else certify.as_rows(examples, self.batch)
+        shape = certify.checked_sets(sets, explanation.selected[rows])
+        with self.undisturbed():
+            return certify.score_of(self.model(rows), sets.reshape(-1, *shape[-2:])).reshape(shape[:-1])
+
     def minimal(self, explanation: Explanation, retain: float) -> Explanation:
         """See `Explanation.minimal`."""
         check_share("retain", retain, mend=_SHARE)
@@ -249,33 +270,3 @@ def _own(argument: Any, device: torch.device) -> Any:
     if not isinstance(argument, Tensor):
         return argument
     return argument.to(device, copy=not argument.requires_grad)
-
-
-def learned_before(
-    earlier: Explanation, question: Question, gates: GateDistribution, n_restarts: int
-) -> tuple[Learned, Tensor]:
-    """What an earlier explanation of the same examples has learned, and its loss trace, [steps, batch].
-
-    Raises:
-        ArgumentError: the explanation is of something else, holds nothing to continue from, or several
-            restarts are asked for.
-    """
-    mend = "Give the arguments of the earlier call, and one restart; or leave resume out."
-    if not isinstance(earlier, Explanation) or earlier.learned is None:
-        found = "one without its state" if isinstance(earlier, Explanation) else type(earlier).__name__
-        raise ArgumentError("resume", expected="an explanation of this release", found=found, mend=mend)
-    batch, device, ids = question.batch, question.device, question.blend.groups.feature_ids
-    same = len(earlier) == batch and torch.equal(earlier.feature_ids.to(device), ids.expand(batch, -1))
-    if not same or earlier.gates != gates:
-        raise ArgumentError(
-            "resume",
-            expected=f"an explanation of {batch} examples with {ids.shape[1]} features by {gates}",
-            found=f"{len(earlier)} with {earlier.feature_ids.shape[1]} by {earlier.gates}, or other ids",
-            mend=mend,
-        )
-    if n_restarts > 1:
-        raise ArgumentError("n_restarts", expected="1 with resume", found=str(n_restarts), mend=mend)
-    blend = question.blend
-    baselines = blend.mean_references(question.n_references, question.n_held_out)
-    check_same_question(earlier, blend.inputs, baselines, blend.groups.index, question.objective)
-    return earlier.learned.to(device), earlier.loss_trace.to(device)

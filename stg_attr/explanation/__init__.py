@@ -4,7 +4,7 @@ from .explanation import Explanation, Question
 from .layout import lay_out
 from .names import as_feature_names, group_name
 from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
-from .resumed import check_same_question, check_same_scores, in_words
+from .resumed import check_same_scores, in_words, learned_before
 from .settings import PlanSettings, ReadingSettings, Settings
 from .showing import claim, percent, rounded, show_with, status_sentence
 from .stopped import stopped_by, warn_about
@@ -22,12 +22,12 @@ __all__ = [
     "Status",
     "SufficientSets",
     "as_feature_names",
-    "check_same_question",
     "check_same_scores",
     "claim",
     "group_name",
     "in_words",
     "lay_out",
+    "learned_before",
     "percent",
     "rounded",
     "show_with",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import inf, nan
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,7 +13,6 @@ from stg_attr.batch import AsText, Batch, Holds, per_example
 from stg_attr.errors import ArgumentError, check_share
 from stg_attr.gates import FeatureGroups, GateDistribution
 from stg_attr.objective import retained_share
-from stg_attr.select import Ranking
 from stg_attr.solve import Learned
 
 from . import files
@@ -21,18 +20,21 @@ from .consistency import check_elements
 from .frame import to_frame
 from .layout import lay_out
 from .names import NAMES
+from .points import read_at
 from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
 from .settings import Settings
-from .showing import describe, show
+from .showing import describe, in_lines, show
 from .texts import AS_IT_IS, GATES, SETTINGS, STATUS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from os import PathLike
 
     import pandas as pd
 
 __all__ = ["Explanation", "Question"]
 
+E = TypeVar("E", bound="Explanation")
 
 _GATES = Holds(("batch", "gates"))
 
@@ -45,6 +47,9 @@ class Question(Protocol):
 
     def sufficient_sets(self, explanation: Explanation, retain: float, n_sets: int) -> SufficientSets:
         """See `Explanation.sufficient_sets`."""
+
+    def score_of(self, explanation: Explanation, sets: Tensor, examples: Sequence[int] | None) -> Tensor:
+        """See `Explanation.score_of`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +90,8 @@ class Explanation(Batch):
         restarts: what several solves selected; None where only one was asked for, and after another reading.
         learned: what `explain(resume=...)` continues from; None in what was read from an older file.
         objective: what the gates had to do, in words; None in what was read from an older file.
-        question: the model and its arguments, for `minimal` and `sufficient_sets`; None in what was loaded,
-            unpickled or copied, which is data only.
+        question: the model and its arguments, for `minimal`, `sufficient_sets` and `score_of`; None in what
+            was loaded, unpickled or copied, and in `rows` of an explanation: these are data only.
     """
 
     attributions: Tensor | tuple[Tensor, ...] = field(metadata=per_example())
@@ -126,6 +131,11 @@ class Explanation(Batch):
 
     def __len__(self) -> int:
         return len(self.status)
+
+    def rows(self: E, rows: slice | Tensor) -> E:
+        """The explanation of some examples; data only, since the model knows examples by their places."""
+        found = super().rows(rows)
+        return found if found is self else replace(found, question=None)
 
     @property
     def n_selected(self) -> Tensor:
@@ -224,7 +234,7 @@ class Explanation(Batch):
         check_share("budget" if retain is None else "retain", asked, zero=True, mend=mend)
         assert asked is not None
         most = asked * (self.feature_ids >= 0).sum(1, keepdim=True) + 1e-6
-        return self._read_at(self.curve.largest(most) if retain is None else self.curve.smallest(asked))
+        return read_at(self, self.curve.largest(most) if retain is None else self.curve.smallest(asked))
 
     @property
     def visible(self) -> Tensor:
@@ -234,32 +244,7 @@ class Explanation(Batch):
     def readings(self) -> list[Explanation]:
         """The same solve read at each measured point of the curve, fewest features first; one per point."""
         points = range(self.curve.n_open.shape[1])
-        return [self._read_at(torch.full((len(self),), point, device="cpu")) for point in points]
-
-    def _read_at(self, point: Tensor) -> Explanation:
-        """Read the curve at one point for each example, long [batch]."""
-        index = point.to(self.log_alpha.device).unsqueeze(1)
-        visible = self.visible
-        ranking = Ranking.of(self.log_alpha, visible)
-        selected = ranking.top(self.curve.n_open.gather(1, index))[0]
-        log_alpha = ranking.at(selected, self.gates.half)
-        log_alpha = torch.where(visible.any(1, keepdim=True), log_alpha, self.log_alpha)
-        probabilities = self.gates.active_probability(log_alpha)
-        scores = replace(
-            self.scores,
-            kept=self.curve.kept.gather(1, index).squeeze(1),
-            removed=self.curve.removed.gather(1, index).squeeze(1),
-        )
-        return replace(
-            self,
-            attributions=self.laid_out(probabilities),
-            log_alpha=log_alpha,
-            active_probabilities=probabilities,
-            selected=selected,
-            scores=scores,
-            certificate=None,
-            restarts=None,
-        )
+        return [read_at(self, torch.full((len(self),), point, device="cpu")) for point in points]
 
     def laid_out(self, values: Tensor) -> Tensor | tuple[Tensor, ...]:
         """One value per gate, [batch, gates], in the structure and shape of the inputs; 0 where not gated."""
@@ -293,13 +278,33 @@ class Explanation(Batch):
         """
         return self._live_question().sufficient_sets(self, retain, n_sets)
 
+    def score_of(self, selections: Tensor, *, examples: Sequence[int] | None = None) -> Tensor:
+        """The score of the model with the features that you choose; all others are as in the baselines.
+
+        It is the mean over the references that `scores` are measured with; that of `selected` is
+        `scores.kept`. It takes one row of the model for each set, example and reference, and a few more.
+
+        Args:
+            selections: the features that are kept, bool [batch, gates], or several sets of them, bool
+                [sets, batch, gates].
+            examples: the places of the examples that they are of, in this order; all of the batch by default.
+
+        Returns:
+            Scores in the units of `scores`, [batch], or [sets, batch].
+
+        Raises:
+            ArgumentError: the selections are not of these examples and their gates, there is no such
+                example, or the explanation was loaded, unpickled or copied, or is of some rows of another.
+        """
+        return self._live_question().score_of(self, selections, examples)
+
     def _live_question(self) -> Question:
         if self.question is None:
             raise ArgumentError(
                 "explanation",
                 expected="one that still has its model, as explain returned it",
-                found="data only: it was loaded from a file, unpickled or copied",
-                mend="Explain the inputs again, and take the sets before it is saved.",
+                found="data only: it was loaded from a file, unpickled or copied, or is of rows of another",
+                mend="Explain the inputs again, and ask before it is saved.",
             )
         return self.question
 
@@ -315,11 +320,7 @@ class Explanation(Batch):
         return to_frame(self)
 
     def __repr__(self) -> str:
-        evaluations = f"{self.n_evaluations.float().mean():.0f} evaluations each"
-        examples = "1 example" if len(self) == 1 else f"{len(self)} examples"
-        lines = [f"Explanation of {examples}, {evaluations}, seed {self.seed}"]
-        lines += [f"  {i}: {self.describe(i)}" for i in range(min(len(self), 8))]
-        return "\n".join(lines + (["  ..."] if len(self) > 8 else []))
+        return in_lines(self)
 
     def _repr_html_(self) -> str:
         """The fitting picture and the evidence, for notebooks; the evidence alone without matplotlib."""

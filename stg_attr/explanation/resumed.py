@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
+from stg_attr.gates import FeatureGroups, GateDistribution
 from stg_attr.objective import Objective
+from stg_attr.solve import Learned
 
 from .explanation import Explanation
 
-__all__ = ["check_same_question", "check_same_scores", "in_words"]
+__all__ = ["check_same_scores", "in_words", "learned_before"]
 
 _SCORE = 0.01  # scores that differ by less may be those of one model, since models round
 
@@ -23,18 +25,61 @@ def in_words(objective: Objective) -> str:
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(objective))
 
 
-def check_same_question(
+def learned_before(
+    earlier: Explanation,
+    inputs: Sequence[Tensor],
+    baselines: Sequence[Tensor],
+    groups: FeatureGroups,
+    objective: Objective,
+    gates: GateDistribution,
+    n_restarts: int,
+) -> tuple[Learned, Tensor]:
+    """What an earlier explanation of the same examples has learned, and its loss trace, [steps, batch].
+
+    This checks what can be known before the model is run.
+
+    Args:
+        earlier: the explanation.
+        inputs: what is explained now, one tensor per input.
+        baselines: what closed gates show now, one tensor per input.
+        groups: the gates of now.
+        objective: what the gates have to do now.
+        gates: their distribution.
+        n_restarts: how many seeds are solved now.
+
+    Returns:
+        Both on the device of the inputs.
+
+    Raises:
+        ArgumentError: the explanation is of something else, holds nothing to continue from, or several
+            restarts are asked for.
+    """
+    mend = "Give the arguments of the earlier call, and one restart; or leave resume out."
+    if not isinstance(earlier, Explanation) or earlier.learned is None:
+        found = "one without its state" if isinstance(earlier, Explanation) else type(earlier).__name__
+        raise ArgumentError("resume", expected="an explanation of this release", found=found, mend=mend)
+    batch, device, ids = len(inputs[0]), inputs[0].device, groups.feature_ids
+    same = len(earlier) == batch and torch.equal(earlier.feature_ids.to(device), ids.expand(batch, -1))
+    if not same or earlier.gates != gates:
+        raise ArgumentError(
+            "resume",
+            expected=f"an explanation of {batch} examples with {ids.shape[1]} features by {gates}",
+            found=f"{len(earlier)} with {earlier.feature_ids.shape[1]} by {earlier.gates}, or other ids",
+            mend=mend,
+        )
+    if n_restarts > 1:
+        raise ArgumentError("n_restarts", expected="1 with resume", found=str(n_restarts), mend=mend)
+    _check_same_question(earlier, inputs, baselines, groups.index, objective)
+    return earlier.learned.to(device), earlier.loss_trace.to(device)
+
+
+def _check_same_question(
     earlier: Explanation,
     inputs: Sequence[Tensor],
     baselines: Sequence[Tensor],
     feature_mask: Sequence[Tensor],
     objective: Objective,
 ) -> None:
-    """Check what can be known before the model is run.
-
-    Raises:
-        ArgumentError: inputs, baselines, feature mask or objective are not those of the explanation.
-    """
     pairs = {
         "inputs": (earlier.inputs, inputs),
         "baselines": (earlier.baselines, baselines),

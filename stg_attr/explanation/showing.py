@@ -10,12 +10,13 @@ from typing import Any
 from .names import labels
 from .records import Status, telling_share
 
-__all__ = ["claim", "describe", "percent", "rounded", "show", "show_with", "status_sentence"]
+__all__ = ["claim", "describe", "in_lines", "percent", "rounded", "show", "show_with", "status_sentence"]
 
 _OF_NO_FEATURE = (
     "input and baseline",
     "selected are",
 )  # what sentences begin with that begin with no feature
+_MOST_LINES = 8  # examples whose evidence is printed
 _MOST_NAMED = 3  # selected features that a sentence lists
 
 
@@ -43,6 +44,16 @@ def show(explanation: Any) -> str:
         return _pictures[0](explanation)
     except ImportError:
         return _as_text(explanation)
+
+
+def in_lines(explanation: Any) -> str:
+    """An explanation as text: what it cost, and the evidence of its first examples."""
+    n = len(explanation)
+    evaluations = f"{explanation.n_evaluations.float().mean():.0f} evaluations each"
+    examples = "1 example" if n == 1 else f"{n} examples"
+    lines = [f"Explanation of {examples}, {evaluations}, seed {explanation.seed}"]
+    lines += [f"  {i}: {explanation.describe(i)}" for i in range(min(n, _MOST_LINES))]
+    return "\n".join([*lines, "  ..."] if n > _MOST_LINES else lines)
 
 
 def describe(explanation: Any, example: int) -> str:
