@@ -3,41 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from stg_attr.batch import Batch
 from stg_attr.select import Ranking
-
-if TYPE_CHECKING:
-    from .explanation import Explanation
 
 __all__ = ["read_at"]
 
+E = TypeVar("E", bound=Batch)
 
-def read_at(explanation: Explanation, point: Tensor) -> Explanation:
+
+def read_at(explanation: E, point: Tensor) -> E:
     """The explanation at one point of its curve for each example; the model is not run.
 
     Args:
-        explanation: with a measured curve.
+        explanation: an `Explanation` with a measured curve.
         point: places along the curve, long [batch].
     """
-    index = point.to(explanation.log_alpha.device).unsqueeze(1)
-    visible = explanation.visible
-    ranking = Ranking.of(explanation.log_alpha, visible)
-    selected = ranking.top(explanation.curve.n_open.gather(1, index))[0]
-    log_alpha = ranking.at(selected, explanation.gates.half)
-    log_alpha = torch.where(visible.any(1, keepdim=True), log_alpha, explanation.log_alpha)
-    probabilities = explanation.gates.active_probability(log_alpha)
+    known: Any = explanation
+    index = point.to(known.log_alpha.device).unsqueeze(1)
+    visible = known.visible
+    ranking = Ranking.of(known.log_alpha, visible)
+    selected = ranking.top(known.curve.n_open.gather(1, index))[0]
+    log_alpha = ranking.at(selected, known.gates.half)
+    log_alpha = torch.where(visible.any(1, keepdim=True), log_alpha, known.log_alpha)
+    probabilities = known.gates.active_probability(log_alpha)
     scores = replace(
-        explanation.scores,
-        kept=explanation.curve.kept.gather(1, index).squeeze(1),
-        removed=explanation.curve.removed.gather(1, index).squeeze(1),
+        known.scores,
+        kept=known.curve.kept.gather(1, index).squeeze(1),
+        removed=known.curve.removed.gather(1, index).squeeze(1),
     )
-    return replace(
-        explanation,
-        attributions=explanation.laid_out(probabilities),
+    found: E = replace(
+        known,
+        attributions=known.laid_out(probabilities),
         log_alpha=log_alpha,
         active_probabilities=probabilities,
         selected=selected,
@@ -45,3 +46,4 @@ def read_at(explanation: Explanation, point: Tensor) -> Explanation:
         certificate=None,
         restarts=None,
     )
+    return found
