@@ -4,9 +4,10 @@ from stg_attr.explanation import Curve, Explanation, Restarts, Scores, Status, S
 from stg_attr.gates import sentence_mask, token_mask, word_mask
 from stg_attr.model import NamedInputs
 
-from .input import OnStep, StochasticGates
+from .input import StochasticGates
 from .layer import LayerStochasticGates
 from .llm import LLMStochasticGates
+from .parts import OnStep
 
 __all__ = [
     "Curve",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from captum.attr import PerturbationAttribution
@@ -20,19 +20,15 @@ from stg_attr.progress import Bar, progress
 from stg_attr.select import Sparsity, Sweep
 from stg_attr.select.testing import held_out
 from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
+from stg_attr.tables import Table
 
 from .effort import Effort
 from .evidence import check_claim, check_rows, evidence_rows
-from .parts import check_parts
-from .question import Asked, Question
+from .parts import OnStep, check_parts
+from .question import Asked, Question, for_tables
 from .reading import Reading, first_restart
 
-__all__ = ["OnStep", "StochasticGates"]
-
-#: Called after each step of a solve with the number of steps done, that of all steps, and a function that
-#: reads and measures the explanation as it stands, which costs evaluations. A `KeyboardInterrupt` that it
-#: raises ends the solve as Ctrl-C does: nothing is measured after it.
-OnStep: TypeAlias = Callable[[int, int, Callable[[], Explanation]], object]
+__all__ = ["StochasticGates"]
 
 
 class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum ships no types
@@ -84,6 +80,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         self.objective = Hybrid() if objective is None else objective
         self.sparsity = Sweep() if sparsity is None else sparsity
         self.estimator = Reparameterized() if estimator is None else estimator
+        self._default = self.estimator if estimator is None else None  # which a table replaces
         default: Any = getattr(self.estimator, "gates", None)  # an estimator of a wrong kind is refused below
         self.gates: GateDistribution = gates or default
         self.smoothness = smoothness
@@ -94,8 +91,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
     @log_usage()  # type: ignore[untyped-decorator]  # captum's NoiseTunnel looks for the __wrapped__ it sets
     def attribute(
         self,
-        inputs: Given,
-        baselines: Baselines = None,
+        inputs: Given | Table,
+        baselines: Baselines | Table | Mapping[str, Any] = None,
         target: Target = None,
         additional_forward_args: Any = None,
         feature_mask: Given | None = None,
@@ -112,10 +109,12 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         """Active probability of every input element's gate, in [0, 1].
 
         Args:
-            inputs: what to explain, [batch, ...], or a tuple of such tensors; a None in it is passed on.
+            inputs: what to explain, [batch, ...], or a tuple of such tensors; a None in it is passed on. Or
+                a table, [rows, columns]: a DataFrame of pandas or Polars, or an array of NumPy.
             baselines: what closed gates show: a number, a tensor [1 or batch, ...], reference rows
                 [references, ...] of which each sample shows one, or a function of the input; or a tuple of
-                these, one per input. None for 0.
+                these, one per input. None for 0. Of a table: another one of reference rows, or a cell for
+                each column; there is no default.
             target: the output to explain: a class, a tuple of indices, or one of these per example; None for
                 each example's own predicted class.
             additional_forward_args: passed on to the model; tensors with `batch` rows are repeated with them.
@@ -151,8 +150,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
 
     def explain(
         self,
-        inputs: Given,
-        baselines: Baselines = None,
+        inputs: Given | Table,
+        baselines: Baselines | Table | Mapping[str, Any] = None,
         target: Target = None,
         additional_forward_args: Any = None,
         feature_mask: Given | None = None,
@@ -189,9 +188,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         return self._answer(
             Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask,
                   feature_names),
-            Effort(
-                n_steps, n_samples, perturbations_per_eval, internal_batch_size, max_evals, seed, n_restarts
-            ),
+            Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, max_evals, seed,
+                   n_restarts),
             True, show_progress, on_step, resume,
         )  # fmt: skip
 
@@ -208,7 +206,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         """Where inputs such as `x` are explained."""
         return solve_device(self.forward_func, x, self.device)
 
-    def _attributions(self, found: Explanation, inputs: Given, return_input_shape: bool) -> Inputs:
+    def _attributions(self, found: Explanation, inputs: Given | Table, return_input_shape: bool) -> Inputs:
         whole = Gaps.of(inputs).restored(found.attributions)
         return whole if return_input_shape else found.active_probabilities
 
@@ -222,13 +220,15 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         resume: Explanation | None = None,
     ) -> Explanation:
         """Solve and read what is asked, part by part of `internal_batch_size` examples."""
+        method, asked = for_tables(self, asked)
         x = checked_inputs(Gaps.of(asked.inputs).without(asked.inputs))[0]
         device = self.solve_device(x)
         parts: list[Explanation] = []
         with undisturbed(asked.forward, device, effort.seed) as forward:
             asked = replace(asked, forward=forward)
-            question, solver, settings = self._prepared(asked, effort, with_curve, device)
-            past = None if resume is None else question.learned_before(resume, self.gates, effort.n_restarts)
+            question, solver, settings = method._prepared(asked, effort, with_curve, device)
+            gates, n = solver.gates, effort.n_restarts
+            past = None if resume is None else question.learned_before(resume, gates, n)
             answer = _Answer(question, effort, settings, with_curve, past, resume, on_step)
             shards, title = list(question.shards()), f"{self.get_name()} attribution"
             with progress(show_progress, total=len(shards) * solver.n_steps, desc=title) as bar:
@@ -326,7 +326,7 @@ class _Answer:
 
     def _read(self, reading: Reading, rows: slice, solution: Solution, with_curve: bool) -> Explanation:
         n, model = reading.solver.n_restarts, reading.model
-        asked = model.blend if n == 1 else self.question.blend.rows(rows).to(model.device)
+        asked = self.question.named.rows(rows).to(model.device)
         found, failure = reading.read(solution, with_curve, asked)
         self._note(failure)
         return found if n == 1 else first_restart(found, n)

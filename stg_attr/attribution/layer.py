@@ -34,7 +34,8 @@ from stg_attr.select import Sparsity
 from stg_attr.solve import Estimator
 
 from .effort import Effort, with_effort
-from .input import OnStep, StochasticGates
+from .input import StochasticGates
+from .parts import OnStep
 from .question import Asked
 
 __all__ = ["LayerStochasticGates"]

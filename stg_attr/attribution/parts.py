@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError, check_number
-from stg_attr.explanation import Settings
+from stg_attr.explanation import Explanation, Settings
 from stg_attr.gates import FeatureGroups, GateDistribution
 from stg_attr.objective import Objective
 from stg_attr.select import Sparsity
-from stg_attr.solve import Estimator, Reparameterized
+from stg_attr.solve import Estimator, Reparameterized, ScoreFunction
 
-__all__ = ["check_inputs_suit", "check_parts"]
+__all__ = ["M", "OnStep", "check_inputs_suit", "check_parts", "without_slopes"]
+
+
+#: Called after each step of a solve with the number of steps done, that of all steps, and a function that
+#: reads and measures the explanation as it stands, which costs evaluations. A `KeyboardInterrupt` that it
+#: raises ends the solve as Ctrl-C does: nothing is measured after it.
+OnStep: TypeAlias = Callable[[int, int, Callable[[], Explanation]], object]
 
 
 class Parts(Protocol):
@@ -24,6 +31,10 @@ class Parts(Protocol):
     smoothness: float
     estimator: Estimator
     gates: GateDistribution
+    _default: Estimator | None
+
+
+M = TypeVar("M", bound=Parts)
 
 
 def check_parts(method: Parts) -> None:
@@ -83,3 +94,26 @@ def check_inputs_suit(estimator: Estimator, inputs: Sequence[Tensor], groups: Fe
             "LayerStochasticGates, or keep them by a feature_mask of -1. Amounts, not ids, may be given as "
             "floats.",
         )
+
+
+def without_slopes(method: M) -> M:
+    """A method that needs no slopes: with `ScoreFunction` where the user chose no estimator.
+
+    Raises:
+        ArgumentError: the user chose one that needs slopes, or gates that do not go with `ScoreFunction`.
+    """
+    if not isinstance(method.estimator, Reparameterized):
+        return method
+    if method.estimator is not method._default:
+        raise ArgumentError(
+            "estimator",
+            expected="one that needs no slopes, since the cells of a table are chosen, and never blended",
+            found=repr(method.estimator),
+            mend="Leave it out for ScoreFunction(). A net with gradients takes tensors.",
+        )
+    changed = copy.copy(method)
+    changed.estimator = ScoreFunction()
+    if method.gates == method.estimator.gates:
+        changed.gates = changed.estimator.gates
+    check_parts(changed)
+    return changed

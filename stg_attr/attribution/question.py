@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from stg_attr.explanation import (
     as_feature_names,
     learned_before,
 )
-from stg_attr.gates import Blend, FeatureGroups, GateDistribution, as_references, default_masks
+from stg_attr.gates import Blend, FeatureGroups, GateDistribution, ReferenceSet, as_references, default_masks
 from stg_attr.model import (
     Baselines,
     Gaps,
@@ -34,27 +35,52 @@ from stg_attr.model import (
 )
 from stg_attr.objective import Objective
 from stg_attr.solve import Estimator, Learned
+from stg_attr.tables import Cells, OverCells, Table
 
 from . import certify
 from .effort import Effort
-from .parts import check_inputs_suit
+from .parts import M, check_inputs_suit, without_slopes
 
-__all__ = ["Asked", "Question"]
+__all__ = ["Asked", "Question", "for_tables"]
 
 _SHARE = "It is a share, not a count or a percentage."
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is explained, as the user gave it; arguments of `StochasticGates.attribute`."""
+    """What is explained, as the user gave it; arguments of `StochasticGates.attribute`.
+
+    Where `cells` are given, inputs, baselines and model are already those of the numbers of cells.
+    """
 
     forward: Callable[..., Any]
-    inputs: Given
-    baselines: Baselines
+    inputs: Given | Table
+    baselines: Baselines | Table | Mapping[str, Any]
     target: Target
     arguments: Any
     feature_mask: Given | None
     feature_names: Iterable[str] | None = None
+    cells: Cells | None = None
+
+    def over_cells(self) -> Asked | None:
+        """The same question about the numbers of the cells of a table; None where the inputs are no table.
+
+        Raises:
+            ArgumentError: see `Cells.of`.
+        """
+        cells = Cells.of(self.inputs, self.baselines)
+        if cells is None:
+            return None
+        n, arguments = len(cells.inputs), as_arguments(self.arguments)
+        return replace(
+            self,
+            forward=OverCells(self.forward, cells),
+            inputs=cells.numbers[:n],
+            baselines=ReferenceSet(cells.numbers[n:]),
+            arguments=(torch.arange(n, device="cpu"), *arguments) if cells.inputs.has_index else arguments,
+            feature_names=self.feature_names or cells.inputs.names,
+            cells=cells,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +102,7 @@ class Question:
         home: where the inputs came from, and results go.
         single: whether the inputs came as one tensor, not as a tuple.
         feature_names: one per gate, if there are any.
+        cells: those that the inputs are numbers of, where a table is explained.
     """
 
     forward: Callable[..., Any]
@@ -92,6 +119,7 @@ class Question:
     home: torch.device
     single: bool
     feature_names: tuple[str, ...] | None = None
+    cells: Cells | None = None
 
     @classmethod
     def of(
@@ -146,7 +174,13 @@ class Question:
             home=given[0].device,
             single=isinstance(asked.inputs, Tensor),
             feature_names=as_feature_names(asked.feature_names, groups),
+            cells=asked.cells,
         )
+
+    @cached_property
+    def named(self) -> Blend:
+        """What an explanation names as inputs and baselines."""
+        return self.blend if self.cells is None else self.cells.shown(self.blend)
 
     @property
     def batch(self) -> int:
@@ -185,15 +219,15 @@ class Question:
             parts: those of the shards, in order.
             before: an explanation that this one continues; its evaluations count, too.
         """
-        found, blend = Explanation.joined(parts), self.blend
+        found, named = Explanation.joined(parts), self.named
         spent = 0 if before is None else before.n_evaluations.cpu()
         found = replace(
             found,
             n_evaluations=found.n_evaluations + spent,
-            inputs=blend.inputs,
-            feature_mask=blend.groups.index,
-            baselines=blend.mean_references(self.n_references, self.n_held_out),
-            question=replace(self, blend=blend.to(self.home)),
+            inputs=named.inputs,
+            feature_mask=named.groups.index,
+            baselines=named.mean_references(self.n_references, self.n_held_out),
+            question=replace(self, blend=self.blend.to(self.home)),
         )
         return self.handed_back(found)
 
@@ -202,7 +236,9 @@ class Question:
         attributions = found.attributions
         if self.single and isinstance(attributions, tuple):
             attributions = attributions[0]
-        return replace(found, attributions=attributions, feature_names=self.feature_names).to(self.home)
+        columns = None if self.cells is None else self.cells.columns
+        names = self.feature_names
+        return replace(found, attributions=attributions, feature_names=names, columns=columns).to(self.home)
 
     def nothing_learned(
         self, other: Explanation, rows: slice, spent: Tensor, status: Status, learned: Learned | None
@@ -235,7 +271,7 @@ class Question:
         Raises:
             ArgumentError: the explanation cannot be continued; see `stg_attr.explanation.learned_before`.
         """
-        blend = self.blend
+        blend = self.named.to(self.device)
         baselines = blend.mean_references(self.n_references, self.n_held_out)
         return learned_before(
             earlier, blend.inputs, baselines, blend.groups, self.objective, gates, n_restarts
@@ -270,3 +306,14 @@ def _own(argument: Any, device: torch.device) -> Any:
     if not isinstance(argument, Tensor):
         return argument
     return argument.to(device, copy=not argument.requires_grad)
+
+
+def for_tables(method: M, asked: Asked) -> tuple[M, Asked]:
+    """Where a table is explained: a method that suits one, and the question about the numbers of its cells.
+
+    Raises:
+        ArgumentError: the table or its references cannot be used, or the estimator was chosen and needs
+            slopes.
+    """
+    over_cells = asked.over_cells()
+    return (method, asked) if over_cells is None else (without_slopes(method), over_cells)

@@ -1,8 +1,9 @@
 """What a solve returns: data only, with the evidence, in memory and in files."""
 
+from .columns import Column, Kind
 from .explanation import Explanation, Question
 from .layout import lay_out
-from .names import as_feature_names, group_name
+from .names import as_feature_names, group_name, value_texts
 from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
 from .resumed import check_same_scores, in_words, learned_before
 from .settings import PlanSettings, ReadingSettings, Settings
@@ -11,8 +12,10 @@ from .stopped import stopped_by, warn_about
 
 __all__ = [
     "Certificate",
+    "Column",
     "Curve",
     "Explanation",
+    "Kind",
     "PlanSettings",
     "Question",
     "ReadingSettings",
@@ -33,5 +36,6 @@ __all__ = [
     "show_with",
     "status_sentence",
     "stopped_by",
+    "value_texts",
     "warn_about",
 ]

@@ -16,6 +16,7 @@ from stg_attr.objective import retained_share
 from stg_attr.solve import Learned
 
 from . import files
+from .columns import COLUMNS, Column
 from .consistency import check_elements
 from .frame import to_frame
 from .layout import lay_out
@@ -83,10 +84,11 @@ class Explanation(Batch):
         settings: the numbers that decided the result.
         certificate: what is claimed of the selected features on references that the search did not use; None
             where nothing is claimed, after another reading, and in older files.
-        contributions: what each feature adds to the score, signed, in the units of the score, [batch, gates].
-            They add up to the score of the input less the mean score of the baselines that were sampled, and
-            estimate Shapley values; see `stg_attr.model.Profile`. None where `max_evals` was too small.
+        contributions: what each feature adds to the score, signed, in its units, [batch, gates]. They add up
+            to the score of the input less the mean score of the baselines that were sampled, and estimate
+            Shapley values; see `stg_attr.model.Profile`. None where `max_evals` was too small.
         feature_names: one per gate, as given to `explain`; None where none were.
+        columns: of a table, what the numbers of `inputs` and `baselines` stand for; None for tensors.
         restarts: what several solves selected; None where only one was asked for, and after another reading.
         learned: what `explain(resume=...)` continues from; None in what was read from an older file.
         objective: what the gates had to do, in words; None in what was read from an older file.
@@ -120,6 +122,7 @@ class Explanation(Batch):
         default=None, metadata=per_example(blank=nan, holds=Holds(("batch", "gates"), may_be_nan=True))
     )
     feature_names: tuple[str, ...] | None = field(default=None, metadata=NAMES)
+    columns: tuple[Column, ...] | None = field(default=None, repr=False, metadata=COLUMNS)
     restarts: Restarts | None = field(default=None, metadata=per_example())
     learned: Learned | None = field(default=None, metadata=per_example())
     objective: str | None = field(default=None, repr=False, metadata={"as_text": AS_IT_IS})
@@ -311,11 +314,9 @@ class Explanation(Batch):
     def to_frame(self) -> pd.DataFrame:
         """One row per example and feature: id, active probability, log_alpha, influence, effect, selected.
 
-        Where they were given, also names; where they were measured, also contributions, and the scores of
-        input and baseline. Where something is claimed, also whether the feature is of a certified set. After
-        restarts, also how often it was selected, with the 95 % interval.
-
-        Needs pandas.
+        Where there are any, also names, values, contributions, the scores of input and baseline, whether the
+        feature is of a certified set, and how often restarts selected it, with the 95 % interval. It needs
+        pandas.
         """
         return to_frame(self)
 
@@ -331,7 +332,7 @@ class Explanation(Batch):
         return describe(self, example)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write to a safetensors file, which holds tensors and text and no code.
+        """Write to a safetensors file: tensors and text, no code.
 
         Raises:
             ArgumentError: the file cannot be written, for example since its folder is not there.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .names import value_texts
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -40,4 +42,8 @@ def to_frame(explanation: Any) -> pd.DataFrame:
     if explanation.feature_names is not None:
         names = [explanation.feature_names[i] for i in column.tolist()]
         frame.insert(frame.columns.get_loc("feature") + 1, "name", names)
+    if explanation.columns is not None:
+        texts = [value_texts(explanation, i) for i in range(len(explanation))]
+        cells = [texts[i][gate] for i, gate in zip(example.tolist(), column.tolist(), strict=True)]
+        frame.insert(frame.columns.get_loc("active_probability"), "value", cells)
     return frame

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from math import isnan
 from typing import Any
 
 import torch
@@ -12,7 +14,7 @@ from stg_attr.batch import AsText, Holds
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups
 
-__all__ = ["NAMES", "as_feature_names", "group_name", "labels"]
+__all__ = ["NAMES", "as_feature_names", "group_name", "labels", "value_texts"]
 
 _MEMBERS = 3  # how many of its elements the name of a group lists
 
@@ -66,26 +68,41 @@ def labels(explanation: Any, example: int, columns: list[int]) -> list[str]:
         example: its place in the batch.
         columns: the gates.
     """
-    values = _values(explanation, example)
+    values = value_texts(explanation, example)
     names = explanation.feature_names
-    return [f"{names[c]} = {values[c]:.4g}" if c in values else names[c] for c in columns]
+    return [f"{names[c]} = {values[c]}" if c in values else names[c] for c in columns]
 
 
-def _values(explanation: Any, example: int) -> dict[int, float]:
-    """The value of each gate that has one element, where gates act on the inputs."""
+def value_texts(explanation: Any, example: int, *, baselines: bool = False) -> dict[int, str]:
+    """The value of each gate that has one element, or of each column of its group in a table, as text.
+
+    Nothing where gates do not act on the inputs.
+
+    Args:
+        explanation: an `Explanation`.
+        example: its place in the batch.
+        baselines: of the baseline instead of the input; nothing where a column has no mean.
+    """
     given = explanation.attributions
     parts: tuple[Tensor, ...] = (given,) if isinstance(given, Tensor) else given
     if [x.shape for x in explanation.inputs] != [part.shape for part in parts]:
         return {}
-    columns = [
-        mask[example if len(mask) > 1 else 0].expand(x.shape[1:]).flatten()
-        for mask, x in zip(explanation.feature_mask, explanation.inputs, strict=True)
-    ]
-    place = torch.cat(columns)
-    shown = torch.cat([x[example].flatten().double() for x in explanation.inputs]).tolist()
-    count = place[place >= 0].bincount()
-    pairs = zip(place.tolist(), shown, strict=True)
-    return {column: value for column, value in pairs if column >= 0 and int(count[column]) == 1}
+    place = _one_example(explanation.feature_mask, explanation.inputs, example).tolist()
+    shown = explanation.baselines if baselines else explanation.inputs
+    values = _one_example(shown, explanation.inputs, example).double().tolist()
+    if explanation.columns is None:
+        count = Counter(place)
+        return {gate: f"{x:.4g}" for gate, x in zip(place, values, strict=True) if count[gate] == 1}
+    texts: dict[int, list[str]] = {}
+    for gate, column, x in zip(place, explanation.columns, values, strict=True):
+        texts.setdefault(gate, []).append("" if baselines and isnan(x) else column.text(x))
+    return {gate: group_name(members) for gate, members in texts.items()}
+
+
+def _one_example(tensors: Sequence[Tensor], inputs: Sequence[Tensor], example: int) -> Tensor:
+    """One row of tensors, each of which broadcasts to an input, as one vector."""
+    rows = [t[example if len(t) > 1 else 0] for t in tensors]
+    return torch.cat([row.expand(x.shape[1:]).flatten() for row, x in zip(rows, inputs, strict=True)])
 
 
 def _read(text: Any) -> tuple[str, ...] | None:

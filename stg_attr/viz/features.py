@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError, check_count
-from stg_attr.explanation import group_name
+from stg_attr.explanation import group_name, value_texts
 
 from .source import (
     SELECTED_FROM,
@@ -55,6 +55,7 @@ class Features:
         elements: the inputs of the row as one vector; NaN if they are not given.
         contributions: what each adds to the score, [gates]; None where they were not measured.
         names: those of the explanation, [gates]; None without.
+        texts: the values of the features of a table, [gates]; None where values are numbers.
     """
 
     probabilities: Array
@@ -65,6 +66,7 @@ class Features:
     elements: Array
     contributions: Array | None = None
     names: list[str] | None = None
+    texts: list[str] | None = None
 
     @property
     def values(self) -> Array:
@@ -150,7 +152,13 @@ def _row_of_explanation(explanation: Explanation, example: int, members: list[li
         None
         if explanation.feature_names is None
         else [explanation.feature_names[column] for column in there],
+        None if explanation.columns is None else _texts(explanation, example, there),
     )
+
+
+def _texts(explanation: Explanation, example: int, there: list[int]) -> list[str]:
+    values = value_texts(explanation, example)
+    return [values[column] for column in there]
 
 
 def _contributions(explanation: Explanation, example: int, there: list[int]) -> Array | None:
@@ -221,7 +229,7 @@ def with_contributions(rows: list[Features]) -> list[Features]:
 def feature_values(values: Values | None, row: Features) -> list[str]:
     """One value per gate as text; empty if a feature has several elements."""
     if values is None:
-        return [_text(value) for value in row.values]
+        return [_text(value) for value in (row.values if row.texts is None else row.texts)]
     given: list[float | str] = list(values.tolist() if isinstance(values, Tensor) else values)
     if len(given) == len(row.ids):
         return [_text(value) for value in given]

@@ -1,6 +1,6 @@
 """What other packages of stg_attr, such as the widgets, use to show the same examples in another way."""
 
-from .features import Features, feature_names, rows_of
+from .features import Features, feature_names, feature_values, rows_of
 from .markup import as_json, render
 from .notebook import draws_image, draws_series
 from .pixels import ColourScale, Numbers, channel_axis
@@ -30,6 +30,7 @@ __all__ = [
     "draws_image",
     "draws_series",
     "feature_names",
+    "feature_values",
     "is_right_to_left",
     "percent",
     "read_example",

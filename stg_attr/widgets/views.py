@@ -13,16 +13,16 @@ from torch import Tensor
 from stg_attr import viz
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError, check_count
+from stg_attr.explanation import value_texts
 from stg_attr.viz.parts import (
     Array,
     ColourScale,
-    Features,
     Numbers,
-    as_array,
     channel_axis,
     draws_image,
     draws_series,
     feature_names,
+    feature_values,
     is_right_to_left,
     read_example,
     replace_invisible,
@@ -212,12 +212,14 @@ class TableView(View):
     def scene(self, explanation: Explanation, example: int) -> Json:
         (row,) = rows_of(explanation, [example])
         shown = min(len(row.ids), self.most_named)
+        hidden = value_texts(explanation, example, baselines=True)
+        gates = (explanation.feature_ids[example] >= 0).nonzero().squeeze(1).tolist()[:shown]
         return {
             "kind": "table",
             "names": feature_names(self.names, row)[:shown],
-            "values": [_number(value) for value in row.values[:shown]],
+            "values": feature_values(None, row)[:shown],
             "adds": None if row.contributions is None else rounded_numbers(row.contributions[:shown]),
-            "hidden": [_number(value) for value in _baseline_values(explanation, example, row)[:shown]],
+            "hidden": [hidden.get(gate, "") for gate in gates],
         }
 
     def picture(self, explanation: Explanation, example: int) -> str:
@@ -324,17 +326,6 @@ def _ids(explanation: Explanation, example: int) -> list[int] | None:
     return None if ids == list(range(len(ids))) else ids
 
 
-def _baseline_values(explanation: Explanation, example: int, row: Features) -> Array:
-    """The baseline of each feature that has one element, NaN for groups."""
-    parts = [
-        np.broadcast_to(as_array(b[example if len(b) > 1 else 0]), tuple(x.shape[1:])).ravel()
-        for b, x in zip(explanation.baselines, explanation.inputs, strict=True)
-    ]
-    flat = np.concatenate(parts)
-    fits = flat.size == row.elements.size
-    return np.array([flat[m[0]] if fits and len(m) == 1 else np.nan for m in row.members])
-
-
 def _by_gate(columns: list[list[int]], tokens: Sequence[str], count: int) -> list[str]:
     """A name for each gate: its tokens."""
     names: list[list[str]] = [[] for _ in range(count)]
@@ -342,7 +333,3 @@ def _by_gate(columns: list[list[int]], tokens: Sequence[str], count: int) -> lis
         for column in own:
             names[column].append(replace_invisible(token))
     return [" ".join(own) for own in names]
-
-
-def _number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.4g}"

@@ -1,0 +1,97 @@
+"""References of a table: what hidden cells show, as rows with the columns and types of the inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stg_attr.errors import ArgumentError, is_number
+from stg_attr.gates import ReferenceSet
+
+from .libraries import rows_of_table
+from .rows import Rows
+
+__all__ = ["reference_rows"]
+
+_MEND = "Pass rows of the same table, such as baselines=frame.sample(100), which hidden cells are taken from."
+
+
+def reference_rows(baselines: Any, inputs: Rows) -> Rows:
+    """The rows whose cells are shown in place of hidden ones.
+
+    Args:
+        baselines: a table of the same library, a `ReferenceSet` of one, a mapping (or a Series of pandas)
+            with a cell for each column, or a number, if all columns hold numbers.
+        inputs: the rows to explain.
+
+    Raises:
+        ArgumentError: it is none of these, or its columns or types are not those of the inputs.
+    """
+    given: Any = baselines.rows if isinstance(baselines, ReferenceSet) else baselines
+    if isinstance(given, bool | str) or given is None:
+        raise ArgumentError(
+            "baselines", expected="rows of the table that is explained", found=repr(given), mend=_MEND
+        )
+    if is_number(given):
+        return inputs.one({key: _checked_number(given, inputs, i) for i, key in enumerate(inputs.keys)})
+    one_row = dict(given.items()) if isinstance(given, Mapping) or _is_series(given) else None
+    if one_row is not None:
+        _check_keys(list(one_row), inputs)
+        return inputs.one(one_row)
+    found = rows_of_table(given)
+    if found is None or type(found) is not type(inputs):
+        raise ArgumentError(
+            "baselines",
+            expected=f"{inputs.described}, as the inputs are",
+            found=type(given).__name__ if found is None else found.described,
+            mend=_MEND,
+        )
+    if not len(found):
+        raise ArgumentError("baselines", expected="at least one row", found="none", mend=_MEND)
+    _check_keys(list(found.keys), inputs)
+    found = found.in_order(inputs.keys)
+    _check_types(found, inputs)
+    return found
+
+
+def _is_series(given: Any) -> bool:
+    return type(given).__module__.split(".")[0] == "pandas" and type(given).__name__ == "Series"
+
+
+def _checked_number(number: float, inputs: Rows, column: int) -> float:
+    if not inputs.is_numeric(column):
+        raise ArgumentError(
+            "baselines",
+            expected=f"a cell for column {inputs.names[column]!r} of type {inputs.dtype(column)}",
+            found=repr(number),
+            mend=_MEND,
+        )
+    return number
+
+
+def _check_keys(keys: list[Any], inputs: Rows) -> None:
+    missing = [str(key) for key in inputs.keys if key not in keys]
+    other = [str(key) for key in keys if key not in inputs.keys]
+    if missing or other:
+        found = [f"{', '.join(missing)} missing"] * bool(missing) + [f"{', '.join(other)} too"] * bool(other)
+        raise ArgumentError(
+            "baselines",
+            expected=f"the {len(inputs.keys)} columns of the inputs, in any order",
+            found="; ".join(found),
+            mend="Choose them with frame[inputs.columns], say.",
+        )
+
+
+def _check_types(found: Rows, inputs: Rows) -> None:
+    for i, name in enumerate(inputs.names):
+        mine, theirs = inputs.dtype(i), found.dtype(i)
+        if mine == theirs:
+            continue
+        known, shown = inputs.categories(i), found.categories(i)
+        unseen = [c for c in shown if c not in known] if known is not None and shown is not None else []
+        raise ArgumentError(
+            f"baselines, column {name!r}",
+            expected=f"the type of the inputs, {mine}",
+            found=f"categories {unseen}, which the inputs do not have" if unseen else str(theirs),
+            mend="Take inputs and baselines from one table, or convert them with astype(inputs.dtypes).",
+        )
