@@ -19,7 +19,7 @@ from stg_attr.explanation import (
     as_feature_names,
     learned_before,
 )
-from stg_attr.gates import Blend, FeatureGroups, GateDistribution, ReferenceSet, as_references, default_masks
+from stg_attr.gates import Blend, FeatureGroups, GateDistribution, as_references, default_masks
 from stg_attr.model import (
     Baselines,
     Gaps,
@@ -68,7 +68,7 @@ class Asked:
         Raises:
             ArgumentError: see `Cells.of`.
         """
-        cells = Cells.of(self.inputs, self.baselines)
+        cells = Cells.of(self.inputs, self.baselines, self.forward)
         if cells is None:
             return None
         n, arguments = len(cells.inputs), as_arguments(self.arguments)
@@ -76,7 +76,7 @@ class Asked:
             self,
             forward=OverCells(self.forward, cells),
             inputs=cells.numbers[:n],
-            baselines=ReferenceSet(cells.numbers[n:]),
+            baselines=cells.references,
             arguments=(torch.arange(n, device="cpu"), *arguments) if cells.inputs.has_index else arguments,
             feature_names=self.feature_names or cells.inputs.names,
             cells=cells,

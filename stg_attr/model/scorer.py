@@ -176,7 +176,9 @@ def _as_tensor(output: Any) -> Tensor | None:
     if not isinstance(output, (bool, int, float, list)) and not hasattr(output, "__array__"):
         return None
     try:
-        return torch.as_tensor(np.asarray(output), device="cpu")
+        array = np.asarray(output)
+        # torch warns of an array that cannot be written to, such as a column of pandas
+        return torch.as_tensor(array if array.flags.writeable else array.copy(), device="cpu")
     except (TypeError, ValueError, RuntimeError):  # objects, text, ragged lists
         return None
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Column
-from stg_attr.gates import Blend
-from stg_attr.model import raised_by_handler
+from stg_attr.gates import Baseline, Blend, ReferenceSet
+from stg_attr.model import module_of, raised_by_handler
 
 from .columns import Shown
 from .libraries import rows_of_table
@@ -35,33 +35,52 @@ class Cells:
     Attributes:
         inputs: the rows to explain.
         pool: these rows, then those of the references.
+        one_each: whether there is a reference for each row to explain, of one set of references after the
+            other.
     """
 
     inputs: Rows
     pool: Rows
+    one_each: bool
 
     @classmethod
-    def of(cls, inputs: Any, baselines: Any) -> Cells | None:
+    def of(cls, inputs: Any, baselines: Any, forward: Callable[..., Any]) -> Cells | None:
         """The cells of a table and of its references; None where the inputs are no table.
 
         Args:
             inputs: as the user gave them.
             baselines: see `reference_rows`.
+            forward: the model.
 
         Raises:
-            ArgumentError: the table is empty or has two columns of one name, or the baselines do not fit it.
+            ArgumentError: the table is empty or has two columns of one name, the baselines do not fit it, or
+                it is an array for a module of torch.
         """
-        rows = rows_of_table(inputs)
+        if isinstance(inputs, np.ndarray) and module_of(forward) is not None:
+            raise ArgumentError(
+                "inputs",
+                expected="tensors, since the model is a module of torch",
+                found="ndarray",
+                mend="Convert it with torch.as_tensor(array), or pass a function that takes arrays.",
+            )
+        rows = rows_of_table(inputs, "inputs")
         if rows is None:
             return None
         _check(rows)
-        return cls(rows, rows.joined(reference_rows(baselines, rows)))
+        return cls(rows, rows.joined(reference_rows(baselines, rows)), callable(baselines))
 
     @cached_property
     def numbers(self) -> Tensor:
         """The number of each cell, long [rows of the pool, columns]."""
         columns = [same_places(self.pool.cells(i)) for i in range(len(self.pool.keys))]
         return torch.from_numpy(np.stack(columns, axis=1))
+
+    @property
+    def references(self) -> Baseline:
+        """The numbers of the cells that hidden ones show."""
+        n, columns = len(self.inputs), len(self.pool.keys)
+        found = self.numbers[n:]
+        return (lambda _: found.reshape(-1, n, columns)) if self.one_each else ReferenceSet(found)
 
     def table(self, numbers: Tensor, examples: Tensor | None = None) -> Any:
         """The table of some cells, in the form of the inputs.

@@ -80,6 +80,9 @@ def _one_cell(key: Hashable, cell: Any, dtype: Any) -> Any:
     """A column of one cell, of a given type."""
     import pandas as pd
 
+    known = getattr(dtype, "categories", None)
+    if known is not None and not is_missing(cell) and cell not in list(known):
+        raise cannot_hold(str(key), dtype, cell)
     try:
         series = pd.Series([cell], dtype=object).astype(dtype)
     except (TypeError, ValueError, OverflowError) as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stg_attr.errors import ArgumentError, is_number
@@ -21,13 +23,16 @@ def reference_rows(baselines: Any, inputs: Rows) -> Rows:
 
     Args:
         baselines: a table of the same library, a `ReferenceSet` of one, a mapping (or a Series of pandas)
-            with a cell for each column, or a number, if all columns hold numbers.
+            with a cell for each column, a number, if all columns hold numbers, or a function of the inputs
+            that returns a table with a row for each of them, or a list of such tables.
         inputs: the rows to explain.
 
     Raises:
         ArgumentError: it is none of these, or its columns or types are not those of the inputs.
     """
     given: Any = baselines.rows if isinstance(baselines, ReferenceSet) else baselines
+    if callable(given):
+        return _computed(given, inputs)
     if isinstance(given, bool | str) or given is None:
         raise ArgumentError(
             "baselines", expected="rows of the table that is explained", found=repr(given), mend=_MEND
@@ -38,7 +43,12 @@ def reference_rows(baselines: Any, inputs: Rows) -> Rows:
     if one_row is not None:
         _check_keys(list(one_row), inputs)
         return inputs.one(one_row)
-    found = rows_of_table(given)
+    return _checked(given, inputs)
+
+
+def _checked(given: Any, inputs: Rows) -> Rows:
+    """The rows of a table, in the order and with the types of the inputs."""
+    found = rows_of_table(given, "baselines")
     if found is None or type(found) is not type(inputs):
         raise ArgumentError(
             "baselines",
@@ -52,6 +62,22 @@ def reference_rows(baselines: Any, inputs: Rows) -> Rows:
     found = found.in_order(inputs.keys)
     _check_types(found, inputs)
     return found
+
+
+def _computed(function: Callable[[Any], Any], inputs: Rows) -> Rows:
+    """The rows that a function of the inputs returns: of one table after the other."""
+    returned = function(copy.deepcopy(inputs.table))  # since the function may change its argument in place
+    tables = returned if isinstance(returned, list | tuple) and returned else [returned]
+    rows = [_checked(table, inputs) for table in tables]
+    wrong = [len(part) for part in rows if len(part) != len(inputs)]
+    if wrong:
+        raise ArgumentError(
+            "baselines",
+            expected=f"a function that returns {len(inputs)} rows, one for each of the inputs",
+            found=f"{wrong[0]} rows",
+            mend="Pass rows for all inputs as a table, not as a function.",
+        )
+    return functools.reduce(lambda one, other: one.joined(other), rows)
 
 
 def _is_series(given: Any) -> bool:
