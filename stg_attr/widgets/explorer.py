@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import torch
 import traitlets
+from torch import Tensor
 
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
 from stg_attr.model import Baselines, Inputs
 from stg_attr.viz.parts import checked_explanation, checked_position, render, replace_invisible
 
+from .asking import KnownScores, answer, near_curve, scores_of
 from .methods import ExplanationMethod, Method, at_count, checked_methods, compared_picture
 from .packing import Json, checked_curve, target_name
 from .page import cell_output, new_id, script, standalone_page, style, template
@@ -35,6 +38,8 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships n
         example: index of the shown example among those that can be chosen.
         budget: the largest number of features to keep.
         show: "all", "kept", "removed" or, for images, "veil".
+        chosen: columns of the features that the reader has switched on; None where the budget says which.
+        answer: what the kernel has measured of them: the scores that are known of the shown example.
     """
 
     _esm = script()
@@ -48,9 +53,12 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships n
     example = traitlets.Int(0).tag(sync=True)
     budget = traitlets.Int(0).tag(sync=True)
     show = traitlets.Unicode("all").tag(sync=True)
+    chosen = traitlets.List(traitlets.Int(min=0), allow_none=True, default_value=None).tag(sync=True)
+    answer = traitlets.Dict().tag(sync=True)
 
     def __init__(self, shown: Mapping[str, Method], view: View, places: Sequence[int], **traits: Any) -> None:
         self._methods, self._view, self._places = dict(shown), view, list(places)
+        self._known: list[KnownScores] = [{} for _ in self._places]
         super().__init__(key=new_id(), **traits)
 
     @property
@@ -68,10 +76,65 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships n
         """The explanation, or the first of several, read at the budget that is shown."""
         return at_count(self.explanation, self.place, self.budget)
 
+    @property
+    def selection(self) -> Tensor:
+        """The features of the shown example that are on, bool [gates]: as chosen, or as the budget says."""
+        if self.chosen is None:
+            return self.reading.selected[self.place]
+        kept = torch.zeros_like(self.explanation.selected[self.place])
+        kept[self.chosen] = True
+        return kept
+
     def refresh(self, explanation: Explanation) -> None:
         """Show another state of the same solve, at the example and budget that are shown now."""
         self._methods = {"explanation": ExplanationMethod(explanation)}
+        self._known = [{} for _ in self._places]
+        self.chosen = None
         self.methods = _packed_methods(self._methods, self._places)
+
+    def measure_ahead(self, sets: Tensor | None = None) -> None:
+        """Measure sets of features now, so that a page without a kernel shows their scores at a click, too.
+
+        The scores of what they leave out are measured as well. For all examples that can be chosen.
+
+        Args:
+            sets: features that are on, bool [sets, gates]; by default all that one click makes of a set along
+                the curve, which are about twenty-four for each feature.
+
+        Raises:
+            ArgumentError: the explanation has no model, or the sets are not of its gates.
+        """
+        for place, known in zip(self._places, self._known, strict=True):
+            near = near_curve(self.explanation, place) if sets is None else sets
+            known |= scores_of(self.explanation, place, near, known)
+
+    @traitlets.validate("chosen")  # type: ignore[untyped-decorator]  # as above
+    def _checked_choice(self, proposal: Any) -> list[int] | None:
+        if proposal.value is None:
+            return None
+        exists = (self.explanation.feature_ids[self.place] >= 0).tolist()
+        on = sorted(set(proposal.value))
+        if all(column < len(exists) and exists[column] for column in on):
+            return on
+        raise ArgumentError(
+            "chosen",
+            expected=f"columns of features, from 0 to {len(exists) - 1}, that the example has",
+            found=repr(on),
+            mend="For example explorer.selection.nonzero().flatten().tolist().",
+        )
+
+    @traitlets.observe("chosen")  # type: ignore[untyped-decorator]  # as above
+    def _ask(self, change: Any) -> None:
+        if self.chosen is None or len(self._methods) > 1:
+            return
+        example = int(self.example)
+        problem = answer(self.explanation, self.place, self.chosen, self._known[example])
+        known = dict(self._known[example])
+        self.answer = {"example": example, "on": self.chosen, "known": known, "problem": problem}
+
+    @traitlets.observe("example", "budget")  # type: ignore[untyped-decorator]  # as above
+    def _follow_budget(self, change: Any) -> None:
+        self.chosen = None
 
     def to_html(self, path: str | PathLike[str]) -> None:
         """Write a whole page, in which the slider works without a kernel and without a network.
@@ -85,9 +148,9 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships n
         return cell_output(self._state(), self.static())
 
     def _state(self) -> Json:
-        return {
-            name: getattr(self, name) for name in ("key", "payload", "methods", "example", "budget", "show")
-        }
+        """What a page needs: the traits, and the scores that were measured since."""
+        names = ("key", "payload", "methods", "example", "budget", "show", "chosen")
+        return {**{name: getattr(self, name) for name in names}, "known": self._known}
 
     def static(self) -> str:
         """HTML without scripts: the shown example as a picture, and the evidence of the first examples."""
@@ -210,7 +273,7 @@ def _packed(
         "modes": list(view.code(places[0])),
         "compared": compared,
         "examples": [
-            {"label": label, "scene": scene, "code": _code(view, place, compared)}
+            {"label": label, "scene": scene, "place": place, "code": _code(view, place, compared)}
             for label, scene, place in zip(labels, scenes, places, strict=True)
         ],
     }

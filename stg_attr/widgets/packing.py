@@ -29,6 +29,7 @@ from stg_attr.viz.parts import as_array, replace_invisible
 __all__ = [
     "Json",
     "checked_curve",
+    "given_names",
     "pack",
     "pack_attributions",
     "pack_gates",
@@ -99,6 +100,7 @@ def pack_reading(explanation: Explanation, readings: Sequence[Explanation], exam
         "baseline": float(scores.baseline[example]),
         "selected": int(explanation.n_selected[example]),
         "gates": int((explanation.feature_ids[example] >= 0).sum()),
+        "missing": (explanation.feature_ids[example] < 0).nonzero().flatten().tolist(),
         "certificate": "" if explanation.certificate is None else explanation.certificate.short(example),
         "status": explanation.status[example].value,
         "doubt": explanation.status[example].doubtful,
@@ -137,6 +139,12 @@ def pack_attributions(
         "selected": int(reference.n_selected[example]),
         "gates": int(exists.sum()),
     }
+
+
+def given_names(explanation: Explanation) -> list[str] | None:
+    """The names that were given to `explain`, one for each gate; None where there are none."""
+    names = explanation.feature_names
+    return None if names is None else [replace_invisible(name) for name in names]
 
 
 def target_name(explanation: Explanation, example: int, classes: Sequence[str] | None) -> str:

@@ -32,7 +32,7 @@ from stg_attr.viz.parts import (
 )
 
 from .code import Variable, call_text
-from .packing import Json, pack, rounded_numbers
+from .packing import Json, given_names, pack, rounded_numbers
 
 __all__ = ["ImageView", "SeriesView", "TableView", "TextView", "View", "fitting_view"]
 
@@ -100,6 +100,7 @@ class ImageView(View):
             "columns": pack(columns.astype(np.int32)),
             "layers": len(columns),
             "ids": _ids(explanation, example),
+            "names": given_names(explanation),
         }
 
     def picture(self, explanation: Explanation, example: int) -> str:
@@ -267,6 +268,7 @@ class SeriesView(View):
             "columns": pack(columns.astype(np.int32)),
             "channels": self._channel_names(len(columns)),
             "ids": _ids(explanation, example),
+            "names": given_names(explanation),
         }
 
     def picture(self, explanation: Explanation, example: int) -> str:

@@ -132,6 +132,32 @@ def test_numbers_show_on_hover_and_as_a_table(explored):
     assert rows.count() == 16
 
 
+def test_a_click_asks_the_model(explored):
+    page = explored.page
+    explored.ask("setattr(explorer, 'budget', 5)")
+    page.wait_for_function("document.querySelector('.stg-sentence').textContent.startsWith('5 of 16')")
+    page.locator(".stg-canvas").scroll_into_view_if_needed()
+    box = page.locator(".stg-canvas").bounding_box()
+    page.mouse.click(box["x"] + 5, box["y"] + 5)
+    page.wait_for_function("document.querySelector('.stg-hover').textContent.includes('the score was')")
+    chosen = explored.ask("explorer.chosen")
+    assert len(chosen) in (4, 6)
+    score = explored.ask("float(explanation.score_of(explorer.selection[None], examples=[0]))")
+    cells = page.locator("caption:has-text('Measured on the model') ~ tbody td").all_inner_texts()
+    assert float(cells[3]) == pytest.approx(score, rel=1e-3)
+    page.get_by_role("button", name="Copy as code").click()
+    code = (
+        page.locator(".stg pre").inner_text().replace("explanation.score_of", "again = explanation.score_of")
+    )
+    assert explored.ask(f"exec({code!r}, globals()) or float(again)") == pytest.approx(score)
+    explored.ask("setattr(explorer, 'chosen', [0, 3])")
+    page.wait_for_function("document.querySelector('.stg-sentence').textContent.startsWith('2 of 16')")
+    page.wait_for_function("!document.querySelector('.stg-sentence').textContent.includes('asking')")
+    page.get_by_role("button", name="Back to the slider").click()
+    _python(explored, budget=5)
+    assert explored.ask("explorer.chosen") is None
+
+
 def test_code_reproduces_the_view(explored):
     page = explored.page
     explored.ask("setattr(explorer, 'budget', 5)")

@@ -41,6 +41,10 @@ def pages(photograph, hostile, tmp_path_factory):
 kinds = pytest.mark.parametrize("kind", ["image", "text", "table", "series", "compared"])
 
 
+def _sentence(page):
+    return page.locator(".stg-sentence").inner_text()
+
+
 def _picture(page, pixels):
     if page.locator(".stg-canvas").count():
         return pixels(page)
@@ -176,3 +180,135 @@ def test_a_theme_that_changes_repaints_the_bars(pages, look, pixels):
     page.evaluate("document.body.style.color = 'rgb(200, 0, 0)'; document.body.dataset.theme = 'red'")
     page.wait_for_timeout(100)
     assert pixels(page) != before
+
+
+@pytest.fixture(scope="module")
+def switched(photograph, tmp_path_factory):
+    """A page of an explorer that has measured what one click makes of the sets along the curve."""
+    explanation, _ = photograph
+    explorer = widgets.explore(explanation, examples=[1])
+    explorer.measure_ahead()
+    path = tmp_path_factory.mktemp("switched") / "page.html"
+    explorer.to_html(path)
+    return path, explanation
+
+
+def _centre(page, column):
+    """Where a feature of 16 by 16 pixels is on the screen."""
+    area = page.locator(".stg-canvas").bounding_box()
+    row, place = divmod(column, 14)
+    return area["x"] + (place + 0.5) / 14 * area["width"], area["y"] + (row + 0.5) / 14 * area["height"]
+
+
+def _measured(explanation, on):
+    kept = torch.zeros_like(explanation.selected[[1]])
+    kept[0, on] = True
+    return explanation.score_of(torch.stack([kept, ~kept]), examples=[1]).flatten().tolist()
+
+
+def _scores(page):
+    """The scores of what is kept and removed, as the table has them."""
+    cells = page.locator("caption:has-text('Measured on the model') ~ tbody td").all_inner_texts()
+    return [float(text) for text in cells[3:5]]
+
+
+def test_a_click_on_a_region_shows_the_score_without_it(switched, look, pixels):
+    path, explanation = switched
+    opened = look(path)
+    page, selected = opened.page, explanation.selected[1].nonzero().flatten().tolist()
+    before = pixels(page)
+    page.mouse.click(*_centre(page, selected[0]))
+    assert _sentence(page).startswith(f"{len(selected) - 1} of 196 features, chosen by hand, bring")
+    assert _scores(page) == pytest.approx(_measured(explanation, selected[1:]), rel=1e-3)
+    assert (
+        page.locator(".stg-hover")
+        .inner_text()
+        .startswith(f"Switched off feature {selected[0]}: the score was")
+    )
+    assert pixels(page) != before
+    page.mouse.click(*_centre(page, selected[0]))
+    assert _scores(page) == pytest.approx(_measured(explanation, selected), rel=1e-3)
+    page.get_by_role("button", name="Back to the slider").click()
+    page.mouse.move(0, 0)
+    assert pixels(page) == before
+    assert opened.errors == []
+
+
+def test_a_feature_is_switched_by_keyboard(switched, look):
+    path, explanation = switched
+    page, selected = look(path).page, explanation.selected[1].nonzero().flatten().tolist()
+    other = next(column for column in range(196) if column not in selected)
+    page.locator("label:has-text('Feature ') select").select_option(str(other))
+    page.get_by_role("button", name="Switch on").focus()
+    page.keyboard.press("Enter")
+    assert page.get_by_role("button", name="Switch off").is_visible()
+    assert _scores(page) == pytest.approx(_measured(explanation, [*selected, other]), rel=1e-3)
+    page.locator("input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    assert "chosen by hand" not in _sentence(page)
+
+
+def test_what_was_not_measured_is_said_to_be_unknown(switched, look, axe):
+    path, explanation = switched
+    page, selected = look(path).page, explanation.selected[1].nonzero().flatten().tolist()
+    for column in (selected[0], *[c for c in range(100, 196) if c not in selected][:2]):
+        page.mouse.click(*_centre(page, column))
+    assert "was not measured; it needs the notebook with its kernel" in _sentence(page)
+    assert page.locator("td:has-text('not measured')").count() == 4
+    assert axe(page) == []
+
+
+def test_pointing_at_a_region_names_and_outlines_it(switched, look, pixels):
+    page = look(switched[0]).page
+    before = pixels(page)
+    page.mouse.move(*_centre(page, 20))
+    assert page.locator(".stg-hover").inner_text().startswith("feature 20: active probability")
+    assert pixels(page) != before
+    page.mouse.move(0, 0)
+    assert pixels(page) == before
+
+
+def test_a_click_on_the_curve_moves_the_slider(switched, look):
+    page = look(switched[0]).page
+    chart = page.locator("svg.stg-curve").first
+    area = chart.bounding_box()
+    page.mouse.move(area["x"] + area["width"] - 20, area["y"] + 40)
+    assert page.locator(".stg-hover").inner_text().startswith("196 features: score")
+    page.mouse.click(area["x"] + area["width"] - 20, area["y"] + 40)
+    assert _sentence(page).startswith("196 of 196 features")
+
+
+@pytest.mark.parametrize(
+    ("kind", "piece"), [("text", ".stg-gated"), ("table", "canvas"), ("series", "canvas")]
+)
+def test_words_bars_and_spans_are_switched_too(kind, piece, pages, look):
+    page = look(pages / f"{kind}.html").page
+    page.get_by_label("Everything", exact=True).check()
+    before = int(_sentence(page).split()[0])
+    if kind == "text":
+        page.locator(piece).first.click()
+    else:
+        area = page.locator(piece).first.bounding_box()
+        page.mouse.click(area["x"] + 0.5 * area["width"], area["y"] + 10)
+    count = int(_sentence(page).split()[0])
+    assert abs(count - before) == 1
+    assert "chosen by hand" in _sentence(page)
+
+
+def test_charts_are_as_wide_as_the_page(pages, look):
+    opened = look(pages / "table.html")
+    opened.page.set_viewport_size({"width": 390, "height": 800})
+    opened.page.wait_for_function("document.querySelector('svg.stg-curve').viewBox.baseVal.width < 390")
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
+    chart = opened.page.locator("svg.stg-curve").first
+    assert chart.evaluate("s => s.getBoundingClientRect().width / s.viewBox.baseVal.width") == pytest.approx(
+        1
+    )
+
+
+def test_axes_have_titles(pages, look):
+    page = look(pages / "table.html").page
+    page.get_by_text("How the solve went").click()
+    said = [set(chart.locator("text").all_text_contents()) for chart in page.locator("svg.stg-curve").all()]
+    assert {"features kept", "share of score"} < said[0]
+    assert {"step", "loss"} < said[1]

@@ -1,6 +1,6 @@
 // Charts: the budget curve with the current budget marked on it, and the loss of the solve.
 
-const LEFT = 56, WIDE = 566; // the view box is 640 wide
+const LEFT = 72, RIGHT = 18, BROADEST = 640; // CSS pixels beside the plot, and of a whole chart at most
 const DASHES = ["none", "7 4", "2 3", "10 3 2 3", "1 5", "14 5"];
 
 function percent(share) {
@@ -35,15 +35,28 @@ function tick(x, y, text, anchor) {
   return node;
 }
 
-function across(place, count) {
-  return LEFT + (place / Math.max(count - 1, 1)) * WIDE;
+function across(place, count, width) {
+  return LEFT + (place / Math.max(count - 1, 1)) * (width - LEFT - RIGHT);
+}
+
+// The titles of both axes, beside a plot that ends at `bottom`.
+function axisTitles(width, bottom, below, left) {
+  const upright = tick(0, 0, left, "middle"), y = (8 + bottom) / 2;
+  upright.setAttribute("transform", `translate(13, ${y}) rotate(-90)`);
+  return [tick((LEFT + width - RIGHT) / 2, bottom + 36, below, "middle"), upright];
+}
+
+function box(svg, width, height) {
+  svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+  svg.style.maxWidth = `${width}px`;
 }
 
 // Kept and removed scores of one method, or the kept scores of several; the axis has the scale of the slider.
 class BudgetCurve {
   constructor(names) {
     this.several = names.length > 1;
-    this.svg = make("svg", { viewBox: "0 0 640 150", class: "stg-curve", role: "img" });
+    this.width = BROADEST;
+    this.svg = make("svg", { class: "stg-curve stg-clicked", role: "img" });
     const legend = (this.several ? names : ["kept", "removed"]).map((name, i) => {
       const line = make("svg", { viewBox: "0 0 32 8", width: 32, height: 8, "aria-hidden": "true" });
       line.append(make("line", { x1: 0, x2: 32, y1: 4, y2: 4, ...stroke(i) }));
@@ -63,10 +76,13 @@ class BudgetCurve {
     const known = values.filter((value) => value !== null);
     this.low = Math.min(...known, this.shares ? 0 : Infinity);
     this.high = Math.max(...known, this.shares ? 1 : -Infinity);
-    this.svg.replaceChildren(...this.axes(readings[0].packed.selected), ...this.lines.map((line, i) => this.path(line, i)));
+    box(this.svg, this.width, 162);
+    const paths = this.lines.flatMap((line, i) => [this.path(line, i), ...this.points(line, i)]);
+    this.svg.replaceChildren(...this.axes(readings[0].packed.selected), ...paths);
+    this.own = make("path", { d: "M-7,0 L0,-7 L7,0 L0,7 Z", fill: EDGE, stroke: "currentColor", "stroke-width": 1.5 });
     this.mark = make("line", { y1: 6, y2: 122, stroke: "currentColor", "stroke-width": 1.5 });
     this.dots = this.lines.map((_, i) => this.dot(i));
-    this.svg.append(this.mark, ...this.dots);
+    this.svg.append(this.mark, ...this.dots, this.own);
     const what = this.shares ? "Retained score" : "Score";
     this.svg.setAttribute("aria-label", `${what} against the number of features; its numbers are in a table below`);
   }
@@ -81,16 +97,30 @@ class BudgetCurve {
   }
 
   x(count) {
-    return across(this.stops.indexOf(count), this.stops.length);
+    const next = this.stops.findIndex((stop) => stop >= count), last = this.stops.length - 1;
+    if (next < 0) return across(last, last + 1, this.width);
+    const [low, high] = [this.stops[Math.max(next - 1, 0)], this.stops[next]];
+    return across(next - (high > low ? (high - count) / (high - low) : 0), last + 1, this.width);
+  }
+
+  // The stop that is nearest to the pointer.
+  stopAt(event) {
+    const area = this.svg.getBoundingClientRect(), x = ((event.clientX - area.left) / area.width) * this.width;
+    const last = this.stops.length - 1, place = ((x - LEFT) / (this.width - LEFT - RIGHT)) * last;
+    return this.stops[Math.min(Math.max(Math.round(place), 0), last)];
   }
 
   axes(selected) {
     const written = (value) => (this.shares ? percent(value) : digits(value, 3));
-    const ends = [this.low, this.high].map((value) => tick(LEFT - 6, this.y(value) + 4, written(value), "end"));
-    const every = Math.ceil(this.stops.length / 14), last = this.stops.length - 1;
-    const counts = this.stops.flatMap((n, i) => (i % every === 0 || i === last ? [tick(this.x(n), 138, String(n), "middle")] : []));
+    const marks = this.shares ? [0, 1] : [], apart = (value) => marks.every((mark) => Math.abs(this.y(mark) - this.y(value)) > 13);
+    const ends = [...marks, ...[this.low, this.high].filter(apart)];
+    const heights = ends.map((value) => tick(LEFT - 6, this.y(value) + 4, written(value), "end"));
+    const levels = marks.map((value) => make("line", { x1: LEFT, x2: this.width - RIGHT, y1: this.y(value), y2: this.y(value), stroke: "currentColor", opacity: 0.25 }));
+    const every = Math.ceil((this.stops.length * 42) / (this.width - LEFT)), last = this.stops.length - 1;
+    const counts = this.stops.flatMap((n, i) => ((i % every === 0 && i + every <= last) || i === last ? [tick(this.x(n), 138, String(n), "middle")] : []));
     const x = this.x(selected), dotted = { stroke: "currentColor", "stroke-dasharray": "2 4", opacity: 0.7 };
-    return [...ends, ...counts, make("line", { x1: x, x2: x, y1: 8, y2: 122, ...dotted })];
+    const titles = axisTitles(this.width, 118, "features kept", this.shares ? "share of score" : "score");
+    return [...levels, ...heights, ...counts, ...titles, make("line", { x1: x, x2: x, y1: 8, y2: 122, ...dotted })];
   }
 
   path(line, i) {
@@ -99,13 +129,21 @@ class BudgetCurve {
     return make("polyline", { points: known.join(" "), ...stroke(i) });
   }
 
+  points(line, i) {
+    return line.reading.packed.n.flatMap((n, k) => {
+      const value = this.value(line, k);
+      return value === null ? [] : [make("circle", { cx: this.x(n), cy: this.y(value), r: 2.5, fill: stroke(i).stroke })];
+    });
+  }
+
   dot(i) {
     if (i === 1 && !this.several) return make("rect", { x: -4.5, y: -4.5, width: 9, height: 9, fill: rgba(REMOVED, 1) });
     return make("circle", { r: 5, fill: stroke(i).stroke });
   }
 
   move(stop) {
-    const x = across(stop, this.stops.length);
+    const x = across(stop, this.stops.length, this.width);
+    this.moveOwn();
     for (const end of ["x1", "x2"]) this.mark.setAttribute(end, x);
     this.lines.forEach((line, i) => {
       const value = this.value(line, line.reading.point), dot = this.dots[i];
@@ -113,16 +151,29 @@ class BudgetCurve {
       if (value !== null) dot.setAttribute("transform", `translate(${x}, ${this.y(value)})`);
     });
   }
+
+  // A diamond at the score of the features that the reader has chosen.
+  moveOwn() {
+    const { reading } = this.lines[0], kept = reading.chosen && reading.score("kept"), known = (kept ?? null) !== null;
+    this.own.setAttribute("visibility", known ? "visible" : "hidden");
+    if (!known) return;
+    const y = Math.min(Math.max(this.y(this.shares ? reading.share(kept) : kept), 6), 124);
+    this.own.setAttribute("transform", `translate(${this.x(reading.count)}, ${y})`);
+  }
 }
 
 // The loss of every step; null if a step has no loss.
-function drawLoss(svg, trace) {
+function drawLoss(svg, trace, width) {
+  box(svg, width, 112);
   const known = trace.filter((loss) => loss !== null);
   const low = Math.min(...known), span = Math.max(...known) - low || 1; // of one step there is no line
-  const points = trace.map((loss, i) => (loss === null ? "" : `${across(i, trace.length)},${66 - ((loss - low) / span) * 56}`));
+  const points = trace.map((loss, i) => (loss === null ? "" : `${across(i, trace.length, width)},${66 - ((loss - low) / span) * 56}`));
   const highest = Math.max(...known), marks = highest > low ? [[highest, 14], [low, 70]] : known.length ? [[low, 70]] : [];
   const ends = marks.map(([loss, y]) => tick(LEFT - 6, y, digits(loss, 3), "end"));
-  svg.replaceChildren(make("polyline", { points: points.join(" "), ...stroke(0) }), ...ends);
+  const steps = [[0, 1], [trace.length - 1, trace.length]].slice(trace.length > 1 ? 0 : 1, trace.length + 1);
+  const counts = steps.map(([i, step]) => tick(across(i, trace.length, width), 86, String(step), "middle"));
+  const titles = axisTitles(width, 70, "step", "loss");
+  svg.replaceChildren(make("polyline", { points: points.join(" "), ...stroke(0) }), ...ends, ...counts, ...titles);
   svg.setAttribute("aria-label", `Loss of ${known.length} steps, last ${digits(known.at(-1))}`);
   return known;
 }

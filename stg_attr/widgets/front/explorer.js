@@ -1,6 +1,8 @@
 // The explorer: controls around pictures, evidence, curve and tables. It needs no kernel: the
 // model holds the data and what is shown, and is the model of a running kernel or a plain object on a page.
 
+const PIECES = { image: "region", text: "word", table: "bar", series: "span" };
+const OFFERED = 300; // features in the list that is for the keyboard
 const MODES = { all: "Everything", kept: "Kept", removed: "Removed", veil: "Probability" };
 
 function button(text, action) {
@@ -22,7 +24,7 @@ class Explorer {
     const load = () => this.load(), draw = () => this.draw();
     this.listeners = {
       "change:payload": load, "change:methods": load, "change:example": load, "change:budget": draw,
-      "change:show": draw, "change:progress": () => this.showProgress(),
+      "change:show": draw, "change:chosen": draw, "change:answer": () => this.learn(), "change:progress": () => this.showProgress(),
     };
     for (const [name, listener] of Object.entries(this.listeners)) this.model.on(name, listener);
   }
@@ -38,15 +40,19 @@ class Explorer {
   async start() {
     this.listen();
     this.theme = new MutationObserver(() => this.draw());
+    this.room = new ResizeObserver(() => this.fit());
     this.theme.observe(document.body, { attributeFilter: ["data-jp-theme-light", "data-theme", "class"] });
     await this.load();
     this.host.replaceChildren(this.root);
+    this.room.observe(this.root);
+    this.fit();
     this.draw();
   }
 
   stop() {
     this.stopped = true;
     this.theme.disconnect();
+    this.room.disconnect();
     for (const [name, listener] of Object.entries(this.listeners)) this.model.off(name, listener);
   }
 
@@ -55,13 +61,26 @@ class Explorer {
     this.model.save_changes();
   }
 
+  // Charts and bars are as wide as the page lets them be, so that their text keeps its size.
+  fit() {
+    const width = Math.floor(this.root.clientWidth);
+    if (!this.readings || !width || width === this.width) return;
+    this.width = width;
+    this.curve.width = Math.min(width, BROADEST);
+    this.curve.load(this.readings, this.stops);
+    for (const picture of this.pictures) picture.fit?.(this.readings.length > 1 ? picture.node.parentElement.clientWidth : width);
+    this.showSolve();
+    this.draw();
+  }
+
   // Unpack the example that is shown. If a later call began meanwhile, this one stops and draws nothing.
   async load() {
     const turn = (this.turn = (this.turn || 0) + 1);
     const payload = { ...this.model.get("payload"), methods: this.model.get("methods") };
     const place = Math.min(Math.max(this.model.get("example"), 0), payload.examples.length - 1);
     const { scene } = payload.examples[place];
-    const readings = await Promise.all(payload.methods.map((method) => Reading.of(method.readings[place], method.gates)));
+    const known = this.model.get("known")?.[place];
+    const readings = await Promise.all(payload.methods.map((method) => Reading.of(method.readings[place], method.gates, known)));
     if (turn !== this.turn || this.stopped) return;
     this.build(payload);
     const pictures = this.pictures;
@@ -73,9 +92,10 @@ class Explorer {
     this.slider.max = String(this.stops.length - 1);
     this.curve.load(readings, this.stops);
     this.tables.fill(readings, scene);
+    this.offer();
     this.showProgress();
     this.showSolve();
-    this.draw();
+    this.learn();
   }
 
   // Make the controls; they are made again only if the examples, methods or pictures are others.
@@ -90,10 +110,12 @@ class Explorer {
     this.tables = new Tables(names, () => this.openTables());
     this.live = make("output", { class: "stg-sentence", "aria-live": "polite" });
     this.doubt = make("p", { class: "stg-doubt" });
-    this.hover = make("p", { class: "stg-hover" });
+    this.hover = make("p", { class: "stg-hover", role: "status" });
+    this.hint = names.length > 1 ? "" : `Point at a ${PIECES[kind]} for its number; click it to switch it on or off.`;
+    this.hover.textContent = this.hint;
     this.root.replaceChildren(
       make("div", { class: "stg-bar" }, this.picks(labels), this.shows(modes)),
-      this.meters(), this.panels(names), this.hover, this.curve.node, this.slides(), this.live, this.doubt,
+      this.meters(), this.panels(names), this.hover, this.switches(names, kind), this.curve.node, this.slides(), this.live, this.doubt,
       this.tables.scores, this.tables.details, this.solves(), this.buttons(),
     );
   }
@@ -108,6 +130,7 @@ class Explorer {
     this.picker.addEventListener("change", () => {
       const place = Number(this.picker.value);
       this.model.set("budget", this.payload.methods[0].readings[place].selected);
+      this.model.set("chosen", null);
       this.set("example", place);
     });
     const label = make("label", {}, "Example ", this.picker);
@@ -141,7 +164,9 @@ class Explorer {
       caption.textContent = name;
       caption.hidden = this.claims[i].hidden = names.length === 1; // the sentence below says it
       node.addEventListener("pointermove", (event) => this.point(i, event));
-      node.addEventListener("pointerleave", () => (this.hover.textContent = ""));
+      node.addEventListener("pointerleave", () => this.leave(i));
+      node.addEventListener("click", (event) => this.toggle(this.pictures[i].hit(event)));
+      if (names.length === 1) node.classList.add("stg-clicked");
       return make("figure", {}, caption, node, this.claims[i]);
     });
     return make("div", { class: names.length > 1 ? "stg-panels stg-several" : "stg-panels" }, ...figures);
@@ -151,13 +176,70 @@ class Explorer {
     // the attribute stops JupyterLab's shortcuts on this element
     this.slider = make("input", { type: "range", min: "0", step: "1", "data-lm-suppress-shortcuts": "true" });
     // setting the budget draws; every step is sent, so that ipywidgets can tell echoes of earlier steps from changes
-    this.slider.addEventListener("input", () => this.set("budget", this.stops[Number(this.slider.value)]));
+    this.slider.addEventListener("input", () => this.keep(this.stops[Number(this.slider.value)]));
+    this.curve.svg.addEventListener("click", (event) => this.keep(this.curve.stopAt(event)));
+    this.curve.svg.addEventListener("pointermove", (event) => this.pointAtStop(this.curve.stopAt(event)));
+    this.curve.svg.addEventListener("pointerleave", () => (this.hover.textContent = this.hint));
     return make("label", { class: "stg-slider" }, make("span", {}, "Features kept "), this.slider);
+  }
+
+  // Follow the slider again, at another number of features.
+  keep(count) {
+    this.model.set("chosen", null);
+    this.set("budget", count);
+  }
+
+  // The same by keyboard as by clicks on the picture.
+  switches(names) {
+    this.switcher = make("select");
+    this.switcher.addEventListener("change", () => this.nameSwitch());
+    this.switch = button("", () => this.toggle([Number(this.switcher.value)]));
+    this.back = button("Back to the slider", () => this.set("chosen", null));
+    const group = make("div", { class: "stg-buttons" }, make("label", {}, "Feature ", this.switcher), this.switch, this.back);
+    group.hidden = names.length > 1;
+    return group;
+  }
+
+  // List the features of the shown example, best first.
+  offer() {
+    this.switcher.replaceChildren(...this.readings[0].order.slice(0, OFFERED).map((g) => this.option(g)));
+  }
+
+  option(g) {
+    const option = make("option", { value: String(g) });
+    option.textContent = featureName(this.scene, g);
+    return option;
+  }
+
+  nameSwitch() {
+    const on = this.readings[0].open[Number(this.switcher.value)], text = on ? "Switch off" : "Switch on";
+    if (this.switch.textContent !== text) this.switch.textContent = text;
+    this.back.hidden = !this.chosen;
+  }
+
+  // Switch features on or off: off if one of them is on. The kernel measures the score, or it is known.
+  toggle(columns) {
+    if (!columns.length || this.readings.length > 1) return;
+    const [reading] = this.readings, on = columns.every((g) => !reading.open[g]), open = reading.open.slice();
+    for (const g of columns) open[g] = on ? 1 : 0;
+    this.step = { columns, on, before: reading.score("kept"), place: this.place };
+    this.touched = true; // the line below the picture says what came of it, until another feature is pointed at
+    const value = String(columns[0]);
+    if (![...this.switcher.options].some((option) => option.value === value)) this.switcher.append(this.option(columns[0]));
+    this.switcher.value = value;
+    this.set("chosen", Array.from(open.keys()).filter((g) => open[g]));
+  }
+
+  // What the kernel has measured.
+  learn() {
+    const { example, known } = this.model.get("answer") ?? {};
+    if (this.readings && known && example === this.place) this.readings[0].learn(known);
+    this.draw();
   }
 
   solves() {
     this.opened = false;
-    this.loss = make("svg", { viewBox: "0 0 640 80", class: "stg-curve", role: "img" });
+    this.loss = make("svg", { class: "stg-curve", role: "img" });
     this.solved = make("p");
     this.solve = make("details", {}, make("summary", {}, "How the solve went"), make("div", { class: "stg-chart" }, this.loss), this.solved);
     return this.solve;
@@ -186,8 +268,10 @@ class Explorer {
     for (const input of this.modes) input.checked = input.value === shown;
     this.slider.value = String(stop);
     this.slider.setAttribute("aria-valuetext", `${this.stops[stop]} of ${this.readings[0].packed.gates} features`);
+    this.chosen = this.readings.length === 1 ? this.model.get("chosen") ?? null : null;
     this.readings.forEach((reading, i) => {
-      this.pictures[i].draw(reading.at(this.stops[stop]), shown);
+      reading.at(this.stops[stop]);
+      this.pictures[i].draw(this.chosen ? reading.choose(this.chosen) : reading, shown);
       this.claims[i].textContent = this.claim(reading);
       if (this.payload.kind !== "text") this.pictures[i].node.setAttribute("aria-label", this.alternative(i));
     });
@@ -196,18 +280,39 @@ class Explorer {
     if (this.live.textContent !== text) this.live.textContent = text;
     this.curve.move(stop);
     this.tables.update();
+    this.nameSwitch();
+    if (this.touched) this.hover.textContent = this.change() || this.hint;
+  }
+
+  // What the last click did to the score.
+  change() {
+    const { step, chosen } = this, [reading] = this.readings, now = reading.score("kept");
+    if (!chosen || !step || step.place !== this.place) return "";
+    const names = step.columns.map((g) => featureName(this.scene, g)).join(", "), done = `Switched ${step.on ? "on" : "off"} ${names}`;
+    if (now === null) return `${done}: ${this.unknown()}`;
+    const [before, after] = rounded([step.before, now], reading.packed.full - reading.packed.baseline);
+    return step.before === null ? `${done}: the score is ${after}` : `${done}: the score was ${before} and is ${after}`;
+  }
+
+  // Why the score of the chosen features is not there.
+  unknown() {
+    const { on, problem } = this.model.get("answer") ?? {};
+    if (this.model.alone) return "the score of these was not measured; it needs the notebook with its kernel";
+    const answered = on && on.length === this.chosen.length && on.every((g, i) => g === this.chosen[i]);
+    return answered ? problem || "the score of these is not a number" : "asking the model";
   }
 
   claim(reading) {
     const { packed, count } = reading, kept = reading.score("kept"), removed = reading.score("removed");
-    const start = `${count} of ${packed.gates} features`;
+    const start = `${count} of ${packed.gates} features${reading.chosen ? ", chosen by hand," : ""}`;
     if (!reading.explainable) return `${start}; nothing to explain: the baseline scores ${digits(packed.full)} too`;
     const [baseline, shown, full, rest] = rounded([packed.baseline, kept, packed.full, removed], packed.full - packed.baseline);
     const left = removed === null ? "" : `; without them it is ${rest}`;
     // of a small difference, shares say less than the scores
     const share = reading.share(kept), telling = share >= -0.005 && share <= 1.5 ? ` (${percent(share)})` : "";
     // what is certified is the selected set, at no other number of features
-    const certified = packed.certificate && count === packed.selected ? ` (${packed.certificate})` : "";
+    if (reading.chosen && kept === null) return `${start.slice(0, -1)}: ${this.unknown()}`;
+    const certified = packed.certificate && !reading.chosen && count === packed.selected ? ` (${packed.certificate})` : "";
     return kept === null ? start : `${start} ${count === 1 ? "brings" : "bring"} the score from ${baseline} (baseline) to ${shown} of ${full}${telling}${certified}${left}`;
   }
 
@@ -223,13 +328,30 @@ class Explorer {
   }
 
   point(i, event) {
-    const g = this.pictures[i].hit(event), reading = this.readings[i];
-    if (g < 0) return (this.hover.textContent = "");
+    const [g = -1] = this.pictures[i].hit(event), reading = this.readings[i];
+    if (this.touched && this.step.columns.includes(g)) return;
+    this.touched = false;
+    this.pictures[i].point?.(g);
+    if (g < 0) return (this.hover.textContent = this.hint);
     const place = reading.rank[g] < 0 ? "not seen by the model" : `rank ${reading.rank[g] + 1}`;
     const what = reading.level ? "attribution" : "active probability";
     const kept = reading.open[g] ? "kept" : "not kept";
     const adds = this.scene.adds?.length > g && !reading.level ? `adds ${signed(this.scene.adds[g])} to the score, ` : "";
     return (this.hover.textContent = `${featureName(this.scene, g)}: ${adds}${what} ${reading.number(g)}, ${kept}, ${place}`);
+  }
+
+  leave(i) {
+    this.pictures[i].point?.(-1);
+    if (!this.touched) this.hover.textContent = this.hint;
+  }
+
+  pointAtStop(count) {
+    const said = this.readings.map(({ packed }, i) => {
+      const k = Math.max(0, packed.n.findLastIndex((n) => n <= count)), name = this.payload.methods[i].name;
+      const left = packed.removed[k] === null ? "" : `, without them ${digits(packed.removed[k])}`;
+      return `${this.readings.length > 1 ? `${name}: ` : ""}score ${digits(packed.kept[k])} with only these${left}`;
+    });
+    this.hover.textContent = `${count} features: ${said.join("; ")}; click to show them`;
   }
 
   openTables() {
@@ -245,7 +367,7 @@ class Explorer {
     this.doubt.hidden = !doubt || Boolean(running);
     this.solve.hidden = !trace || this.readings.length > 1;
     if (this.solve.hidden) return;
-    const known = drawLoss(this.loss, trace), steps = known.length === 1 ? "1 step" : `${known.length} steps`;
+    const width = Math.min(this.width ?? BROADEST, BROADEST), known = drawLoss(this.loss, trace, width), steps = known.length === 1 ? "1 step" : `${known.length} steps`;
     this.solved.textContent = `${running ? "Still solving." : status} ${evaluations} model evaluations, ${steps}, last loss ${digits(known.at(-1))}.`;
   }
 
@@ -321,10 +443,11 @@ async function render({ model, el }) {
 // Replace the static picture in an output or on a page by the explorer; the data are in script elements beside it.
 async function mount(id) {
   const text = (part) => document.getElementById(`${id}-${part}`).textContent;
-  const state = { progress: {}, ...JSON.parse(text("data")), page: JSON.parse(text("page")) };
+  const state = { progress: {}, answer: {}, ...JSON.parse(text("data")), page: JSON.parse(text("page")) };
   Object.assign(state, { _esm: text("code").split("\n// start\n")[0], _css: text("style") });
   const listeners = {};
   const model = {
+    alone: true, // no kernel answers
     get: (name) => state[name],
     set: (name, value) => {
       state[name] = value;

@@ -8,6 +8,11 @@ function download(blob, name) {
 
 // Python code that draws with viz what is shown.
 function codeOf({ payload, place, readings }, show) {
+  const { chosen } = readings[0], { place: row } = payload.examples[place];
+  if (chosen) {
+    const on = Array.from(readings[0].open.keys()).filter((g) => readings[0].open[g]).join(", ");
+    return `chosen = torch.zeros_like(explanation.selected[${row} : ${row + 1}])\nchosen[0, [${on}]] = True\nexplanation.score_of(chosen, examples=[${row}])`;
+  }
   const call = payload.examples[place].code[show];
   if (!payload.compared) return `view = explanation.at(budget=${readings[0].count} / ${readings[0].packed.gates})\n${call}`;
   const entries = payload.methods.map((method, i) => {
@@ -72,7 +77,7 @@ function inert(value) {
 
 // The page that Python would write, with the current picture for browsers that run no scripts.
 function pageOf(model, picture) {
-  const names = ["key", "payload", "methods", "example", "budget", "show"], page = model.get("page");
+  const names = ["key", "payload", "methods", "example", "budget", "show", "chosen", "known"], page = model.get("page");
   const state = Object.fromEntries(names.map((name) => [name, model.get(name)]));
   const parts = { picture: picture.outerHTML, payload: inert(state), page: inert(page), script: model.get("_esm"), style: model.get("_css") };
   return page.split("%%").map((piece, i) => (i % 2 ? parts[piece] : piece)).join("");

@@ -25,10 +25,21 @@ class ImagePicture {
     const [height, width] = this.scene.size, area = height * width;
     for (let i = 0; i < area; i++) this.pixel(i, area, reading, show);
     this.small.getContext("2d").putImageData(this.data, 0, 0);
+    this.drawn = [reading, show];
     this.context.imageSmoothingEnabled = Math.max(height, width) >= 256;
     this.context.clearRect(0, 0, this.node.width, this.node.height);
     this.context.drawImage(this.small, 0, 0, this.node.width, this.node.height);
-    if (show === "all" || show === "veil") this.outline(width, height);
+    const kept = (x, y) => (x >= 0 && y >= 0 && x < width && y < height ? this.mask[y * width + x] : 0);
+    if (show === "all" || show === "veil") this.stroke(this.edges(width, height, kept), [["#000000", 4], [EDGE, 2]]);
+    const pointed = (x, y) => x >= 0 && y >= 0 && x < width && y < height && this.columns[y * width + x] === this.pointed;
+    if (this.pointed >= 0) this.stroke(this.edges(width, height, pointed), [["#000000", 3], ["#ffffff", 1.5]]);
+  }
+
+  // Outline the feature under the pointer; -1 for none.
+  point(g) {
+    if (g === (this.pointed ?? -1) || !this.drawn) return;
+    this.pointed = g;
+    this.draw(...this.drawn);
   }
 
   pixel(i, area, reading, show) {
@@ -63,9 +74,9 @@ class ImagePicture {
     for (let c = 0; c < 3; c++) out[at + c] = grey * (1 - part) + colour[c] * part;
   }
 
-  outline(width, height) {
+  // The borders between pixels that are `at` and others.
+  edges(width, height, at) {
     const path = new Path2D(), thick = this.node.width / WIDEST;
-    const at = (x, y) => (x >= 0 && y >= 0 && x < width && y < height ? this.mask[y * width + x] : 0);
     const inside = (place, most) => Math.min(Math.max(place * this.scale, 2 * thick), most * this.scale - 2 * thick);
     const line = (x0, y0, x1, y1) => {
       path.moveTo(inside(x0, width), inside(y0, height));
@@ -85,9 +96,13 @@ class ImagePicture {
         if (!edge && from >= 0) { line(x, from, x, y); from = -1; }
       }
     }
-    for (const [colour, pixels] of [["#000000", 4], [EDGE, 2]]) {
+    return path;
+  }
+
+  stroke(path, lines) {
+    for (const [colour, pixels] of lines) {
       this.context.strokeStyle = colour;
-      this.context.lineWidth = pixels * thick;
+      this.context.lineWidth = (pixels * this.node.width) / WIDEST;
       this.context.lineCap = "square";
       this.context.stroke(path);
     }
@@ -97,7 +112,9 @@ class ImagePicture {
     const box = this.node.getBoundingClientRect(), [height, width] = this.scene.size;
     const x = Math.floor(((event.clientX - box.left) / box.width) * width);
     const y = Math.floor(((event.clientY - box.top) / box.height) * height);
-    return x < 0 || y < 0 || x >= width || y >= height ? -1 : this.columns[y * width + x];
+    if (x < 0 || y < 0 || x >= width || y >= height) return [];
+    const found = Array.from({ length: this.scene.layers }, (_, layer) => this.columns[layer * height * width + y * width + x]);
+    return [...new Set(found.filter((g) => g >= 0))]; // channels may have features of their own
   }
 }
 
@@ -110,7 +127,8 @@ class TextPicture {
     this.scene = scene;
     this.node.dir = scene.rtl ? "rtl" : "ltr";
     this.spans = scene.words.map((word) => {
-      const span = make("span", { class: word.m ? "stg-word stg-muted" : "stg-word" });
+      const kinds = ["stg-word", word.m && "stg-muted", word.g.length && "stg-gated"];
+      const span = make("span", { class: kinds.filter(Boolean).join(" ") });
       span.textContent = word.t;
       return span;
     });
@@ -135,8 +153,7 @@ class TextPicture {
   }
 
   hit(event) {
-    const place = this.spans.indexOf(event.target);
-    return place < 0 || !this.scene.words[place].g.length ? -1 : this.scene.words[place].g[0];
+    return this.scene.words[this.spans.indexOf(event.target)]?.g ?? [];
   }
 }
 
@@ -168,7 +185,16 @@ function clipped(context, text, width) {
 class TablePicture {
   constructor() {
     this.node = make("canvas", { role: "img", class: "stg-canvas" });
-    this.width = 560; this.row = 24; this.rows = 12; this.label = 250;
+    this.rows = 12;
+    this.fit(560);
+  }
+
+  // Where there is little room, names stand above their bars.
+  fit(room) {
+    this.width = Math.min(560, room);
+    this.above = this.width < 460;
+    this.row = this.above ? 42 : 24;
+    this.label = this.above ? 0 : 250;
   }
 
   async load(scene) {
@@ -186,51 +212,67 @@ class TablePicture {
     const needed = reading.order.slice(0, this.rows / 2), doubtful = reading.packed.doubt;
     const largest = Array.from(reading.order).sort(bySize).filter((g) => !needed.includes(g));
     this.shown = [...needed, ...largest].slice(0, this.rows).sort(bySize);
-    const context = sized(this.node, this.width, this.shown.length * this.row + 4), colour = ink(this.node);
     const low = Math.min(0, ...this.shown.map((g) => adds[g] ?? 0)), high = Math.max(0, ...this.shown.map((g) => adds[g] ?? 0));
     const before = low < 0 ? 64 : 0, room = this.width - this.label - before - 76, unit = room / (high - low || 1);
-    const zero = this.label + before - low * unit;
+    const zero = this.label + before - low * unit, [context, colour] = this.canvas("added to the score", this.label, this.width);
     this.shown.forEach((g, i) => {
-      const middle = (i + 0.5) * this.row + 2, value = adds[g] ?? 0, open = reading.open[g];
-      const hidden = show === "kept" ? !open : show === "removed" && open;
-      context.fillStyle = colour;
-      context.textAlign = "right";
-      context.fillText(clipped(context, this.text(g, hidden), this.label - 14), this.label - 8, middle);
+      const value = adds[g] ?? 0, length = Math.max(Math.abs(value) * unit, 0.5);
+      this.name(context, reading, show, g, i);
       context.fillStyle = context.strokeStyle = doubtful ? "rgb(128, 128, 128)" : rgba(value < 0 ? REMOVED : KEPT, 1);
-      context.lineWidth = 1.5;
       context.setLineDash(doubtful ? [3, 3] : []);
-      const length = Math.max(Math.abs(value) * unit, 0.5), left = value < 0 ? zero - length : zero;
-      if (open) context.fillRect(left, middle - 8, length, 16);
-      context.strokeRect(left, middle - 8, length, 16);
+      this.bar(context, value < 0 ? zero - length : zero, length, reading.open[g], i);
       context.fillStyle = colour;
       context.textAlign = value < 0 ? "right" : "left";
-      context.fillText(signed(value) + (open ? " \u2713" : ""), value < 0 ? left - 6 : left + length + 6, middle);
+      const text = signed(value) + (reading.open[g] ? " \u2713" : "");
+      context.fillText(text, value < 0 ? zero - length - 6 : zero + length + 6, this.middle(i));
     });
     context.setLineDash([]);
     context.fillStyle = colour;
-    context.fillRect(zero, 0, 1, this.shown.length * this.row + 4);
+    context.fillRect(zero, 0, 1, this.shown.length * this.row + 2);
   }
 
   // Rows keep their order at every budget, so that only bars move.
   drawLevels(reading, show) {
     this.shown = reading.order.slice(0, this.rows);
-    const context = sized(this.node, this.width, this.shown.length * this.row + 4), colour = ink(this.node);
-    const room = this.width - this.label - 60;
+    const room = this.width - this.label - 60, title = reading.level ? "attribution" : "active probability";
+    const [context, colour] = this.canvas(title, this.label, this.label + room);
     this.shown.forEach((g, i) => {
-      const middle = (i + 0.5) * this.row + 2, open = reading.open[g];
-      const hidden = show === "kept" ? !open : show === "removed" && open;
-      context.fillStyle = colour;
-      context.textAlign = "right";
-      context.fillText(clipped(context, this.text(g, hidden), this.label - 14), this.label - 8, middle);
-      context.fillStyle = context.strokeStyle = rgba(reading.colour(g), 1);
-      context.lineWidth = 1.5;
       const length = Math.max(reading.p[g] * room, 0.5);
-      if (open) context.fillRect(this.label, middle - 8, length, 16);
-      context.strokeRect(this.label, middle - 8, length, 16);
+      this.name(context, reading, show, g, i);
+      context.fillStyle = context.strokeStyle = rgba(reading.colour(g), 1);
+      this.bar(context, this.label, length, reading.open[g], i);
       context.fillStyle = colour;
       context.textAlign = "left";
-      context.fillText(reading.number(g) + (open ? " \u2713" : ""), this.label + length + 6, middle);
+      context.fillText(reading.number(g) + (reading.open[g] ? " \u2713" : ""), this.label + length + 6, this.middle(i));
     });
+  }
+
+  // A canvas with all rows, and a line for the title of the axis.
+  canvas(title, from, to) {
+    const context = sized(this.node, this.width, this.shown.length * this.row + 24), colour = ink(this.node);
+    context.fillStyle = colour;
+    context.textAlign = "center";
+    context.fillText(title, (from + to) / 2, this.shown.length * this.row + 14);
+    return [context, colour];
+  }
+
+  // The height of the bar of a row.
+  middle(i) {
+    return (i + (this.above ? 0.68 : 0.5)) * this.row + 2;
+  }
+
+  name(context, reading, show, g, i) {
+    const open = reading.open[g], hidden = show === "kept" ? !open : show === "removed" && open;
+    const text = clipped(context, this.text(g, hidden), this.above ? this.width - 6 : this.label - 14);
+    context.fillStyle = ink(this.node);
+    context.textAlign = this.above ? "left" : "right";
+    context.fillText(text, this.above ? 3 : this.label - 8, this.above ? i * this.row + 12 : this.middle(i));
+  }
+
+  bar(context, left, length, open, i) {
+    context.lineWidth = 1.5;
+    if (open) context.fillRect(left, this.middle(i) - 8, length, 16);
+    context.strokeRect(left, this.middle(i) - 8, length, 16);
   }
 
   text(g, hidden) {
@@ -240,16 +282,22 @@ class TablePicture {
   }
 
   hit(event) {
-    const box = this.node.getBoundingClientRect();
-    const place = Math.floor((((event.clientY - box.top) / box.height) * (this.shown.length * this.row + 4) - 2) / this.row);
-    return this.shown[place] ?? -1;
+    const box = this.node.getBoundingClientRect(), scale = (this.shown.length * this.row + 24) / box.height;
+    const g = this.shown[Math.floor(((event.clientY - box.top) * scale) / this.row)];
+    return g === undefined ? [] : [g];
   }
 }
 
 class SeriesPicture {
   constructor() {
     this.node = make("canvas", { role: "img", class: "stg-canvas" });
-    this.width = 640; this.lane = 56; this.left = 90;
+    this.lane = 56; this.foot = 36;
+    this.fit(640);
+  }
+
+  fit(room) {
+    this.width = Math.min(640, room);
+    this.left = Math.round(Math.min(90, 0.22 * this.width));
   }
 
   async load(scene) {
@@ -261,7 +309,8 @@ class SeriesPicture {
 
   draw(reading, show) {
     const [channels, steps] = this.scene.size;
-    const context = sized(this.node, this.width, channels * this.lane);
+    const context = sized(this.node, this.width, channels * this.lane + this.foot);
+    this.axis(context, steps, channels * this.lane);
     const wide = (this.width - this.left) / steps;
     for (let lane = 0; lane < channels; lane++) {
       this.spans(context, reading, show, lane, steps, wide);
@@ -270,6 +319,16 @@ class SeriesPicture {
       context.fillStyle = ink(this.node);
       context.fillText(clipped(context, this.scene.channels[lane], this.left - 14), this.left - 8, (lane + 0.5) * this.lane);
     }
+  }
+
+  axis(context, steps, bottom) {
+    context.fillStyle = ink(this.node);
+    for (const [text, x, align] of [["0", this.left, "left"], [String(steps - 1), this.width, "right"]]) {
+      context.textAlign = align;
+      context.fillText(text, x, bottom + 10);
+    }
+    context.textAlign = "center";
+    context.fillText("time step", (this.left + this.width) / 2, bottom + 26);
   }
 
   spans(context, reading, show, lane, steps, wide) {
@@ -310,8 +369,9 @@ class SeriesPicture {
     const box = this.node.getBoundingClientRect(), [channels, steps] = this.scene.size;
     const x = ((event.clientX - box.left) / box.width) * this.width;
     const t = Math.floor(((x - this.left) / (this.width - this.left)) * steps);
-    const lane = Math.floor(((event.clientY - box.top) / box.height) * channels);
-    return t < 0 || t >= steps || lane < 0 || lane >= channels ? -1 : this.columns[lane * steps + t];
+    const lane = Math.floor((((event.clientY - box.top) / box.height) * (channels * this.lane + this.foot)) / this.lane);
+    const g = t < 0 || t >= steps || lane < 0 || lane >= channels ? -1 : this.columns[lane * steps + t];
+    return g < 0 ? [] : [g];
   }
 }
 

@@ -24,8 +24,9 @@ function rgba(colour, opacity) {
 
 // One example of one method: which gates are open at a budget, and their active probabilities.
 class Reading {
-  static async of(packed, gates) {
+  static async of(packed, gates, known) {
     const reading = new Reading();
+    reading.known = new Map(Object.entries(known ?? {})); // scores of sets, by their keys
     reading.packed = packed;
     reading.rank = await unpack(packed.rank, Int32Array);
     reading.level = packed.level ? await unpack(packed.level, Float32Array) : null;
@@ -43,9 +44,42 @@ class Reading {
     return places.sort((a, b) => key(a) - key(b) || a - b);
   }
 
+  // Add scores that were measured, by the keys of the sets that were kept.
+  learn(known) {
+    for (const [key, score] of Object.entries(known)) this.known.set(key, score);
+  }
+
+  // The scores of the sets along the curve, and of what they leave out, are known.
+  learnCurve() {
+    const { n, kept, removed } = this.packed, open = new Uint8Array(this.rank.length);
+    n.forEach((count, k) => {
+      for (let g = 0; g < open.length; g++) open[g] = this.rank[g] >= 0 && this.rank[g] < count ? 1 : 0;
+      this.learn({ [setKey(open)]: kept[k], [setKey(this.without(open))]: removed[k] });
+    });
+    this.curveKnown = true;
+  }
+
+  without(open) {
+    const others = open.map((on) => 1 - on);
+    for (const g of this.packed.missing) others[g] = 0;
+    return others;
+  }
+
+  // Read with the features that the reader has switched on; a score that was not measured is null.
+  choose(on) {
+    if (!this.curveKnown) this.learnCurve();
+    this.open.fill(0);
+    for (const g of on) this.open[g] = 1;
+    this.count = on.length;
+    const score = (kept) => this.known.get(setKey(kept)) ?? null;
+    this.chosen = { kept: score(this.open), removed: score(this.without(this.open)) };
+    return this;
+  }
+
   // Read at the largest measured count within the budget.
   at(budget) {
     const { n, shift } = this.packed;
+    this.chosen = null;
     this.point = Math.max(0, n.findLastIndex((count) => count <= budget));
     this.count = n[this.point];
     for (let g = 0; g < this.rank.length; g++) {
@@ -68,7 +102,7 @@ class Reading {
   }
 
   score(which) {
-    return this.packed[which][this.point];
+    return this.chosen ? this.chosen[which] : this.packed[which][this.point];
   }
 
   get explainable() {
@@ -86,8 +120,18 @@ class Reading {
 }
 
 function featureName(scene, g) {
-  if (scene.names && scene.names[g]) return scene.names[g];
-  return `feature ${scene.ids ? scene.ids[g] : g}`;
+  const number = `feature ${scene.ids ? scene.ids[g] : g}`, name = scene.names && scene.names[g];
+  if (!name) return number;
+  return "ids" in scene ? `${name} (${number})` : name; // regions have a number and perhaps a name
+}
+
+// A set of features as text, four in each digit, as Python writes it.
+function setKey(kept) {
+  let key = "";
+  for (let g = 0; g < kept.length; g += 4) {
+    key += (kept[g] + 2 * (kept[g + 1] || 0) + 4 * (kept[g + 2] || 0) + 8 * (kept[g + 3] || 0)).toString(16);
+  }
+  return key;
 }
 
 function ink(node) {
