@@ -26,6 +26,7 @@ from .gates import (
 from .objective import Delete, Hybrid, OutputMatch, Preserve, RetainedScore
 from .select import Budget, FixedWeight, OnAverage, OnMost, Sweep
 from .solve import Reparameterized, ScoreFunction
+from .tables import one_hot_groups
 
 __all__ = [
     "ArgumentError",
@@ -54,6 +55,7 @@ __all__ = [
     "Sweep",
     "column_mask",
     "grid_mask",
+    "one_hot_groups",
     "pixel_mask",
     "position_mask",
     "references",

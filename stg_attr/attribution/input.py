@@ -20,7 +20,7 @@ from stg_attr.progress import Bar, progress
 from stg_attr.select import Sparsity, Sweep
 from stg_attr.select.testing import held_out
 from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
-from stg_attr.tables import Table
+from stg_attr.tables import Groups, Table
 
 from .effort import Effort
 from .evidence import check_claim, check_rows, evidence_rows
@@ -95,7 +95,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         baselines: Baselines | Table | Mapping[str, Any] = None,
         target: Target = None,
         additional_forward_args: Any = None,
-        feature_mask: Given | None = None,
+        feature_mask: Given | Groups | None = None,
         n_steps: int | None = None,
         n_samples: int | None = None,
         perturbations_per_eval: int | None = None,
@@ -119,8 +119,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 each example's own predicted class.
             additional_forward_args: passed on to the model; tensors with `batch` rows are repeated with them.
             feature_mask: integers, broadcastable to the inputs: elements with one id share one gate, over
-                all inputs; -1 for elements that are never gated. None gives each element its own gate, and
-                photographs, volumes, videos and long signals about 200 cells: `default_masks`.
+                all inputs; -1 for those never gated. None gives each element its own gate, and photographs,
+                volumes, videos, long signals about 200 cells: `default_masks`. Of a table also `Groups`.
             n_steps: updates of the gates, at most; an example stops when its gates have settled. None for 12,
                 or for as many as `max_evals` allows.
             n_samples: gate samples per update; each costs one model evaluation, two with `Hybrid`. None for
@@ -154,7 +154,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         baselines: Baselines | Table | Mapping[str, Any] = None,
         target: Target = None,
         additional_forward_args: Any = None,
-        feature_mask: Given | None = None,
+        feature_mask: Given | Groups | None = None,
         n_steps: int | None = None,
         n_samples: int | None = None,
         perturbations_per_eval: int | None = None,

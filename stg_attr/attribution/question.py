@@ -35,7 +35,7 @@ from stg_attr.model import (
 )
 from stg_attr.objective import Objective
 from stg_attr.solve import Estimator, Learned
-from stg_attr.tables import Cells, OverCells, Table
+from stg_attr.tables import Cells, Groups, OverCells, Table, grouped
 
 from . import certify
 from .effort import Effort
@@ -58,7 +58,7 @@ class Asked:
     baselines: Baselines | Table | Mapping[str, Any]
     target: Target
     arguments: Any
-    feature_mask: Given | None
+    feature_mask: Given | Groups | None
     feature_names: Iterable[str] | None = None
     cells: Cells | None = None
 
@@ -72,13 +72,18 @@ class Asked:
         if cells is None:
             return None
         n, arguments = len(cells.inputs), as_arguments(self.arguments)
+        names = cells.inputs.names if self.feature_names is None else self.feature_names
+        mask = self.feature_mask
+        if isinstance(mask, Mapping):
+            mask, names = grouped(mask, tuple(names))
         return replace(
             self,
             forward=OverCells(self.forward, cells),
             inputs=cells.numbers[:n],
             baselines=cells.references,
             arguments=(torch.arange(n, device="cpu"), *arguments) if cells.inputs.has_index else arguments,
-            feature_names=self.feature_names or cells.inputs.names,
+            feature_mask=mask,
+            feature_names=names,
             cells=cells,
         )
 

@@ -86,9 +86,9 @@ def checked_inputs(inputs: Inputs) -> tuple[Tensor, ...]:
         found = type(inputs).__name__ if not isinstance(inputs, tuple) else [type(x).__name__ for x in inputs]
         raise ArgumentError(
             "inputs",
-            expected="a tensor or a tuple of tensors",
+            expected="a tensor, a tuple of tensors or a table",
             found=str(found),
-            mend="Convert arrays with torch.as_tensor(...), and lists to a tuple of tensors.",
+            mend="Convert arrays with torch.as_tensor(...), lists to a tuple of tensors.",
         )
     _check_kinds(given)
     _check_rows(given)

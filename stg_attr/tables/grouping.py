@@ -1,0 +1,130 @@
+"""Grouping of columns by their names, so that several columns are one feature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stg_attr.errors import ArgumentError
+
+__all__ = ["Groups", "grouped", "one_hot_groups"]
+
+#: The columns of each feature, by its name; those of None are never hidden.
+Groups = Mapping[str | None, str | Sequence[str]]
+
+_MEND = 'For example feature_mask={"address": ["street", "town"]}; other columns are features of their own.'
+
+
+def grouped(groups: Groups, columns: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
+    """A feature mask and a name for each feature.
+
+    Args:
+        groups: the columns of each feature that has several, or another name, and those never hidden.
+        columns: the names of all columns, in order.
+
+    Returns:
+        Ids from 0 in the order of the columns, -1 where never hidden, [1, columns], and a name for each id.
+
+    Raises:
+        ArgumentError: a column does not exist, or is of two features.
+    """
+    feature_of: dict[str, str | None] = {}
+    for name, members in groups.items():
+        for member in [members] if isinstance(members, str) else members:
+            if member not in columns or member in feature_of:
+                raise ArgumentError(
+                    "feature_mask",
+                    expected=f"each column at most once, out of {', '.join(columns)}",
+                    found=f"{member!r} twice" if member in feature_of else repr(member),
+                    mend=_MEND,
+                )
+            feature_of[member] = name
+    features = [feature_of.get(column, column) for column in columns]
+    names = tuple(dict.fromkeys(name for name in features if name is not None))
+    if not names or any(column in groups and column not in feature_of for column in columns):
+        raise ArgumentError(
+            "feature_mask",
+            expected="at least one feature, and no name of another column for one",
+            found=f"{len(names)} features" if not names else "a feature that is named like another column",
+            mend=_MEND,
+        )
+    ids = [-1 if name is None else names.index(name) for name in features]
+    return torch.tensor([ids], device="cpu"), names
+
+
+def one_hot_groups(transformer: Any) -> dict[str | None, list[str]]:
+    """The columns that a fitted transformer of scikit-learn makes of each column that it encodes one-hot.
+
+    Pass it as the `feature_mask` of a model that is given what the transformer returns. A pipeline is better
+    explained as a whole, on the columns that it is given: then it is not needed.
+
+    Args:
+        transformer: a fitted `ColumnTransformer` or `OneHotEncoder`, or a pipeline that ends with one.
+
+    Returns:
+        For each encoded column the names of those made of it, as `get_feature_names_out` says them.
+
+    Raises:
+        ArgumentError: it is not fitted, or none of these.
+
+    Example:
+        >>> import numpy as np
+        >>> from sklearn.preprocessing import OneHotEncoder
+        >>> encoder = OneHotEncoder().fit(np.array([["A", "x"], ["B", "x"]]))
+        >>> one_hot_groups(encoder)
+        {'x0': ['x0_A', 'x0_B'], 'x1': ['x1_x']}
+    """
+    step = _last(transformer)
+    if hasattr(step, "output_indices_"):
+        names = list(step.get_feature_names_out())
+        parts = [(part, names[step.output_indices_[name]]) for name, part, _ in step.transformers_]
+    elif _is_one_hot(step):
+        parts = [(transformer, list(transformer.get_feature_names_out()))]
+    else:
+        raise ArgumentError(
+            "transformer",
+            expected="a fitted ColumnTransformer or OneHotEncoder",
+            found=type(step).__name__,
+            mend="Fit it first; of a pipeline pass the steps before the model, pipeline[:-1].",
+        )
+    groups: dict[str | None, list[str]] = {}
+    for part, made in parts:
+        encoder = _last(part)
+        if _is_one_hot(encoder):
+            ends = iter(made)
+            for name, n in zip(_names_in(part, encoder), _counts(encoder), strict=True):
+                groups[name] = [str(next(ends)) for _ in range(n)]
+    return groups
+
+
+def _last(transformer: Any) -> Any:
+    """The last step of a pipeline; what is no pipeline is its own."""
+    steps = getattr(transformer, "steps", None)
+    return _last(steps[-1][1]) if steps else transformer
+
+
+def _is_one_hot(transformer: Any) -> bool:
+    return hasattr(transformer, "categories_") and hasattr(transformer, "drop_idx_")
+
+
+def _names_in(part: Any, encoder: Any) -> Iterable[str]:
+    count = len(encoder.categories_)
+    for fitted in (encoder, part):
+        names = getattr(fitted, "feature_names_in_", None)
+        if names is not None and len(names) == count:
+            return [str(name) for name in names]
+    return [f"x{i}" for i in range(count)]
+
+
+def _counts(encoder: Any) -> list[int]:
+    """How many columns the encoder makes of each."""
+    counts = [len(categories) for categories in encoder.categories_]
+    rare = getattr(encoder, "infrequent_categories_", None) or [None] * len(counts)
+    dropped = [None] * len(counts) if encoder.drop_idx_ is None else encoder.drop_idx_
+    return [
+        n - (0 if few is None else len(few) - 1) - (left_out is not None)
+        for n, few, left_out in zip(counts, rare, dropped, strict=True)
+    ]
