@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from stg_attr.errors import ArgumentError, check_count
 from stg_attr.explanation import PlanSettings, Settings
+from stg_attr.model import looks
 
 __all__ = ["Effort", "with_effort"]
 
@@ -96,10 +97,11 @@ class Effort:
         return steps if self.n_steps is None else min(steps, self.n_steps), n_samples
 
     def spares(self, n_steps: int, n_samples: int, n_views: int, references: int, rest: int) -> bool:
-        """Whether a plan leaves evaluations for one selection, beside all that is measured anyway."""
+        """Whether a plan leaves evaluations to look for features without slopes, beside all others."""
         if self.evals_of_a_solve is None:
             return True
-        return n_steps * n_samples * n_views + 1 + 2 * references + rest <= self.evals_of_a_solve
+        others = 1 + references + looks(references) + rest
+        return n_steps * n_samples * n_views + others <= self.evals_of_a_solve
 
     def _too_few(self, n_views: int, references: int, evidence: int, checks: int) -> ArgumentError:
         least = self.n_restarts * (1 + references + evidence + n_views + checks)

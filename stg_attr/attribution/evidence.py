@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Certificate, Curve, ReadingSettings, Scores
-from stg_attr.model import MOST_ALONE, Allowance, GatedModel, measured_again, tolerance
+from stg_attr.model import MOST_ALONE, Allowance, GatedModel, measured_again, most_again, tolerance
 from stg_attr.select import OnAverage, OnMost, Ranking, Sparsity
 
 __all__ = [
@@ -23,14 +23,16 @@ __all__ = [
 ]
 
 
-def evidence_rows(references: int, curve_points: int) -> int:
+def evidence_rows(references: int, n_held_out: int, curve_points: int) -> int:
     """Model rows for each example that the evidence takes; none without a curve."""
-    return 2 * (curve_points + 1) * references if curve_points else 0
+    own = 1 if n_held_out else 0  # scores of the references themselves, where these are fresh
+    return (2 * (curve_points + 1) + own) * references if curve_points else 0
 
 
-def check_rows(curve_points: int) -> int:
-    """Model rows for each example that the checks of its scores take, at most."""
-    return MOST_ALONE + (0 if curve_points else 2)  # a curve measures input and baseline anyway
+def check_rows(references: int, curve_points: int) -> int:
+    """Model rows for each example that the checks of its scores take, at most, in a batch of any size."""
+    # a curve measures input and baseline anyway; without one, no example has a part in both checks
+    return MOST_ALONE if curve_points else max(MOST_ALONE, most_again(references))
 
 
 def unlike_before(

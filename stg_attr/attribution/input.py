@@ -246,13 +246,13 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         kept = partial(held_out, sparsity=self.sparsity, settings=settings.certificate)
         slopes, views = self.estimator.proves_slopes, self.objective.n_views
         question = Question.of(asked, self.objective, self.estimator, device, effort, most, kept)
-        points = settings.reading.curve_points if with_curve else 0
-        rows, checks = evidence_rows(question.n_references, points), check_rows(points)
-        settings = effort.with_profile(settings, views + question.n_references + rows + checks)
+        n, points = question.n_references, settings.reading.curve_points if with_curve else 0
+        rows, checks = evidence_rows(n, question.n_held_out, points), check_rows(n, points)
+        settings = effort.with_profile(settings, views + n + rows + checks)
         rows += settings.profile.rows(slopes) if with_curve else 0
-        plan = effort.planned(views, question.n_references, rows, checks, settings.plan)
+        plan = effort.planned(views, n, rows, checks, settings.plan)
         parts = (self.gates, self.sparsity, self.estimator, self.smoothness)
-        looks = effort.spares(*plan, views, question.n_references, rows + checks)
+        looks = effort.spares(*plan, views, n, rows + checks)
         solver = Solver(*parts, *plan, effort.seed, effort.n_restarts, looks, settings.solver)
         return question, solver, settings
 
@@ -304,7 +304,7 @@ class _Answer:
             check_claim(model, solver.sparsity)
             if self.resume is not None:
                 check_same_scores(self.resume.rows(rows), model.target, model.anchors.full)
-            reading = Reading.begin(model, solver, self.settings, self.effort.evals_of_a_solve, not others)
+            reading = Reading.begin(model, solver, self.settings, self.effort.evals_of_a_solve)
             past = None if self.past is None or learned is None else (learned, self.past[1][:, rows])
             told = partial(self._after_step, reading, rows, bar)
             solution = solver.fit(model, told, past)

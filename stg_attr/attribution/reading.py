@@ -50,12 +50,10 @@ class Reading:
     dependent: bool = False
 
     @classmethod
-    def begin(
-        cls, model: GatedModel, solver: Solver, settings: Settings, max_evals: int | None, check: bool
-    ) -> Reading:
-        """Before a solve; with `check`, two examples are scored alone, for which see `depends_on_others`."""
+    def begin(cls, model: GatedModel, solver: Solver, settings: Settings, max_evals: int | None) -> Reading:
+        """Before a solve; two of several examples are scored alone, for which see `depends_on_others`."""
         numbers = settings.reading
-        dependent = check and depends_on_others(model, numbers.same_score, numbers.rounding)
+        dependent = depends_on_others(model, numbers.same_score, numbers.rounding)
         return cls(model, solver, settings, max_evals, dependent)
 
     def read(
@@ -76,7 +74,8 @@ class Reading:
         groups = model.groups
         points = self.settings.reading.curve_points if with_curve else 0
         slopes, profiles = solver.estimator.proves_slopes, self.settings.profile
-        reserved = evidence_rows(model.rows_per_selection, points) + check_rows(points)
+        rows = model.rows_per_selection
+        reserved = evidence_rows(rows, model.n_held_out, points) + check_rows(rows, points)
         interrupted = solution.failure if isinstance(solution.failure, KeyboardInterrupt) else None
         allowance = Allowance(self.max_evals, reserved, interrupted)
         explainable = model.anchors.explainable.unsqueeze(1)

@@ -2,7 +2,7 @@
 
 from .allowance import Allowance
 from .chunks import Chunks, ChunkSettings, is_out_of_memory
-from .dependence import MOST_ALONE, depends_on_others, measured_again, tolerance
+from .dependence import MOST_ALONE, depends_on_others, measured_again, most_again, tolerance
 from .examples import Examples, goes_along
 from .gated import GatedModel
 from .inputs import Baselines, Gaps, Given, Inputs, as_arguments, checked_inputs
@@ -15,6 +15,7 @@ from .randomness import watched
 from .scorer import Scorer
 from .signals import raised_by_handler
 from .targets import Target, as_index
+from .without_slopes import looks
 
 __all__ = [
     "MOST_ALONE",
@@ -42,8 +43,10 @@ __all__ = [
     "disturbing_layers",
     "goes_along",
     "is_out_of_memory",
+    "looks",
     "measured_again",
     "module_of",
+    "most_again",
     "raised_by_handler",
     "solve_device",
     "tolerance",

@@ -9,9 +9,9 @@ from .allowance import Allowance
 from .gated import GatedModel
 from .scorer import not_by_row, only_together
 
-__all__ = ["MOST_ALONE", "depends_on_others", "measured_again", "tolerance"]
+__all__ = ["MOST_ALONE", "depends_on_others", "measured_again", "most_again", "tolerance"]
 
-MOST_ALONE = 2  # rows of one example that `depends_on_others` scores where it finds nothing, at most
+MOST_ALONE = 1  # rows of one example that `depends_on_others` scores where it finds nothing, at most
 
 
 def tolerance(model: GatedModel, share: float, rounding: int) -> Tensor:
@@ -54,10 +54,9 @@ def _depends(model: GatedModel, near: Tensor) -> bool:
     def same(index: Tensor, scores: Tensor) -> bool:
         return bool(((scores - model.anchors.full[index]).abs() <= near[index]).all())
 
-    n, everyone = model.batch, model.everyone.index
-    # in other places than in the batch; of two, one comes twice: some functions know how to pair two rows
-    some = torch.tensor([1, 0, 1] if n == 2 else [n - 1, 0], device="cpu")
-    if same(some, _alone(model, some)):
+    everyone = model.everyone.index
+    some, scores = _alone(model)
+    if same(some, scores):
         return False
     turned = _turned(model)
     if not same(turned, _scores(model, turned)) and same(everyone, _scores(model, everyone)):
@@ -65,20 +64,36 @@ def _depends(model: GatedModel, near: Tensor) -> bool:
     return True
 
 
-def _alone(model: GatedModel, some: Tensor) -> Tensor:
-    try:
-        return _scores(model, some)
-    except Exception as error:
-        if not model.needs_all(model.everyone.rows(some)):
-            raise  # the model's own error
-        raise only_together(error, len(some), model.batch) from error
+def _alone(model: GatedModel) -> tuple[Tensor, Tensor]:
+    """Some examples, long, in other places than in the batch, and their scores without the others."""
+    # of two, one alone is enough; a model in training mode may take several rows only
+    tries = [[1], [1, 0, 1]] if model.batch == 2 else [[model.batch - 1, 0]]
+    for rows in tries:
+        some = torch.tensor(rows, device="cpu")
+        try:
+            return some, _scores(model, some)
+        except Exception as error:
+            if rows is not tries[-1]:
+                continue
+            if not model.needs_all(model.everyone.rows(some)):
+                raise  # the model's own error
+            raise only_together(error, len(some), model.batch) from error
+    raise AssertionError("the last try returns or raises")
 
 
-def _scores(model: GatedModel, index: Tensor) -> Tensor:
-    """Scores of the inputs of some examples in one batch, long [examples]; [examples]."""
-    gates = torch.ones(1, len(index), model.groups.n_gates, device=model.device, dtype=model.dtype)
-    reference = torch.zeros(1, dtype=torch.long, device="cpu")
-    return model.scores(gates, reference, model.everyone.rows(index))[0]
+def _scores(model: GatedModel, index: Tensor, hidden: Tensor | None = None) -> Tensor:
+    """Scores of some examples, long [examples], in one batch; [examples].
+
+    Args:
+        model: the model and its examples.
+        index: the examples.
+        hidden: those that show their first reference instead of their input, bool [examples]; None for none.
+    """
+    shape = 1, len(index), model.groups.n_gates
+    gates = torch.ones(shape, device=model.device, dtype=model.dtype)
+    if hidden is not None:
+        gates = gates.masked_fill(hidden.to(model.device).reshape(1, -1, 1), 0.0)
+    return model.scores(gates, model.reference_order[:1], model.everyone.rows(index))[0]
 
 
 def _turned(model: GatedModel) -> Tensor:
@@ -87,23 +102,44 @@ def _turned(model: GatedModel) -> Tensor:
     return torch.cat([part.roll(1) for part in torch.split(model.everyone.index, width)])
 
 
+def most_again(references: int) -> int:
+    """Rows of one example that `measured_again` scores, at most."""
+    return 2 if references == 1 else 1
+
+
 def measured_again(model: GatedModel, allowance: Allowance) -> tuple[Tensor, Tensor]:
-    """The scores of the inputs and of their first reference, each [batch], measured side by side.
+    """The scores of inputs and of their first reference, each [batch], measured again side by side.
+
+    Of every second example the input is measured, of the others the reference. Those that `depends_on_others`
+    has measured twice are left out. Of a single example both are measured; with several references, which
+    were measured side by side, one of them alone.
 
     Args:
         model: the model and its examples.
         allowance: notes a failure of the model, and NaN is returned then.
+
+    Returns:
+        The scores; what was not measured again is as it was before.
     """
-    # every second example shows its input first, so that each call of the model has inputs and references
-    first = torch.arange(model.batch, device=model.device) % 2 == 1
-    gates = torch.stack([first, ~first]).unsqueeze(2).expand(-1, -1, model.groups.n_gates)
-    reference = model.reference_order[:1].expand(2)
-    found = torch.full((2, model.batch), torch.nan, device=model.device).to(model.score_dtype)
+    index, hidden = _again(model.batch, model.rows_per_selection)
+    found = torch.full(index.shape, torch.nan, device=model.device).to(model.score_dtype)
     if allowance.failure is None:
         try:
-            found = model.scores(gates, reference)
+            found = _scores(model, index, hidden)
         except (Exception, KeyboardInterrupt) as failure:
             if not model.scorer.may_stop(failure):
                 raise
             allowance.failure = failure
-    return found[0].where(first, found[1]), found[1].where(first, found[0])
+    scores = torch.stack([model.anchors.full, model.reference_scores[0]])
+    scores[hidden.long().to(model.device), index.to(model.device)] = found
+    return scores[0], scores[1]
+
+
+def _again(batch: int, references: int) -> tuple[Tensor, Tensor]:
+    """Which examples are measured again, long [rows], and which of these rows show the reference, bool."""
+    if batch == 1:
+        hidden = torch.tensor([True, False][: most_again(references)], device="cpu")
+        return torch.zeros_like(hidden, dtype=torch.long), hidden
+    first, end = (0, 1) if batch == 2 else (1, batch - 1)
+    index = torch.arange(first, end, device="cpu")
+    return index, (index - first) % 2 == 1

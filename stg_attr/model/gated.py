@@ -30,7 +30,7 @@ from .scorer import (
 )
 from .spread import ScoreSpread
 from .targets import flat_place, resolve_target
-from .without_slopes import changed, short
+from .without_slopes import moving
 
 __all__ = ["GatedModel"]
 
@@ -206,7 +206,7 @@ class GatedModel:
     def missed(self, examples: Examples, seen: Tensor, least: float) -> Tensor:
         """Gates that change the score although the model has no slopes in them, bool [examples, gates].
 
-        All gates that were seen are measured as one selection, and compared with all gates.
+        See `without_slopes.moving`.
 
         Args:
             examples: whose gates they are.
@@ -220,14 +220,7 @@ class GatedModel:
         if self.graphs == {False} and bool(anchors.explainable.any()):
             raise no_gradient()
         missed = examples.blend.groups.exists & ~seen & anchors.explainable.unsqueeze(1)
-        rows = (missed.any(1) & changed(examples.blend, seen, self._shown)).nonzero().squeeze(1)
-        moves = torch.zeros_like(missed[:, 0])
-        if len(rows):
-            index = examples.index[rows.cpu()]
-            share = self._measured(seen[rows].unsqueeze(0), index, False, False).share[0]
-            some, empty = anchors.rows(rows), self.reference_scores[:, index]
-            moves[rows] = short(self.objective, share, some, empty, least, self.rounding_unit)
-        return missed & moves.unsqueeze(1)
+        return missed & moving(self, examples, seen, missed, least).unsqueeze(1)
 
     def measure(
         self,

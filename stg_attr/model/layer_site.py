@@ -149,7 +149,7 @@ class LayerSite:
         dims, dim = seen[first.run][first.number].dim(), first.rows.dim
         places = [p for p in found if seen[p.run][p.number].dim() == dims and p.rows.dim == dim]
         if others is not None and len({place.run for place in places}) > 1:
-            self._check_independent(forward, arguments, again, others)
+            self._check_independent(forward, arguments, *((again, others) if n > 1 else (rows, seen)))
         return places
 
     def _seen(

@@ -213,7 +213,7 @@ def test_tables_that_all_examples_share_have_no_gates(batch):
         (Choices, (1, CHOICES, LENGTH), 2),
         (TimeFirst, (LENGTH, LENGTH), 1),
         (Siamese, (3, LENGTH), 2),
-        (Siamese, (1, LENGTH), 4),
+        (Siamese, (1, LENGTH), 3),
     ],
 )
 def test_the_evaluations_that_find_the_places_are_counted_and_part_of_a_budget(make, inputs, extra):

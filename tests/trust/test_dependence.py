@@ -212,17 +212,33 @@ def test_in_training_mode_one_warning_says_it():
     assert set(found.status) == {UNLIKE}
 
 
-def test_by_default_the_checks_cost_one_evaluation_of_two_examples_and_two_of_all_without_a_curve():
-    x, batch = _rows("columns", 4, 0)[:, :6], 4
-    rows = []
+def test_the_calls_of_the_checks():
+    """One call with two of the examples; without a curve, one with an input or baseline of each other one."""
+    x = _rows("columns", 4, 0)[:, :6]
     for run in ("explain", "attribute"):
         counted = Counted(NET)
         found = getattr(StochasticGates(counted), run)(x, n_steps=1)
-        rows.append(counted.rows)
+        assert counted.rows[:3] == [4, 4, 2]
         if run == "explain":
             assert int(found.n_evaluations.sum()) == sum(counted.rows)
-    assert all(counts[:3] == [batch, batch, 2] for counts in rows)
-    assert rows[1][-1] == 2 * batch
+        else:
+            assert counted.rows[-1] == 2
+
+
+def test_every_part_of_a_batch_is_compared():
+    """Only rows of the last part depend on each other, and a function of the last part only is refused."""
+    x = _rows("columns", 6, 0)[:, :6]
+    x[4, 0], x[:4, 0], x[5, 0] = 9.0, 1.0, 1.0
+
+    def far(rows):
+        return NET(rows - rows.mean(0) * bool((rows[:, 0] > 5).any()))
+
+    with pytest.warns(UserWarning, match="^2 of 6 examples: Not reproducible"):
+        found = StochasticGates(far).explain(x, target=1, internal_batch_size=2)
+    assert [status is UNLIKE for status in found.status] == [False] * 4 + [True] * 2
+    whole = lambda rows: NET(rows)[:, 0] - (Y[:2] if bool((rows[:, 0] > 5).any()) else 0)  # noqa: E731
+    with pytest.raises(ValueError, match="one example at a time"):
+        StochasticGates(whole).attribute(x, internal_batch_size=2)
 
 
 # ---------------------------------------------------------------- functions of a whole batch
