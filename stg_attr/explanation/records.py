@@ -77,6 +77,11 @@ class Status(enum.Enum):
         return self not in (Status.CONVERGED, Status.BASELINE_HIGHER)
 
     @property
+    def tells_shares(self) -> bool:
+        """Whether a share of the difference between the scores of input and baseline says anything."""
+        return self not in (Status.NOTHING_TO_EXPLAIN, Status.SMALL_DIFFERENCE)
+
+    @property
     def short(self) -> str:
         """The words before the colon, for titles."""
         return str(self.value).split(":")[0]

@@ -63,7 +63,7 @@ def describe(explanation: Any, example: int) -> str:
     parts = [f"{sentence}."]
     if _is_measured(explanation, example) and bool(explanation.selected[example].any()):
         certificate = explanation.certificate
-        if certificate is not None and explanation.status[example] is not Status.SMALL_DIFFERENCE:
+        if certificate is not None and explanation.status[example].tells_shares:
             parts.append(f"They {certificate.sentence(example)}.")
     if explanation.restarts is not None:
         agreement = float(explanation.restarts.agreement[example])
@@ -93,7 +93,7 @@ def claim(explanation: Any, example: int, *, named: bool = False) -> str:
     if not n_selected:
         return f"{who} are needed: the score is {full}, that of the baseline {baseline}"
     share = float(explanation.retained[example])
-    small = explanation.status[example] is Status.SMALL_DIFFERENCE
+    small = not explanation.status[example].tells_shares
     bring = "brings" if n_selected == 1 else "bring"
     said = f"{who} {bring} the score from {baseline} (baseline) to {kept} of {full}"
     if not small and telling_share(share) and not (named and explanation.certificate is not None):

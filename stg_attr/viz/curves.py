@@ -92,7 +92,7 @@ def _curves(explanation: Explanation, example: int) -> tuple[Array, Array, Array
     counts, first = np.unique(as_array(measured.n_open[example]), return_index=True)
     kept, removed = measured.kept[example], measured.removed[example]
     full, baseline = explanation.scores.full[example], explanation.scores.baseline[example]
-    has_share = explanation.status[example] is not Status.NOTHING_TO_EXPLAIN and bool(full != baseline)
+    has_share = explanation.status[example].tells_shares and bool(full != baseline)
     if has_share:
         kept, removed = (retained_share(scores, full, baseline) for scores in (kept, removed))
     return counts, as_array(kept)[first], as_array(removed)[first], has_share

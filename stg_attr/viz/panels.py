@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from numpy.typing import NDArray
 
-from stg_attr.attribution import Explanation, Status
+from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
 
 from .colours import SCALE, heat_colours
@@ -204,8 +204,7 @@ def _title_row(axes: NDArray[np.object_], one: Example) -> None:
 
 def _budget_title(budget: float, reading: Explanation, example: int) -> str:
     n = int(reading.n_selected[example])
-    small = reading.status[example] is Status.SMALL_DIFFERENCE  # of which shares mean little
-    share = "" if small else f" ({percent(float(reading.retained[example]))})"
+    share = f" ({percent(float(reading.retained[example]))})" if reading.status[example].tells_shares else ""
     return f"budget {budget:.3g}: {n} open\nscore {float(reading.scores.kept[example]):.3g}{share}"
 
 

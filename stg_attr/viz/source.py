@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stg_attr.attribution import Explanation, Status
+from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import claim, percent, status_sentence
 
@@ -270,7 +270,7 @@ def evidence_line(explanation: Explanation, example: int) -> str:
     """The evidence of one example in one line, for titles and alternative texts, after a doubtful status."""
     status, certificate = explanation.status[example], explanation.certificate
     said = claim(explanation, example)
-    if certificate is not None and certificate.short(example) and status is not Status.SMALL_DIFFERENCE:
+    if certificate is not None and certificate.short(example) and status.tells_shares:
         said = f"{said} ({certificate.short(example)})"
     return f"{status.short}: {said}" if status.doubtful else said
 
@@ -279,11 +279,7 @@ def verdict(explanation: Explanation, example: int) -> str:
     """The certificate and the status of one example, as sentences that stand below a picture."""
     status, certificate = explanation.status[example], explanation.certificate
     said = status_sentence(explanation, example)
-    if (
-        certificate is None
-        or status is Status.SMALL_DIFFERENCE
-        or not bool(explanation.selected[example].any())
-    ):
+    if certificate is None or not status.tells_shares or not bool(explanation.selected[example].any()):
         return said
     return f"The needed features {certificate.sentence(example)}. {said}"
 

@@ -42,6 +42,11 @@ class ExplanationMethod:
         view = at_count(self.explanation, place, budget)
         return int(view.n_selected[place]), Scores(*(score[place] for score in vars(view.scores).values()))
 
+    def tells_shares(self, place: int) -> bool:
+        """Whether the shares of one example say anything."""
+        scores, status = self.explanation.scores, self.explanation.status[place]
+        return status.tells_shares and bool(scores.full[place] != scores.baseline[place])
+
     def attributions(self, place: int, budget: int) -> Explanation | Inputs:
         """The attributions that a picture shows."""
         return at_count(self.explanation, place, budget)
@@ -78,6 +83,11 @@ class AttributionMethod:
         point = max(int((counts <= budget).sum()) - 1, 0)
         ends = curves.full[place], curves.baseline[place]
         return int(counts[point]), Scores(*ends, curves.kept[place, point], curves.removed[place, point])
+
+    def tells_shares(self, place: int) -> bool:
+        """Whether the shares of one example say anything."""
+        same = bool(self.curves.full[place] == self.curves.baseline[place])
+        return self.reference.status[place].tells_shares and not same
 
     def attributions(self, place: int, budget: int) -> Explanation | Inputs:
         """The attributions that a picture shows."""
@@ -211,7 +221,7 @@ def _evidence(method: Method, place: int, budget: int) -> list[str]:
     count, scores = method.scores(place, budget)
     full, kept, removed = float(scores.full), float(scores.kept), float(scores.removed)
     share = float(retained_share(scores.kept, scores.full, scores.baseline))
-    shown = f" ({percent(share)})" if full != float(scores.baseline) else ""
+    shown = f" ({percent(share)})" if method.tells_shares(place) else ""
     before = (f"{full:.4g}", f"{float(scores.baseline):.4g}")
     after = (f"{x:.4g}" for x in (removed, full - kept, full - removed))
     return [str(count), *before, f"{kept:.4g}{shown}", *after]

@@ -105,6 +105,7 @@ def pack_reading(explanation: Explanation, readings: Sequence[Explanation], exam
         "status": explanation.status[example].value,
         "doubt": explanation.status[example].doubtful,
         "explainable": explanation.status[example] is not Status.NOTHING_TO_EXPLAIN,
+        "shares": explanation.status[example].tells_shares,
         "evaluations": int(explanation.n_evaluations[example]),
         "trace": _numbers(_finite_start(explanation.loss_trace[:, example])),
     }
@@ -136,6 +137,7 @@ def pack_attributions(
         "removed": _numbers(curves.removed[example], first),
         "full": float(curves.full[example]),
         "baseline": float(curves.baseline[example]),
+        "shares": reference.status[example].tells_shares,
         "selected": int(reference.n_selected[example]),
         "gates": int(exists.sum()),
     }

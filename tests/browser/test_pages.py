@@ -1,9 +1,11 @@
 """Pages that stand alone: no kernel, no network, no script needed for the picture, nothing hostile runs."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from stg_attr import StochasticGates
+from stg_attr import Status, StochasticGates
 
 widgets = pytest.importorskip("stg_attr.widgets")  # whose error says what is missing
 
@@ -312,3 +314,16 @@ def test_axes_have_titles(pages, look):
     said = [set(chart.locator("text").all_text_contents()) for chart in page.locator("svg.stg-curve").all()]
     assert {"features kept", "share of score"} < said[0]
     assert {"step", "loss"} < said[1]
+
+
+def test_of_a_small_difference_scores_are_drawn_without_shares(photograph, tmp_path, look):
+    explanation, said = photograph[0], []
+    for name, status in (("known", Status.CONVERGED), ("small", Status.SMALL_DIFFERENCE)):
+        shown = replace(explanation, status=(status,) * len(explanation))
+        widgets.explore(shown).to_html(tmp_path / f"{name}.html")
+        page = look(tmp_path / f"{name}.html").page
+        chart = page.locator(".stg-chart svg").first
+        said.append((chart.get_attribute("aria-label"), chart.text_content(), _sentence(page)))
+    assert ["%" in chart for _, chart, _ in said] == [True, False]
+    assert "%" not in said[1][2]
+    assert [label.partition(" against")[0] for label, *_ in said] == ["Retained score", "Score"]

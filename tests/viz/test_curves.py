@@ -42,6 +42,13 @@ def test_without_a_span_the_scores_themselves_are_drawn(explain):
     assert "Nothing to explain: input and baseline score 0.1 and 0.1" in ax.figure.get_suptitle()
 
 
+def test_of_a_small_difference_the_scores_themselves_are_drawn(table):
+    small = replace(table, status=(Status.SMALL_DIFFERENCE,) * len(table))
+    _, ax = viz.curve(small, 2)
+    assert ax.get_ylabel() == "score"
+    assert ax.lines[0].get_ydata().max() == pytest.approx(float(small.curve.kept[2].max()))
+
+
 def test_a_curve_must_have_been_measured(table):
     nothing = torch.zeros(12, 0)
     bare = replace(table, curve=Curve(nothing.long(), nothing, nothing, nothing))

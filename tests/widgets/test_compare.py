@@ -1,13 +1,15 @@
 """Methods side by side: measured as plain forward passes would measure them."""
 
 import base64
+import re
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from stg_attr import StochasticGates
+from stg_attr import Status, StochasticGates
 from stg_attr.errors import ArgumentError
 
 widgets = pytest.importorskip("stg_attr.widgets")  # whose error says what is missing
@@ -54,6 +56,15 @@ def test_the_table_states_sufficiency_and_comprehensiveness(image, net, gradient
     markup = explorer.markup()
     assert f"<td>{float(image.sufficiency[1]):.4g}</td>" in markup
     assert f"<td>{float(image.comprehensiveness[1]):.4g}</td>" in markup
+
+
+def test_of_a_small_difference_no_share_is_shown(image, net, gradients):
+    small = replace(image, status=(Status.CONVERGED, Status.SMALL_DIFFERENCE, Status.NOTHING_TO_EXPLAIN))
+    for place, shown in enumerate((True, False, False)):
+        explorer = widgets.compare({"gates": small, "other": gradients}, forward_func=net, examples=[place])
+        assert [method["readings"][0]["shares"] for method in explorer.methods] == [shown] * 2
+        cells = re.findall(r"<td>(.*?)</td>", explorer.markup())
+        assert [cells[3].endswith("%)"), cells[10].endswith("%)")] == [shown] * 2, cells
 
 
 def test_text_and_layers_are_compared(text, tokens):

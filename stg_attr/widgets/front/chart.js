@@ -69,7 +69,7 @@ class BudgetCurve {
 
   load(readings, stops) {
     this.stops = stops;
-    this.shares = readings.every((reading) => reading.explainable);
+    this.shares = readings.every((reading) => reading.tellsShares);
     const which = this.several ? ["kept"] : ["kept", "removed"];
     this.lines = readings.flatMap((reading) => which.map((score) => ({ reading, score })));
     const values = this.lines.flatMap((line) => line.reading.packed.n.map((_, k) => this.value(line, k)));

@@ -309,7 +309,7 @@ class Explorer {
     const [baseline, shown, full, rest] = rounded([packed.baseline, kept, packed.full, removed], packed.full - packed.baseline);
     const left = removed === null ? "" : `; without them it is ${rest}`;
     // of a small difference, shares say less than the scores
-    const share = reading.share(kept), telling = share >= -0.005 && share <= 1.5 ? ` (${percent(share)})` : "";
+    const share = reading.share(kept), telling = reading.tellsShares && share >= -0.005 && share <= 1.5 ? ` (${percent(share)})` : "";
     // what is certified is the selected set, at no other number of features
     if (reading.chosen && kept === null) return `${start.slice(0, -1)}: ${this.unknown()}`;
     const certified = packed.certificate && !reading.chosen && count === packed.selected ? ` (${packed.certificate})` : "";

@@ -109,6 +109,10 @@ class Reading {
     return this.packed.full !== this.packed.baseline && this.packed.explainable !== false;
   }
 
+  get tellsShares() {
+    return this.explainable && this.packed.shares;
+  }
+
   share(score) {
     return (score - this.packed.baseline) / (this.packed.full - this.packed.baseline);
   }
