@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from stg_attr.errors import check_count, check_share
 from stg_attr.explanation import (
+    Column,
     Explanation,
     Status,
     SufficientSets,
@@ -182,6 +183,11 @@ class Question:
             cells=asked.cells,
         )
 
+    @property
+    def columns(self) -> tuple[Column, ...] | None:
+        """Those of the table, if one is explained."""
+        return None if self.cells is None else self.cells.columns
+
     @cached_property
     def named(self) -> Blend:
         """What an explanation names as inputs and baselines."""
@@ -241,9 +247,10 @@ class Question:
         attributions = found.attributions
         if self.single and isinstance(attributions, tuple):
             attributions = attributions[0]
-        columns = None if self.cells is None else self.cells.columns
-        names = self.feature_names
-        return replace(found, attributions=attributions, feature_names=names, columns=columns).to(self.home)
+        if self.cells is not None:  # as other readings, which are made of the inputs in double precision
+            attributions = cast(Tensor, attributions).double()
+        named = replace(found, feature_names=self.feature_names, columns=self.columns)
+        return replace(named, attributions=attributions).to(self.home)
 
     def nothing_learned(
         self, other: Explanation, rows: slice, spent: Tensor, status: Status, learned: Learned | None
@@ -279,7 +286,7 @@ class Question:
         blend = self.named.to(self.device)
         baselines = blend.mean_references(self.n_references, self.n_held_out)
         return learned_before(
-            earlier, blend.inputs, baselines, blend.groups, self.objective, gates, n_restarts
+            earlier, blend.inputs, baselines, blend.groups, self.objective, gates, n_restarts, self.columns
         )
 
     def score_of(self, explanation: Explanation, sets: Tensor, examples: Sequence[int] | None) -> Tensor:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .columns import Column, Kind
+
 __all__ = ["check_elements"]
 
 _WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -26,6 +28,8 @@ def check_elements(explanation: Any) -> None:
     attributions = (given,) if isinstance(given, Tensor) else given
     inputs, masks, baselines = explanation.inputs, explanation.feature_mask, explanation.baselines
     batch, n_gates = explanation.log_alpha.shape
+    if explanation.columns is not None:
+        _check_columns(explanation.columns, inputs)
     for part, x, mask, baseline in zip(attributions, inputs, masks, baselines, strict=True):
         _check("attributions", part, (batch, *x.shape[1:]), _REAL)
         if not bool(((part >= 0) & (part <= 1)).all()):
@@ -35,6 +39,16 @@ def check_elements(explanation: Any) -> None:
         if mask.numel() and (int(mask.min()) < -1 or int(mask.max()) >= n_gates):
             raise ValueError("feature_mask names a gate that is not there")
         _check("baselines", baseline, _broadcast(baseline, x), ())
+
+
+def _check_columns(columns: tuple[Column, ...], inputs: tuple[Tensor, ...]) -> None:
+    """Check that each cell of a column of texts has its text."""
+    if len(inputs) != 1 or inputs[0].dim() != 2 or inputs[0].shape[1] != len(columns):
+        raise ValueError(f"{len(columns)} columns do not fit the inputs")
+    for column, values in zip(columns, inputs[0].T, strict=True):
+        known = values[~values.isnan()]
+        if column.kind is Kind.TEXT and not bool(((known >= 0) & (known < len(column.texts))).all()):
+            raise ValueError(f"column {column.name} has cells without a text")
 
 
 def _broadcast(part: Tensor, x: Tensor) -> tuple[int, ...]:

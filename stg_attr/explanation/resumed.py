@@ -13,6 +13,7 @@ from stg_attr.gates import FeatureGroups, GateDistribution
 from stg_attr.objective import Objective
 from stg_attr.solve import Learned
 
+from .columns import Column
 from .explanation import Explanation
 
 __all__ = ["check_same_scores", "in_words", "learned_before"]
@@ -33,6 +34,7 @@ def learned_before(
     objective: Objective,
     gates: GateDistribution,
     n_restarts: int,
+    columns: tuple[Column, ...] | None = None,
 ) -> tuple[Learned, Tensor]:
     """What an earlier explanation of the same examples has learned, and its loss trace, [steps, batch].
 
@@ -46,6 +48,7 @@ def learned_before(
         objective: what the gates have to do now.
         gates: their distribution.
         n_restarts: how many seeds are solved now.
+        columns: of the table that is explained now, if it is one.
 
     Returns:
         Both on the device of the inputs.
@@ -69,6 +72,8 @@ def learned_before(
         )
     if n_restarts > 1:
         raise ArgumentError("n_restarts", expected="1 with resume", found=str(n_restarts), mend=mend)
+    if earlier.columns != columns:
+        raise _other("a table with the same columns and cells", "other columns, or other cells in them")
     _check_same_question(earlier, inputs, baselines, groups.index, objective)
     return earlier.learned.to(device), earlier.loss_trace.to(device)
 
@@ -126,12 +131,14 @@ def _alike(before: Tensor, now: Tensor) -> bool:
         return False
     if not before.is_floating_point():
         return bool((before == now).all())  # a mask of one row may stand for all examples
-    difference = (before.double() - now.double()).abs().amax() if before.numel() else 0
+    if bool((before.isnan() != now.isnan()).any()):  # missing cells of a table
+        return False
+    difference = (before.double() - now.double()).abs().nan_to_num().amax() if before.numel() else 0
     return bool(difference <= torch.finfo(before.dtype).eps ** 0.5 * _largest(before))
 
 
 def _largest(x: Tensor) -> float:
-    return float(x.double().abs().amax()) if x.numel() else 0.0
+    return float(x.double().abs().nan_to_num().amax()) if x.numel() else 0.0
 
 
 def _other(expected: str, found: str) -> ArgumentError:

@@ -63,8 +63,13 @@ class PandasRows(Rows):
     def taken(self, places: Places, index: Any = None) -> Any:
         import pandas as pd
 
-        columns = {i: self.table.iloc[:, i].array.take(places[:, i]) for i in range(len(self.keys))}
-        return pd.DataFrame(columns, index=index, copy=False).set_axis(self.table.columns, axis=1)
+        index = pd.RangeIndex(len(places)) if index is None else index
+        columns = {}
+        for i in range(len(self.keys)):
+            cells = self.table.iloc[:, i].array
+            # with the dtype, since pandas takes objects that are all texts for strings
+            columns[i] = pd.Series(cells.take(places[:, i]), index=index, dtype=self.dtype(i), copy=False)
+        return pd.DataFrame(columns, copy=False).set_axis(self.table.columns, axis=1)
 
     @property
     def has_index(self) -> bool:

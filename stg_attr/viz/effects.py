@@ -9,12 +9,13 @@ from matplotlib.colors import Normalize
 
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
+from stg_attr.explanation import Column, Kind
 
 from .colours import KEPT, NEUTRAL, value_colours
 from .dataset import doubt, stack, with_same_features
 from .features import Features, Names, feature_names, rows_of, with_contributions
 from .picture import Picture, figure_for, with_description
-from .source import Array, checked_explanation, checked_position
+from .source import Array, checked_explanation, checked_position, replace_invisible
 
 __all__ = ["scatter"]
 
@@ -22,6 +23,8 @@ _GOLDEN = 0.6180339887498949  # fractional parts of its multiples spread evenly
 _FEW = 12  # values: a feature with no more of them gets its dots spread around each
 _SPREAD = 0.35  # of the smallest distance of two values
 _BINS = 40  # of the histogram
+_DAY = 86400.0  # seconds
+_NUMBERS = (Kind.NUMBER, Kind.WHOLE)
 _HEIGHT = 0.1  # of the axes: the highest column of the histogram, which no dot covers
 
 
@@ -36,7 +39,7 @@ def scatter(
     """The contribution of one feature to the score, against its value, one dot per row.
 
     Grey columns at the bottom are a histogram of the values. Dots of a feature with few values are spread a
-    little around each.
+    little around each. Missing cells of a table are at the right; where they decide a colour, it is grey.
 
     Args:
         explanation: of many rows.
@@ -53,7 +56,9 @@ def scatter(
     rows = with_same_features(with_contributions(rows_of(explanation)))
     labels = feature_names(names, rows[0])
     place = _place("feature", feature, labels)
-    x, y = _values("feature", rows, place), stack(rows, "contributions")[:, place]
+    values, column = _values("feature", explanation, rows, place)
+    x = _with_missing(values, column)
+    y = stack(rows, "contributions")[:, place]
     fig, drawn = figure_for(ax, (6.4, 4.2))
     _histogram(drawn, x)
     drawn.axhline(0.0, color=NEUTRAL, linewidth=0.8, zorder=0)
@@ -63,11 +68,11 @@ def scatter(
         drawn.scatter(_spread(x), y, s=12, color=KEPT, linewidths=0)
     else:
         other = _place("colour", colour, labels)
-        _coloured(drawn, _spread(x), y, _values("colour", rows, other), labels[other], inside=ax is not None)
+        shades = _values("colour", explanation, rows, other)
+        _coloured(drawn, _spread(x), y, *shades, labels[other], inside=ax is not None)
         alt += f", coloured by {labels[other]}"
     drawn.margins(y=_HEIGHT / (1 - 2 * _HEIGHT))
-    if _is_coded(x):
-        drawn.set_xticks(np.unique(x))
+    _set_ticks(drawn, x, values, column)
     drawn.set_xlabel(f"{labels[place]}, {shown}", parse_math=False)
     drawn.set_ylabel("contribution to the score")
     drawn.spines[["top", "right"]].set_visible(False)
@@ -88,17 +93,61 @@ def _place(what: str, feature: str | int, labels: list[str]) -> int:
     )
 
 
-def _values(what: str, rows: list[Features], place: int) -> Array:
-    """The values of a feature, [rows]."""
-    values = stack(rows, "values")[:, place]
+def _values(
+    what: str, explanation: Explanation, rows: list[Features], place: int
+) -> tuple[Array, Column | None]:
+    """The values of a feature, [rows], and the column of a table that they are of."""
+    values, (first, *others) = stack(rows, "values")[:, place], rows[0].members[place]
+    columns = explanation.columns
+    if columns is not None and not others and np.isfinite(values).any():
+        return values, columns[first]
     if np.isfinite(values).all():
-        return values
+        return values, None
     raise ArgumentError(
         what,
         expected="a feature of one element, with finite values",
         found="several elements, or a value that is not finite",
         mend="Choose another one.",
     )
+
+
+def _with_missing(values: Array, column: Column | None) -> Array:
+    """The values, with missing ones to the right of the others."""
+    missing = np.isnan(values)
+    if column is None or not missing.any():
+        return values
+    known = values[~missing]
+    beyond = known.max() + (1.0 if _is_coded(known) else 0.1 * (float(np.ptp(known)) or 1.0))
+    return np.where(missing, beyond, values)
+
+
+def _set_ticks(ax: Axes, x: Array, values: Array, column: Column | None) -> None:
+    """Write values at the axis as a table has them.
+
+    Args:
+        ax: the axes.
+        x: where the dots are.
+        values: what they stand for; NaN where missing.
+        column: of the table, if there is one.
+    """
+    known = values[np.isfinite(values)]
+    if column is not None and (len(known) < len(values) or column.kind not in _NUMBERS):
+        ticks = np.unique(known) if _is_coded(x) else _round_ticks(ax, known, column.kind)
+        texts = [replace_invisible(column.text(tick)) for tick in ticks]
+        if len(known) < len(values):
+            ticks, texts = np.append(ticks, x.max()), [*texts, column.text(np.nan)]
+        ax.set_xticks(ticks, labels=texts)
+    elif _is_coded(x):
+        ax.set_xticks(np.unique(x))
+
+
+def _round_ticks(ax: Axes, known: Array, kind: Kind) -> Array:
+    """Ticks for many different values: round numbers, whole days, or some of the texts."""
+    low, high = known.min(), known.max()
+    if kind in _NUMBERS:
+        return np.array([tick for tick in ax.get_xticks() if low <= tick <= high])
+    whole = _DAY if kind is Kind.DATE and high - low > _FEW * _DAY else 1.0
+    return np.unique(np.round(np.linspace(low, high, 4) / whole) * whole)
 
 
 def _is_coded(x: Array) -> bool:
@@ -117,7 +166,12 @@ def _spread(x: Array) -> Array:
     return moved
 
 
-def _coloured(ax: Axes, x: Array, y: Array, other: Array, label: str, *, inside: bool) -> None:
+def _coloured(
+    ax: Axes, x: Array, y: Array, other: Array, column: Column | None, label: str, *, inside: bool
+) -> None:
+    known = np.isfinite(other)
+    ax.scatter(x[~known], y[~known], s=12, color=NEUTRAL, linewidths=0)
+    x, y, other = x[known], y[known], other[known]
     low, high = np.quantile(other, [0.02, 0.98])  # a few extreme values must not make all others look alike
     scale = Normalize(low, high) if high > low else Normalize(other.min() - 0.5, other.max() + 0.5)
     ax.scatter(x, y, s=12, c=other, cmap=value_colours(), norm=scale, linewidths=0)
@@ -125,8 +179,9 @@ def _coloured(ax: Axes, x: Array, y: Array, other: Array, label: str, *, inside:
     room = {"cax": ax.inset_axes((1.03, 0.0, 0.04, 1.0))} if inside else {"ax": ax, "pad": 0.02}
     bar = ax.figure.colorbar(shown, **room)
     bar.set_label(label, parse_math=False)
-    if _is_coded(other):
-        bar.set_ticks(np.unique(other).tolist())
+    ticks = np.unique(other).tolist() if _is_coded(other) else [low, high] if column is not None else None
+    if ticks is not None:
+        bar.set_ticks(ticks, labels=None if column is None else [column.text(tick) for tick in ticks])
 
 
 def _histogram(ax: Axes, x: Array) -> None:
