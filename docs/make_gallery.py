@@ -124,6 +124,13 @@ def superpixels() -> viz.Picture:
 
 
 @entry("Images")
+def preview() -> viz.Picture:
+    """Before a solve: the features, and the baseline that stands in their place."""
+    images, borders = photographs().inputs[0], photographs().feature_mask[0]
+    return viz.preview(images, borders, photographs().baselines[0], example=0, mean=0.5, std=0.25)
+
+
+@entry("Images")
 def contour() -> viz.Picture:
     """Only the outline of the selection."""
     return viz.contour(photographs(), 1, mean=0.5, std=0.25)

@@ -6,6 +6,7 @@ try:
 except ImportError as error:  # pragma: no cover  # the tests have it
     raise ImportError(f"stg_attr.viz needs {error.name}: pip install 'stg_attr[viz]'") from error
 
+from .before import preview
 from .curves import curve, trace
 from .dataset import beeswarm, importance, matrix
 from .effects import scatter
@@ -36,6 +37,7 @@ __all__ = [
     "matrix",
     "overlay",
     "panel",
+    "preview",
     "removed",
     "scatter",
     "series",

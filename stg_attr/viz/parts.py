@@ -2,7 +2,7 @@
 
 from .features import Features, feature_names, feature_values, rows_of
 from .markup import as_json, render
-from .notebook import draws_image, draws_series
+from .notebook import draws_image, draws_series, is_image
 from .pixels import ColourScale, Numbers, channel_axis
 from .source import (
     Array,
@@ -31,6 +31,7 @@ __all__ = [
     "draws_series",
     "feature_names",
     "feature_values",
+    "is_image",
     "is_right_to_left",
     "percent",
     "read_example",

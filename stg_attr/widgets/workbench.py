@@ -21,23 +21,21 @@ from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Explanation
 from stg_attr.gates import Baseline
 from stg_attr.model import undisturbed
-from stg_attr.objective import Delete, Hybrid, Objective, Preserve
-from stg_attr.select import Budget, Sparsity, Sweep
+from stg_attr.objective import Objective
+from stg_attr.select import Sparsity
 from stg_attr.viz.parts import render, replace_invisible
 
+from .asking import MODEL
+from .choices import BUDGETS, OBJECTIVES, checked_names, usual_baselines
 from .explorer import Explorer, compare
 from .live import Watch
 from .page import controls_output, new_id, script
+from .preview import preview
 from .views import View
 
 __all__ = ["Run", "Workbench"]
 
 _PREDICTED = "predicted"
-_BUDGETS: dict[str, Sparsity] = {
-    "smallest that keeps 90%": Sweep(),
-    **{f"{share:.0%} of the features": Budget(share) for share in (0.02, 0.05, 0.1, 0.2)},
-}
-_OBJECTIVES: dict[str, Objective] = {"Hybrid": Hybrid(), "Preserve": Preserve(), "Delete": Delete()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +61,8 @@ class Run:
 class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no types
     """Pick an example and a target, set baseline, objective and budget, explain, and compare the runs.
 
+    Before a solve, the features and the baseline of the chosen example are shown.
+
     The button starts a solve in a thread, so that Stop works while it runs; what was learned is kept. Do not
     train the model meanwhile.
 
@@ -72,10 +72,11 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         view: see `explore`; text needs the tokens of every example.
         names: of the examples.
         classes: names of the model's outputs.
-        baselines: to choose from, by name; zeros and the mean of the examples by default.
-        objectives: to choose from, by name; `Hybrid`, `Preserve` and `Delete` by default.
+        baselines: to choose from, by name; zeros, the mean of the examples and a blur of images by default.
+        objectives: to choose from, by name; by default `Hybrid`, `Delete`, and `Preserve` by either fidelity.
         budgets: to choose from, by name; `Sweep` and four shares of the features by default.
         feature_mask: see `StochasticGates.attribute`; with one row, or one for each example.
+        feature_names: see `StochasticGates.explain`.
 
     Attributes:
         history: all runs, first to last.
@@ -96,23 +97,21 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         objectives: Mapping[str, Objective] | None = None,
         budgets: Mapping[str, Sparsity] | None = None,
         feature_mask: Tensor | None = None,
+        feature_names: Sequence[str] | None = None,
     ) -> None:
         self._model, self._examples, self._view = model, examples, view
-        self._names = _checked_names(names, len(examples))
-        self._mask, self._classes = feature_mask, classes
-        mean: dict[str, Baseline] = {
-            "zeros": 0,
-            "mean of the examples": examples.float().mean(0, keepdim=True),
-        }
-        self._baselines: dict[str, Baseline] = dict(mean if baselines is None else baselines)
-        self._objectives = dict(_OBJECTIVES if objectives is None else objectives)
-        self._budgets = dict(_BUDGETS if budgets is None else budgets)
+        self._names = checked_names(names, len(examples))
+        self._mask, self._classes, self._feature_names = feature_mask, classes, feature_names
+        self._baselines = usual_baselines(examples) if baselines is None else dict(baselines)
+        self._objectives = dict(OBJECTIVES if objectives is None else objectives)
+        self._budgets = dict(BUDGETS if budgets is None else budgets)
         self._stopped = threading.Event()
         self.history: list[Run] = []
         self._explorer: Explorer | None = None
         self._shown: list[DisplayHandle] = []
         super().__init__(self._controls())
         self._controls_output = _ControlsOutput(key=new_id(), inner=self.model_id)
+        self._preview()
 
     def explain(self) -> Run:
         """Explain with the settings of the controls, show the result, and add it to the history."""
@@ -125,14 +124,16 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         )
         inputs = self._examples[place : place + 1]
         watched = Watch(self._view_of(place), names=[self._names[place]], classes=self._classes)
-        explanation = stg.explain(
-            inputs,
-            on_step=partial(self._follow, watched),
-            baselines=self._baselines[self._baseline.value],
-            target=None if self._target.value == _PREDICTED else int(self._target.value),
-            feature_mask=self._mask_of(place),
-            n_steps=self._steps.value,
-        )
+        with MODEL:
+            explanation = stg.explain(
+                inputs,
+                on_step=partial(self._follow, watched),
+                baselines=self._baselines[self._baseline.value],
+                target=None if self._target.value == _PREDICTED else int(self._target.value),
+                feature_mask=self._mask_of(place),
+                feature_names=self._feature_names,
+                n_steps=self._steps.value,
+            )
         explanation = watched.measured(explanation)
         self._show(watched.finish(explanation))
         return self._remember(Run(words, place, explanation))
@@ -181,7 +182,10 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             options=[], description="Runs", rows=4, layout={"width": "60em"}
         )
         self._again = _button("Show or compare", self._show_chosen)
+        self._before = ipywidgets.HTML()
         self._place = ipywidgets.VBox([])
+        for control in (self._example, self._baseline):
+            control.observe(lambda _: self._preview(), "value")
         choices = (self._example, self._target, self._baseline, self._objective, self._budget, self._steps)
         grid = ipywidgets.HBox(choices, layout={"flex_flow": "row wrap"})
         buttons = ipywidgets.HBox([self._start, self._stop])
@@ -230,6 +234,20 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
         self._say(watched.text)
         if self._stopped.is_set():
             raise KeyboardInterrupt  # a solve then ends and keeps what it has learned
+
+    def _preview(self) -> None:
+        """Show the features and the baseline of the chosen example, unless a solve is running."""
+        if self._start.disabled:
+            return
+        place = self._example.value
+        inputs, baseline = self._examples[place : place + 1], self._baselines[self._baseline.value]
+        try:
+            shown = preview(inputs, self._view_of(place), self._mask_of(place), baseline, self._feature_names)
+        except ArgumentError as error:
+            self._say(str(error))
+            return
+        self._explorer, self._before.value = None, shown
+        self._place.children = (self._before,)
 
     def _remember(self, run: Run) -> Run:
         self.history.append(run)
@@ -280,7 +298,7 @@ class Workbench(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets ships no t
             "widgets/templates/workbench.html",
             count=len(self._names),
             lines=lines,
-            picture="" if self._explorer is None else self._explorer.static(),
+            picture=self._before.value if self._explorer is None else self._explorer.static(),
         )
         return (
             {
@@ -303,16 +321,3 @@ def _button(text: str, action: Callable[[], None]) -> ipywidgets.Button:
     made = ipywidgets.Button(description=text, layout={"flex": "none"})
     made.on_click(lambda _: action())
     return made
-
-
-def _checked_names(names: Sequence[str] | None, count: int) -> list[str]:
-    if names is None:
-        return [f"example {i}" for i in range(count)]
-    if len(names) != count:
-        raise ArgumentError(
-            "names",
-            expected=f"one for each of {count} examples",
-            found=str(len(names)),
-            mend="Name them all.",
-        )
-    return [replace_invisible(str(name)) for name in names]

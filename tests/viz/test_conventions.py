@@ -60,6 +60,7 @@ ON_SEVERAL = {
     "panel": (viz.panel, "image"),
     "grid": (viz.grid, "images"),
     "strip": (viz.strip, "image"),
+    "preview": (lambda e, i=0: viz.preview(e.inputs[0], e.feature_mask[0], example=i), "image"),
     "comparison": (lambda e: viz.comparison({"gates": e, "other": e.attributions - 0.5}), "image"),
 }
 EVERY = ON_ONE_AXES | ON_SEVERAL

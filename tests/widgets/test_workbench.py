@@ -1,12 +1,14 @@
 """The workbench: what its controls say is what is solved; runs are kept and compared."""
 
+import re
 import time
 
 import pytest
 import torch
 
-from stg_attr import Delete, Status, StochasticGates
+from stg_attr import Delete, OutputMatch, Preserve, Status, StochasticGates
 from stg_attr.errors import ArgumentError
+from stg_attr.gates import references
 from stg_attr.select import Budget
 
 widgets = pytest.importorskip("stg_attr.widgets")  # whose error says what is missing
@@ -55,6 +57,83 @@ def test_the_model_is_left_as_it_was(images, untouched):
 def test_baselines_are_chosen_by_name(net, images, blocks):
     bench = widgets.Workbench(net, images, feature_mask=blocks, baselines={"grey": 0.5})
     assert float(bench.explain().explanation.baselines[0].mean()) == 0.5
+
+
+def test_a_blur_and_the_output_match_are_in_the_menus(bench, net, images, blocks):
+    _control(bench, "Baseline").value = "blur"
+    _control(bench, "Objective").value = "Preserve, match the output"
+    stg = StochasticGates(net, objective=Preserve(OutputMatch()))
+    alone = stg.explain(images[:1], references.blur(1.0), feature_mask=blocks)
+    found = bench.explain().explanation
+    assert torch.equal(found.log_alpha, alone.log_alpha)
+    assert torch.equal(found.baselines[0], alone.baselines[0])
+
+
+def test_only_images_are_blurred(table):
+    bench = widgets.Workbench(lambda x: x.sum(1), table.inputs[0])
+    assert _control(bench, "Baseline").options == ("zeros", "mean of the examples")
+
+
+def _shown(bench):
+    (only,) = bench._place.children
+    return only.value
+
+
+def test_the_features_are_shown_before_a_solve(bench):
+    before = _shown(bench)
+    assert "Before the solve: 16 features" in before
+    assert 'alt="Image divided into 16 features, and the baseline."' in before
+    _control(bench, "Example").value = 1
+    other = _shown(bench)
+    assert other != before
+    _control(bench, "Baseline").value = "blur"
+    assert _shown(bench) != other
+    assert "Before the solve" in bench._markup()[0]["text/html"]
+    bench.explain()
+    assert "Before the solve" not in bench._markup()[0]["text/html"]
+    _control(bench, "Example").value = 0
+    assert _shown(bench) != other
+
+
+def test_rows_are_listed_with_their_names_and_baselines(hostile):
+    rows = torch.tensor([[70.0, 0.0, 3.5], [30.0, 2.0, 4.5]])
+    names = ["age", hostile, "rate"]
+    bench = widgets.Workbench(lambda x: x.sum(1), rows, feature_names=names)
+    _control(bench, "Baseline").value = "mean of the examples"
+    cells = re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", _shown(bench))
+    assert cells[:6] == ["feature", "input", "baseline", "age", "70", "50"]
+    assert cells[-3:] == ["rate", "3.5", "4"]
+    assert "&lt;img src=x" in _shown(bench)
+    assert "<img" not in _shown(bench)
+    assert bench.explain().explanation.feature_names == tuple(names)
+
+
+def test_words_and_groups_are_listed(text, tokens):
+    mask = torch.tensor([-1, 0, 1, 1, 1, 4, 5, -1])[None, :, None]
+    model = lambda x: x[:, 4].sum(1)  # noqa: E731
+    bench = widgets.Workbench(model, text.inputs[0], view=widgets.TextView(tokens), feature_mask=mask)
+    assert "un ##believ ##able</th><td>12 elements, mean " in _shown(bench)
+
+
+def test_a_mask_that_does_not_fit_is_told(net, images):
+    bench = widgets.Workbench(net, images, feature_mask=torch.zeros(1, 1, 5, 5, dtype=torch.long))
+    assert bench._status.value.startswith("feature_mask")
+
+
+def test_a_change_during_a_solve_hides_nothing(net, images, blocks):
+    def slow(x):
+        time.sleep(0.05)
+        return net(x)
+
+    bench = widgets.Workbench(slow, images, feature_mask=blocks)
+    _control(bench, "Explain").click()
+    _wait(lambda: bench._explorer is not None)
+    _control(bench, "Example").value = 2
+    assert bench._explorer is not None
+    bench._explorer.chosen = [1]
+    assert bench._explorer.answer["problem"]  # the model is busy, or not known before the end
+    bench.stop()
+    _wait(lambda: not _control(bench, "Explain").disabled)
 
 
 def test_runs_of_one_example_are_compared(bench):
