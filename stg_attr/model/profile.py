@@ -31,8 +31,8 @@ class ProfileSettings:
 
     evaluations: int = 64
     forwards: int = 256
-    near: float = 0.25
-    hidden: float = 0.25
+    near: float = 0.5
+    hidden: float = 0.1
     least: int = 8
 
     def rows(self, slopes: bool) -> int:
