@@ -66,8 +66,24 @@ def gradient_shap(problem: Problem) -> tuple[Attribute, None]:
     return attribute, None
 
 
+def averaged(problem: Problem) -> tuple[Attribute, None]:
+    """The averaged reading of our default configuration."""
+    stg = StochasticGates(problem.forward, objective=objective_for(problem.question))
+    references = None if problem.references is None else ReferenceSet(problem.references)
+
+    def attribute(x: Tensor, seed: int) -> Tensor:
+        found = stg.explain(x, references, problem.target, feature_mask=problem.feature_mask, seed=seed)
+        assert found.averaged is not None
+        laid_out = found.laid_out(found.averaged)
+        assert isinstance(laid_out, Tensor)
+        return laid_out
+
+    return attribute, None
+
+
 METHODS = {
     "**gates** (default)": gates,
+    "**gates**, averaged": averaged,
     "Integrated Gradients, 50 steps": integrated_gradients,
     "GradientSHAP, 250 samples": gradient_shap,
 }

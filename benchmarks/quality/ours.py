@@ -18,8 +18,15 @@ from .problem import Problem, Question, Variant
 
 NAME = "stg_attr"
 NOISE = 0.5  # standard deviation of the noise that is a baseline
+
+
+def _averaged(found: Explanation) -> Tensor:
+    """The active probabilities where the averaged ones were not measured."""
+    return found.active_probabilities if found.averaged is None else found.averaged
+
+
 READINGS: dict[str, Callable[[Explanation], Tensor]] = {
-    "averaged": lambda found: torch.stack([one.active_probabilities for one in found.readings()]).mean(0),
+    "averaged": _averaged,
     "influence": lambda found: found.influence,
     "effect": lambda found: found.effect,
 }
@@ -91,6 +98,8 @@ def explained(variant: Variant, problem: Problem, forward: Forward, seed: int) -
         problem.inputs,
         baselines=_baselines(variant, problem),
         target=problem.target,
+        additional_forward_args=problem.forward_args or None,
+        feature_mask=problem.feature_mask,
         seed=seed,
         max_evals=variant.max_evals,
     )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from . import measures
-from .problem import Problem
+from .problem import Problem, Variant
 
 TIMES, FEATURES, RARE = 50, 50, 5
 AR, MA = (2.0, 0.5, 0.2, 0.1), (2.0,)
@@ -68,4 +68,5 @@ def load(name: str, model_seed: int, *, n_rows: int = 10) -> Problem:
         evaluations=600,
         forward_args=(block.float(),),
         outputs=energies,
+        variants=(Variant("", "match", "zero"),),
     )

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from stg_attr.explanation import (
     Certificate,
+    Curve,
     Explanation,
+    ReadingSettings,
     Restarts,
     Scores,
     Settings,
@@ -22,7 +24,7 @@ from stg_attr.explanation import (
 from stg_attr.gates import Blend, GateDistribution
 from stg_attr.model import Allowance, GatedModel, Profile, depends_on_others
 from stg_attr.objective import RetainedScore
-from stg_attr.select import Ranking, SetSearch
+from stg_attr.select import Ranking, SetSearch, averaged
 from stg_attr.solve import Solution, Solver
 
 from .certificate import Certifier
@@ -96,7 +98,8 @@ class Reading:
                 allowance, ranking, count, search.needed | solver.proven(solution)
             )
             selected = ranking.top(count.unsqueeze(1))[0]
-        log_alpha = ranking.at(selected, solver.gates.half).masked_fill(~(explainable & exists), -torch.inf)
+        log_alpha = _reported(ranking, selected, solver.gates.half, model.objective.fidelity.either_direction)
+        log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
         probabilities = solver.gates.active_probability(log_alpha)
         scores, curve, fragile = evidence(model, allowance, ranking, count, points)
         certificate = certificate or untested(model, solver.sparsity, curve, count)
@@ -110,6 +113,7 @@ class Reading:
             selected=selected,
             influence=_influence(solution, profile).masked_fill(~ranking.visible & explainable, 0.0),
             contributions=profile.contributions,
+            averaged=_averaged(profile, model, ranking.visible, curve, self.settings.reading),
             effect=solution.effect.masked_fill(~ranking.visible, 0.0) * model.direction,
             feature_ids=groups.feature_ids.expand_as(exists),
             feature_mask=asked.groups.index,
@@ -281,6 +285,20 @@ def _affords(model: GatedModel, allowance: Allowance, index: Tensor, n: Tensor) 
     return allowance.covers(n, model.rows_per_selection, model.evaluations[index])
 
 
+def _reported(ranking: Ranking, selected: Tensor, half: float, either_direction: bool) -> Tensor:
+    """Gate parameters as they are reported, [batch, gates].
+
+    Where features matter in either direction, those that the model does not react to come after all others.
+    Where features are ordered by how much they raise the score, they stay above those that lower it.
+    """
+    log_alpha = ranking.at(selected, half)
+    if not either_direction:
+        return log_alpha
+    lowest = log_alpha.masked_fill(~ranking.visible, torch.inf).amin(1, keepdim=True)
+    below = torch.nextafter(lowest, torch.full_like(lowest, -torch.inf))
+    return torch.where(ranking.visible, log_alpha, log_alpha.minimum(below))
+
+
 def _influence(solution: Solution, profile: Profile) -> Tensor:
     """Influence, [batch, gates]; above 0 for all features that the model was seen to react to."""
     if profile.influence is None:
@@ -294,6 +312,19 @@ def _second(profile: Profile, model: GatedModel) -> Tensor | None:
     if model.objective.fidelity.either_direction:
         return profile.influence
     return None if profile.contributions is None else profile.contributions * model.direction
+
+
+def _averaged(
+    profile: Profile, model: GatedModel, visible: Tensor, curve: Curve, settings: ReadingSettings
+) -> Tensor | None:
+    """Active probabilities averaged over the share of the output that is kept, [batch, gates]."""
+    worth = _second(profile, model)
+    if profile.contributions is None:
+        return None
+    worth = profile.contributions.abs() if worth is None else worth.clamp_min(0)
+    ends = torch.tensor([settings.most_missing, settings.least_missing], device="cpu").log10().tolist()
+    missing = torch.logspace(*ends, settings.averaged, device="cpu")
+    return averaged(worth.masked_fill(~visible, 0.0), curve.n_open, curve.retained, missing)
 
 
 def _use(solution: Solution, gates: GateDistribution) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stg_attr.batch import AsText, Batch, Holds, per_example
-from stg_attr.errors import ArgumentError, check_share
+from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups, GateDistribution
 from stg_attr.objective import retained_share
 from stg_attr.solve import Learned
@@ -21,7 +21,7 @@ from .consistency import check_elements
 from .frame import to_frame
 from .layout import lay_out
 from .names import NAMES
-from .points import read_at
+from .points import point_of, read_at
 from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
 from .settings import Settings
 from .showing import describe, in_lines, show
@@ -38,6 +38,7 @@ __all__ = ["Explanation", "Question"]
 E = TypeVar("E", bound="Explanation")
 
 _GATES = Holds(("batch", "gates"))
+_MAY_BE_UNKNOWN = Holds(("batch", "gates"), may_be_nan=True)
 
 
 class Question(Protocol):
@@ -87,6 +88,8 @@ class Explanation(Batch):
         contributions: what each feature adds to the score, signed, in its units, [batch, gates]. They add up
             to the score of the input less the mean score of the baselines that were sampled, and estimate
             Shapley values; see `stg_attr.model.Profile`. None where `max_evals` was too small.
+        averaged: active probabilities, averaged over how much of the output is kept instead of read at one
+            `retain`, [batch, gates]: less sparse and steadier; see `stg_attr.select.averaged`. None as above.
         feature_names: one per gate, as given to `explain`; None where none were.
         columns: of a table, what the numbers of `inputs` and `baselines` stand for; None for tensors.
         restarts: what several solves selected; None where only one was asked for, and after another reading.
@@ -118,9 +121,8 @@ class Explanation(Batch):
     baselines: tuple[Tensor, ...] = field(metadata=per_example(shared=True))
     settings: Settings = field(default_factory=Settings, repr=False, metadata={"as_text": SETTINGS})
     certificate: Certificate | None = field(default=None, metadata=per_example())
-    contributions: Tensor | None = field(
-        default=None, metadata=per_example(blank=nan, holds=Holds(("batch", "gates"), may_be_nan=True))
-    )
+    contributions: Tensor | None = field(default=None, metadata=per_example(blank=nan, holds=_MAY_BE_UNKNOWN))
+    averaged: Tensor | None = field(default=None, metadata=per_example(blank=nan, holds=_MAY_BE_UNKNOWN))
     feature_names: tuple[str, ...] | None = field(default=None, metadata=NAMES)
     columns: tuple[Column, ...] | None = field(default=None, repr=False, metadata=COLUMNS)
     restarts: Restarts | None = field(default=None, metadata=per_example())
@@ -225,19 +227,7 @@ class Explanation(Batch):
         Raises:
             ArgumentError: not exactly one of the two is given, or it is outside its range.
         """
-        if (budget is None) == (retain is None):
-            raise ArgumentError(
-                "at",
-                expected="either budget or retain",
-                found="both" if budget is not None else "neither",
-                mend="For example explanation.at(budget=0.1) or explanation.at(retain=0.9).",
-            )
-        asked = budget if budget is not None else retain
-        mend = "It is a share, not a count or a percentage."
-        check_share("budget" if retain is None else "retain", asked, zero=True, mend=mend)
-        assert asked is not None
-        most = asked * (self.feature_ids >= 0).sum(1, keepdim=True) + 1e-6
-        return read_at(self, self.curve.largest(most) if retain is None else self.curve.smallest(asked))
+        return read_at(self, point_of(self, budget, retain))
 
     @property
     def visible(self) -> Tensor:

@@ -28,8 +28,8 @@ def to_frame(explanation: Any) -> pd.DataFrame:
 
     example, column = (explanation.feature_ids >= 0).nonzero(as_tuple=True)
     values = {name: getattr(explanation, field) for name, field in _FIELDS.items()}
-    if explanation.contributions is not None:
-        values["contribution"] = explanation.contributions
+    measured = {"contribution": explanation.contributions, "averaged": explanation.averaged}
+    values |= {name: value for name, value in measured.items() if value is not None}
     if explanation.certificate is not None:
         values["certified"] = explanation.certificate.holds.unsqueeze(1) & explanation.selected
     if explanation.restarts is not None:

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from stg_attr.batch import Batch
+from stg_attr.errors import ArgumentError, check_share
 from stg_attr.select import Ranking
 
-__all__ = ["read_at"]
+from .records import Curve
+
+__all__ = ["point_of", "read_at"]
 
 E = TypeVar("E", bound=Batch)
 
@@ -47,3 +50,25 @@ def read_at(explanation: E, point: Tensor) -> E:
         restarts=None,
     )
     return found
+
+
+def point_of(explanation: Any, budget: float | None, retain: float | None) -> Tensor:
+    """The measured point that `Explanation.at` reads for each example, long [batch].
+
+    Raises:
+        ArgumentError: not exactly one of the two is given, or it is outside its range.
+    """
+    if (budget is None) == (retain is None):
+        raise ArgumentError(
+            "at",
+            expected="either budget or retain",
+            found="both" if budget is not None else "neither",
+            mend="For example explanation.at(budget=0.1) or explanation.at(retain=0.9).",
+        )
+    asked = budget if budget is not None else retain
+    mend = "It is a share, not a count or a percentage."
+    check_share("budget" if retain is None else "retain", asked, zero=True, mend=mend)
+    assert asked is not None
+    most = asked * (explanation.feature_ids >= 0).sum(1, keepdim=True) + 1e-6
+    curve: Curve = explanation.curve
+    return curve.largest(most) if retain is None else curve.smallest(asked)

@@ -52,6 +52,10 @@ class ReadingSettings:
         rounding: units in the last place by which two scores must differ to count as different.
         same_score: share of the difference between input and baselines by which a score may differ when it is
             measured again.
+        averaged: number of shares of the output that `Explanation.averaged` is a mean over. What a share
+            leaves out falls by equal factors from `most_missing` to `least_missing`.
+        most_missing: see `averaged`.
+        least_missing: see `averaged`.
     """
 
     curve_points: int = 12
@@ -60,6 +64,9 @@ class ReadingSettings:
     least_difference: float = 0.1
     rounding: int = 64
     same_score: float = 0.02
+    averaged: int = 25
+    most_missing: float = 0.5
+    least_missing: float = 1e-4
 
 
 @dataclass(frozen=True)
