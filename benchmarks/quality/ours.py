@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from stg_attr import Hybrid, LayerStochasticGates, OutputMatch, Preserve, StochasticGates, references
