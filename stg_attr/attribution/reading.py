@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from math import log10
 
 import torch
 from torch import Tensor
@@ -322,8 +323,8 @@ def _averaged(
     if profile.contributions is None:
         return None
     worth = profile.contributions.abs() if worth is None else worth.clamp_min(0)
-    ends = torch.tensor([settings.most_missing, settings.least_missing], device="cpu").log10().tolist()
-    missing = torch.logspace(*ends, settings.averaged, device="cpu")
+    start, end = log10(settings.most_missing), log10(settings.least_missing)
+    missing = torch.logspace(start, end, settings.averaged, device="cpu")
     return averaged(worth.masked_fill(~visible, 0.0), curve.n_open, curve.retained, missing)
 
 
