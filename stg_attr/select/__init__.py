@@ -1,6 +1,6 @@
 """Selecting features: rankings, the search for a small set that suffices, and sparsities."""
 
-from .averaged import averaged
+from .averaging import averaged
 from .claims import Claim, OnAverage, OnMost
 from .ranking import Ranking
 from .search import SetSearch
