@@ -107,6 +107,11 @@ size = dict(vocab_size=9, hidden_size=16, intermediate_size=16, num_hidden_layer
 model = BertForSequenceClassification(BertConfig(**size)).eval()
 causal = LlamaForCausalLM(LlamaConfig(**size, num_key_value_heads=2, pad_token_id=0)).eval()
 labels = torch.tensor([1, 0])
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+said = ["a great film", "great cast, great plot", "a poor film", "poor cast, poor plot"]
+pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(said, [1, 1, 0, 0])
 """,
 }
 NEEDS = {"widgets.md": "anywidget", "scale.md": "pyarrow", "text.md": "transformers"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -14,18 +14,17 @@ from torch import Tensor
 
 from stg_attr.explanation import Explanation, Settings, Status, check_same_scores, stopped_by, warn_about
 from stg_attr.gates import GateDistribution
-from stg_attr.model import Baselines, Gaps, Given, Inputs, Target, checked_inputs, solve_device, undisturbed
+from stg_attr.model import Gaps, Inputs, Target, checked_inputs, solve_device, undisturbed
 from stg_attr.objective import Hybrid, Objective
 from stg_attr.progress import Bar, progress
 from stg_attr.select import Sparsity, Sweep
 from stg_attr.select.testing import held_out
 from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
-from stg_attr.tables import Groups, Table
 
 from .effort import Effort
 from .evidence import check_claim, check_rows, evidence_rows
-from .parts import OnStep, check_parts
-from .question import Asked, Question, for_tables
+from .parts import Data, Features, OnStep, Shown, check_parts
+from .question import Asked, Question, over_tensors
 from .reading import Reading, first_restart
 
 __all__ = ["StochasticGates"]
@@ -91,11 +90,11 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
     @log_usage()  # type: ignore[untyped-decorator]  # captum's NoiseTunnel looks for the __wrapped__ it sets
     def attribute(
         self,
-        inputs: Given | Table,
-        baselines: Baselines | Table | Mapping[str, Any] = None,
+        inputs: Data,
+        baselines: Shown = None,
         target: Target = None,
         additional_forward_args: Any = None,
-        feature_mask: Given | Groups | None = None,
+        feature_mask: Features = None,
         n_steps: int | None = None,
         n_samples: int | None = None,
         perturbations_per_eval: int | None = None,
@@ -110,17 +109,18 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
 
         Args:
             inputs: what to explain, [batch, ...], or a tuple of such tensors; a None in it is passed on. Or
-                a table, [rows, columns]: a DataFrame of pandas or Polars, or an array of NumPy.
+                a table, [rows, columns]: a DataFrame of pandas or Polars, or an array of NumPy. Or texts.
             baselines: what closed gates show: a number, a tensor [1 or batch, ...], reference rows
                 [references, ...] of which each sample shows one, or a function of the input; or a tuple of
                 these, one per input. None for 0. Of a table: another one of reference rows, or a cell for
-                each column; there is no default.
+                each column; there is no default. Of texts: a word; None to leave hidden words out.
             target: the output to explain: a class, a tuple of indices, or one of these per example; None for
                 each example's own predicted class.
             additional_forward_args: passed on to the model; tensors with `batch` rows are repeated with them.
             feature_mask: integers, broadcastable to the inputs: elements with one id share one gate, over
                 all inputs; -1 for those never gated. None gives each element its own gate, and photographs,
-                volumes, videos, long signals about 200 cells: `default_masks`. Of a table also `Groups`.
+                volumes, videos, long signals about 200 cells: `default_masks`. Of a table also `Groups`; of
+                texts a function of the split texts such as `sentence_mask`, None for words.
             n_steps: updates of the gates, at most; an example stops when its gates have settled. None for 12,
                 or for as many as `max_evals` allows.
             n_samples: gate samples per update; each costs one model evaluation, two with `Hybrid`. None for
@@ -150,11 +150,11 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
 
     def explain(
         self,
-        inputs: Given | Table,
-        baselines: Baselines | Table | Mapping[str, Any] = None,
+        inputs: Data,
+        baselines: Shown = None,
         target: Target = None,
         additional_forward_args: Any = None,
-        feature_mask: Given | Groups | None = None,
+        feature_mask: Features = None,
         n_steps: int | None = None,
         n_samples: int | None = None,
         perturbations_per_eval: int | None = None,
@@ -206,7 +206,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         """Where inputs such as `x` are explained."""
         return solve_device(self.forward_func, x, self.device)
 
-    def _attributions(self, found: Explanation, inputs: Given | Table, return_input_shape: bool) -> Inputs:
+    def _attributions(self, found: Explanation, inputs: Any, return_input_shape: bool) -> Inputs:
         whole = Gaps.of(inputs).restored(found.attributions)
         return whole if return_input_shape else found.active_probabilities
 
@@ -220,7 +220,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         resume: Explanation | None = None,
     ) -> Explanation:
         """Solve and read what is asked, part by part of `internal_batch_size` examples."""
-        method, asked = for_tables(self, asked)
+        method, asked = over_tensors(self, asked)
         x = checked_inputs(Gaps.of(asked.inputs).without(asked.inputs))[0]
         device = self.solve_device(x)
         parts: list[Explanation] = []
@@ -343,7 +343,7 @@ class _Answer:
         found = self._read(reading, rows, so_far(), True)
         if self.interrupted:
             raise KeyboardInterrupt
-        return self.question.handed_back(found)
+        return self.question.handed_back(found, rows)
 
     def _note(self, failure: BaseException | None) -> None:
         if failure is not None and failure not in self.failures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from torch import Tensor
@@ -11,12 +11,33 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError, check_number
 from stg_attr.explanation import Explanation, Settings
 from stg_attr.gates import FeatureGroups, GateDistribution
+from stg_attr.model import Baselines, Given
 from stg_attr.objective import Objective
 from stg_attr.select import Sparsity
 from stg_attr.solve import Estimator, Reparameterized, ScoreFunction
+from stg_attr.tables import Groups, Table
+from stg_attr.texts import Texts
 
-__all__ = ["M", "OnStep", "check_inputs_suit", "check_parts", "without_slopes"]
+__all__ = [
+    "Data",
+    "Features",
+    "M",
+    "OnStep",
+    "Shown",
+    "check_inputs_suit",
+    "check_parts",
+    "without_slopes",
+]
 
+#: What can be explained: tensors, a table, or texts.
+Data: TypeAlias = Given | Table | Texts
+
+#: What closed gates show: a baseline of tensors, rows or cells of a table, or a word.
+Shown: TypeAlias = Baselines | Table | Mapping[str, Any] | str
+
+#: Which elements share a gate: integers for each input, groups of the columns of a table, or a function of
+#: split texts, such as `sentence_mask`.
+Features: TypeAlias = Given | Groups | Callable[[Any], Tensor] | None
 
 #: Called after each step of a solve with the number of steps done, that of all steps, and a function that
 #: reads and measures the explanation as it stands, which costs evaluations. A `KeyboardInterrupt` that it
@@ -107,7 +128,7 @@ def without_slopes(method: M) -> M:
     if method.estimator is not method._default:
         raise ArgumentError(
             "estimator",
-            expected="one that needs no slopes, since the cells of a table are chosen, and never blended",
+            expected="one that needs no slopes, since cells and words are shown or hidden, and never blended",
             found=repr(method.estimator),
             mend="Leave it out for ScoreFunction(). A net with gradients takes tensors.",
         )

@@ -22,10 +22,8 @@ from stg_attr.explanation import (
 )
 from stg_attr.gates import Blend, FeatureGroups, GateDistribution, as_references, default_masks
 from stg_attr.model import (
-    Baselines,
     Gaps,
     GatedModel,
-    Given,
     Scorer,
     Target,
     as_arguments,
@@ -36,13 +34,14 @@ from stg_attr.model import (
 )
 from stg_attr.objective import Objective
 from stg_attr.solve import Estimator, Learned
-from stg_attr.tables import Cells, Groups, OverCells, Table, grouped
+from stg_attr.tables import Cells, OverCells, grouped
+from stg_attr.texts import over_words
 
 from . import certify
 from .effort import Effort
-from .parts import M, check_inputs_suit, without_slopes
+from .parts import Data, Features, M, Shown, check_inputs_suit, without_slopes
 
-__all__ = ["Asked", "Question", "for_tables"]
+__all__ = ["Asked", "Question", "over_tensors"]
 
 _SHARE = "It is a share, not a count or a percentage."
 
@@ -51,17 +50,25 @@ _SHARE = "It is a share, not a count or a percentage."
 class Asked:
     """What is explained, as the user gave it; arguments of `StochasticGates.attribute`.
 
-    Where `cells` are given, inputs, baselines and model are already those of the numbers of cells.
+    Where `cells` or `tokens` are given, inputs, baselines and model are already those of the numbers of
+    cells, or of what is shown of a text.
     """
 
     forward: Callable[..., Any]
-    inputs: Given | Table
-    baselines: Baselines | Table | Mapping[str, Any]
+    inputs: Data
+    baselines: Shown
     target: Target
     arguments: Any
-    feature_mask: Given | Groups | None
+    feature_mask: Features
     feature_names: Iterable[str] | None = None
     cells: Cells | None = None
+    tokens: tuple[tuple[str, ...], ...] | None = None
+
+    def over_words(self) -> Asked | None:
+        """The same question about which words of a text are shown; None where the inputs are no texts."""
+        arguments = as_arguments(self.arguments)
+        words = over_words(self.forward, self.inputs, self.baselines, arguments, self.feature_mask)
+        return None if words is None else replace(self, **vars(words))
 
     def over_cells(self) -> Asked | None:
         """The same question about the numbers of the cells of a table; None where the inputs are no table.
@@ -109,6 +116,7 @@ class Question:
         single: whether the inputs came as one tensor, not as a tuple.
         feature_names: one per gate, if there are any.
         cells: those that the inputs are numbers of, where a table is explained.
+        tokens: the text of each position of each example, where texts are explained.
     """
 
     forward: Callable[..., Any]
@@ -126,6 +134,7 @@ class Question:
     single: bool
     feature_names: tuple[str, ...] | None = None
     cells: Cells | None = None
+    tokens: tuple[tuple[str, ...], ...] | None = None
 
     @classmethod
     def of(
@@ -181,6 +190,7 @@ class Question:
             single=isinstance(asked.inputs, Tensor),
             feature_names=as_feature_names(asked.feature_names, groups),
             cells=asked.cells,
+            tokens=asked.tokens,
         )
 
     @property
@@ -242,15 +252,21 @@ class Question:
         )
         return self.handed_back(found)
 
-    def handed_back(self, found: Explanation) -> Explanation:
-        """An explanation in the structure and on the device of the inputs."""
+    def handed_back(self, found: Explanation, rows: slice = slice(None)) -> Explanation:
+        """An explanation of some rows, in the structure and on the device of the inputs, with names."""
         attributions = found.attributions
         if self.single and isinstance(attributions, tuple):
             attributions = attributions[0]
         if self.cells is not None:  # as other readings, which are made of the inputs in double precision
             attributions = cast(Tensor, attributions).double()
-        named = replace(found, feature_names=self.feature_names, columns=self.columns)
-        return replace(named, attributions=attributions).to(self.home)
+        named = replace(
+            found,
+            attributions=attributions,
+            feature_names=self.feature_names,
+            columns=self.columns,
+            tokens=None if self.tokens is None else self.tokens[rows],
+        )
+        return named.to(self.home)
 
     def nothing_learned(
         self, other: Explanation, rows: slice, spent: Tensor, status: Status, learned: Learned | None
@@ -320,12 +336,12 @@ def _own(argument: Any, device: torch.device) -> Any:
     return argument.to(device, copy=not argument.requires_grad)
 
 
-def for_tables(method: M, asked: Asked) -> tuple[M, Asked]:
-    """Where a table is explained: a method that suits one, and the question about the numbers of its cells.
+def over_tensors(method: M, asked: Asked) -> tuple[M, Asked]:
+    """Where a table or texts are explained: a method that suits them, and the question about tensors.
 
     Raises:
-        ArgumentError: the table or its references cannot be used, or the estimator was chosen and needs
-            slopes.
+        ArgumentError: the table, its references or the texts cannot be used, or the estimator was chosen and
+            needs slopes.
     """
-    over_cells = asked.over_cells()
-    return (method, asked) if over_cells is None else (without_slopes(method), over_cells)
+    over = asked.over_words() or asked.over_cells()
+    return (method, asked) if over is None else (without_slopes(method), over)

@@ -9,6 +9,7 @@ from .resumed import check_same_scores, in_words, learned_before
 from .settings import PlanSettings, ReadingSettings, Settings
 from .showing import claim, percent, rounded, show_with, status_sentence
 from .stopped import stopped_by, warn_about
+from .tokens import texts_of_features
 
 __all__ = [
     "Certificate",
@@ -36,6 +37,7 @@ __all__ = [
     "show_with",
     "status_sentence",
     "stopped_by",
+    "texts_of_features",
     "value_texts",
     "warn_about",
 ]

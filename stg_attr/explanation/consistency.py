@@ -7,9 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stg_attr.errors import ArgumentError
+
 from .columns import Column, Kind
 
-__all__ = ["check_elements"]
+__all__ = ["check_elements", "is_data_only"]
 
 _WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 _REAL = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -39,6 +41,19 @@ def check_elements(explanation: Any) -> None:
         if mask.numel() and (int(mask.min()) < -1 or int(mask.max()) >= n_gates):
             raise ValueError("feature_mask names a gate that is not there")
         _check("baselines", baseline, _broadcast(baseline, x), ())
+    positions = sum(part.shape[1] for part in attributions if part.dim() > 1)
+    if explanation.tokens is not None and any(len(own) != positions for own in explanation.tokens):
+        raise ValueError(f"tokens are not {positions} for each example")
+
+
+def is_data_only() -> ArgumentError:
+    """The error for an explanation that cannot be asked anything, since it is without its model."""
+    return ArgumentError(
+        "explanation",
+        expected="one that still has its model, as explain returned it",
+        found="data only: it was loaded from a file, unpickled or copied, or is of rows of another",
+        mend="Explain the inputs again, and ask before it is saved.",
+    )
 
 
 def _check_columns(columns: tuple[Column, ...], inputs: tuple[Tensor, ...]) -> None:

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from stg_attr.batch import AsText, Batch, Holds, per_example
-from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups, GateDistribution
 from stg_attr.objective import retained_share
 from stg_attr.solve import Learned
 
 from . import files
 from .columns import COLUMNS, Column
-from .consistency import check_elements
+from .consistency import check_elements, is_data_only
 from .frame import to_frame
 from .layout import lay_out
 from .names import NAMES
@@ -26,6 +25,7 @@ from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSet
 from .settings import Settings
 from .showing import describe, in_lines, show
 from .texts import AS_IT_IS, GATES, SETTINGS, STATUS
+from .tokens import TOKENS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,6 +92,7 @@ class Explanation(Batch):
             `retain`, [batch, gates]: less sparse and steadier; see `stg_attr.select.averaged`. None as above.
         feature_names: one per gate, as given to `explain`; None where none were.
         columns: of a table, what the numbers of `inputs` and `baselines` stand for; None for tensors.
+        tokens: of texts, that of each position with the white space before it; None for other inputs.
         restarts: what several solves selected; None where only one was asked for, and after another reading.
         learned: what `explain(resume=...)` continues from; None in what was read from an older file.
         objective: what the gates had to do, in words; None in what was read from an older file.
@@ -125,6 +126,7 @@ class Explanation(Batch):
     averaged: Tensor | None = field(default=None, metadata=per_example(blank=nan, holds=_MAY_BE_UNKNOWN))
     feature_names: tuple[str, ...] | None = field(default=None, metadata=NAMES)
     columns: tuple[Column, ...] | None = field(default=None, repr=False, metadata=COLUMNS)
+    tokens: tuple[tuple[str, ...], ...] | None = field(default=None, repr=False, metadata=TOKENS)
     restarts: Restarts | None = field(default=None, metadata=per_example())
     learned: Learned | None = field(default=None, metadata=per_example())
     objective: str | None = field(default=None, repr=False, metadata={"as_text": AS_IT_IS})
@@ -293,12 +295,7 @@ class Explanation(Batch):
 
     def _live_question(self) -> Question:
         if self.question is None:
-            raise ArgumentError(
-                "explanation",
-                expected="one that still has its model, as explain returned it",
-                found="data only: it was loaded from a file, unpickled or copied, or is of rows of another",
-                mend="Explain the inputs again, and ask before it is saved.",
-            )
+            raise is_data_only()
         return self.question
 
     def to_frame(self) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .names import value_texts
+from .tokens import texts_of_features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +43,10 @@ def to_frame(explanation: Any) -> pd.DataFrame:
     if explanation.feature_names is not None:
         names = [explanation.feature_names[i] for i in column.tolist()]
         frame.insert(frame.columns.get_loc("feature") + 1, "name", names)
+    elif explanation.tokens is not None:
+        texts_of = [texts_of_features(explanation, i) for i in range(len(explanation))]
+        words = [texts_of[i][gate] for i, gate in zip(example.tolist(), column.tolist(), strict=True)]
+        frame.insert(frame.columns.get_loc("feature") + 1, "name", words)
     if explanation.columns is not None:
         texts = [value_texts(explanation, i) for i in range(len(explanation))]
         cells = [texts[i][gate] for i, gate in zip(example.tolist(), column.tolist(), strict=True)]

@@ -14,9 +14,12 @@ from stg_attr.batch import AsText, Holds
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups
 
+from .tokens import texts_of_features
+
 __all__ = ["NAMES", "as_feature_names", "group_name", "labels", "value_texts"]
 
 _MEMBERS = 3  # how many of its elements the name of a group lists
+_LONGEST = 40  # letters of the text of a feature
 
 
 def as_feature_names(names: Iterable[str] | None, groups: FeatureGroups) -> tuple[str, ...] | None:
@@ -64,13 +67,21 @@ def labels(explanation: Any, example: int, columns: list[int]) -> list[str]:
     """Name, and value where there is one, of some gates of an example, such as "age = 70".
 
     Args:
-        explanation: an `Explanation` with names.
+        explanation: an `Explanation` with names or tokens.
         example: its place in the batch.
         columns: the gates.
     """
+    if explanation.tokens is not None and explanation.feature_names is None:
+        texts = texts_of_features(explanation, example)
+        return [f'"{_shortened(texts[c])}"' for c in columns]
     values = value_texts(explanation, example)
     names = explanation.feature_names
     return [f"{names[c]} = {values[c]}" if c in values else names[c] for c in columns]
+
+
+def _shortened(text: str) -> str:
+    """A text, such as a sentence, by its beginning where it is long."""
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3].rstrip() + "..."
 
 
 def value_texts(explanation: Any, example: int, *, baselines: bool = False) -> dict[int, str]:

@@ -113,7 +113,8 @@ def _who(explanation: Any, example: int, named: bool) -> str:
     """The selected features: some of their names, with values, or how many of how many they are."""
     n = int((explanation.feature_ids[example] >= 0).sum())
     columns = explanation.selected[example].nonzero().squeeze(1).tolist()
-    if not named or explanation.feature_names is None or not columns:
+    nameless = explanation.feature_names is None and explanation.tokens is None
+    if not named or nameless or not columns:
         return f"{len(columns)} of {n} features"
     contributions = explanation.contributions
     if contributions is not None:  # the largest first

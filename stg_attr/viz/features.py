@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError, check_count
-from stg_attr.explanation import group_name, value_texts
+from stg_attr.explanation import group_name, texts_of_features, value_texts
 
 from .source import (
     SELECTED_FROM,
@@ -149,14 +149,23 @@ def _row_of_explanation(explanation: Explanation, example: int, members: list[li
         [members[column] for column in there],
         _elements(explanation, example),
         _contributions(explanation, example, there),
-        None
-        if explanation.feature_names is None
-        else [explanation.feature_names[column] for column in there],
-        None if explanation.columns is None else _texts(explanation, example, there),
+        _names(explanation, example, there),
+        _texts(explanation, example, there),
     )
 
 
-def _texts(explanation: Explanation, example: int, there: list[int]) -> list[str]:
+def _names(explanation: Explanation, example: int, there: list[int]) -> list[str] | None:
+    names: Sequence[str] | None = explanation.feature_names
+    if names is None and explanation.tokens is not None:
+        names = texts_of_features(explanation, example)
+    return None if names is None else [names[column] for column in there]
+
+
+def _texts(explanation: Explanation, example: int, there: list[int]) -> list[str] | None:
+    if explanation.tokens is not None:
+        return [""] * len(there)  # a word has no value beside its name
+    if explanation.columns is None:
+        return None
     values = value_texts(explanation, example)
     return [values[column] for column in there]
 

@@ -7,6 +7,7 @@ from stg_attr.errors import ArgumentError, check_count
 
 from .markup import render
 from .panels import panel
+from .passages import Text, text
 from .picture import Picture
 from .source import checked_explanation, checked_position
 from .tabular import bars
@@ -21,9 +22,10 @@ _SMALLEST = 4  # inputs with fewer pixels on a side are not drawn as images
 def html(explanation: Explanation, example: int = 0, *, listed: int = 8) -> str:
     """The picture that fits the inputs of one example, above the evidence of the first examples.
 
-    Images are drawn with `panel`, [channels, time] with `series`, and all else with `bars`. Embedded words,
-    [positions, width] with one gate per position, are bars too; `text` draws them with their tokens. The HTML
-    needs no script, no style sheet and no network, and untrusted notebooks show all of it.
+    Strings are drawn with `text`, images with `panel`, [channels, time] with `series`, and all else with
+    `bars`. Embedded words, [positions, width] with one gate per position, are bars where the explanation does
+    not hold their tokens; `text` draws them with the tokens that it is given. The HTML needs no script, no
+    style sheet and no network, and untrusted notebooks show all of it.
 
     Args:
         explanation: what to show.
@@ -47,8 +49,10 @@ def html(explanation: Explanation, example: int = 0, *, listed: int = 8) -> str:
     )
 
 
-def _fitting(explanation: Explanation, example: int) -> Picture:
+def _fitting(explanation: Explanation, example: int) -> Picture | Text:
     """The picture for the shape of the inputs; bars, which can always be drawn, for all else."""
+    if explanation.tokens is not None:
+        return text(explanation, examples=[example])
     if draws_image(explanation):
         try:
             return panel(explanation, example)

@@ -3,6 +3,7 @@
 from .features import Features, feature_names, feature_values, rows_of
 from .markup import as_json, render
 from .notebook import draws_image, draws_series, is_image
+from .passages import own_tokens
 from .pixels import ColourScale, Numbers, channel_axis
 from .source import (
     Array,
@@ -33,6 +34,7 @@ __all__ = [
     "feature_values",
     "is_image",
     "is_right_to_left",
+    "own_tokens",
     "percent",
     "read_example",
     "render",

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
@@ -21,7 +22,7 @@ from .source import Array, Example, Source, as_array, evidence_line, read_exampl
 from .typeset import typeset
 from .words import Word, is_right_to_left, words_from_tokens
 
-__all__ = ["Passage", "Text", "text"]
+__all__ = ["Passage", "Text", "own_tokens", "text"]
 
 _LISTED = 20  # words in the table of numbers
 
@@ -103,7 +104,7 @@ class Text:
 
 def text(
     source: Source,
-    tokens: Sequence[str] | Sequence[Sequence[str]],
+    tokens: Sequence[str] | Sequence[Sequence[str]] | None = None,
     *,
     examples: Sequence[int] | None = None,
     which: int = 0,
@@ -117,6 +118,7 @@ def text(
         source: an explanation, or attributions, [batch, tokens] or [batch, tokens, dimensions], of which the
             largest is taken.
         tokens: of every example drawn, one list each; or one list for all, where rows are classes of a text.
+            None for those of an explanation of strings.
         examples: their places in the batch; all by default.
         which: the input to draw, where an explanation has several.
         names: what to write before each row, for example the class.
@@ -133,18 +135,50 @@ def text(
         'selected words: great.'
     """
     chosen = list(range(len(source) if _is_batch(source) else 1)) if examples is None else list(examples)
-    lists = _token_lists(tokens, len(chosen))
+    own_text = tokens is None
+    lists = _token_lists(_own_tokens(source, chosen, which) if tokens is None else tokens, len(chosen))
     labels = _checked_names(names, len(chosen))
     passages = []
     for example, own, name in zip(chosen, lists, labels, strict=True):
-        probabilities, selected, gated, claim = _per_token(source, example, which, len(own))
-        words = words_from_tokens(own, probabilities, selected, gated, special=special, whole=whole_words)
+        values, selected, gated, claim = _per_token(source, example, which, len(own))
+        there = [i for i, token in enumerate(own) if token or not own_text]  # a shorter text is filled up
+        words = words_from_tokens(
+            [own[i] for i in there],
+            values[there],
+            selected[there],
+            gated[there],
+            special=special,
+            whole=whole_words,
+            with_spaces=own_text,
+        )
         passages.append(Passage(name, tuple(words), claim))
     return Text(tuple(passages))
 
 
+def own_tokens(explanation: Explanation, example: int, which: int) -> list[str]:
+    """The tokens that an explanation holds of one of its inputs; none where it is not of texts."""
+    if explanation.tokens is None:
+        return []
+    given = explanation.attributions
+    sizes = [part.shape[1] for part in ((given,) if isinstance(given, Tensor) else given)]
+    start = sum(sizes[:which])
+    return list(explanation.tokens[example][start : start + sizes[which]])
+
+
 def _is_batch(source: Source) -> bool:
     return isinstance(source, Explanation) or source.ndim > 1
+
+
+def _own_tokens(source: Source, chosen: Sequence[int], which: int) -> list[list[str]]:
+    """The tokens of an explanation of texts."""
+    if not isinstance(source, Explanation) or source.tokens is None:
+        raise ArgumentError(
+            "tokens",
+            expected="the tokens of each example, which only an explanation of strings holds",
+            found="None",
+            mend="Pass them, such as [encoding.tokens(i) for i in range(len(texts))].",
+        )
+    return [own_tokens(source, example, which) for example in chosen]
 
 
 def _token_lists(tokens: Sequence[str] | Sequence[Sequence[str]], count: int) -> list[list[str]]:

@@ -12,15 +12,13 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-__all__ = ["LINE_BREAK", "TokenText", "is_unspaced", "texts_of_tokens"]
+from stg_attr.texts.letters import is_unspaced
+
+__all__ = ["LINE_BREAK", "TokenText", "texts_of_tokens", "texts_with_spaces"]
 
 LINE_BREAK = "\u21b5"  # what is shown for a token that is only a line break
 _SPACE = "\u2423"  # what is shown for a token that is only spaces
 _EITHER_SIDE = set("\"'#@&*/\\")  # punctuation that can open a word as well as end one
-_UNSPACED = (  # scripts without spaces between words, with their punctuation: from Thai to Chinese characters
-    (0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3000, 0x30FF), (0x31F0, 0x31FF),
-    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF00, 0xFF9D), (0x20000, 0x323AF),
-)  # fmt: skip
 
 
 class TokenText(NamedTuple):
@@ -44,12 +42,8 @@ def texts_of_tokens(tokens: Sequence[str], special: Sequence[bool]) -> list[Toke
     return _from_continuations(tokens)
 
 
-def is_unspaced(letter: str) -> bool:
-    """Whether a letter belongs to a script that puts no spaces between words."""
-    return bool(letter) and any(low <= ord(letter) <= high for low, high in _UNSPACED)
-
-
-def _from_spaces(tokens: Sequence[str]) -> list[TokenText]:
+def texts_with_spaces(tokens: Sequence[str]) -> list[TokenText]:
+    """The text of each token, where a token holds the white space before it."""
     return [_spaced_text(token) for token in tokens]
 
 
@@ -131,7 +125,7 @@ _KINDS: tuple[tuple[Callable[[str], bool], _Read], ...] = (
     (lambda token: "Ġ" in token or "Ċ" in token, _from_bytes),  # byte-level BPE: GPT-2, RoBERTa, Llama 3
     (  # SentencePiece: T5, XLNet, Llama 2
         lambda token: token.startswith("▁"),
-        lambda tokens, _: _from_spaces([token.replace("▁", " ") for token in tokens]),
+        lambda tokens, _: texts_with_spaces([token.replace("▁", " ") for token in tokens]),
     ),
     (
         lambda token: token.startswith("##"),
@@ -142,5 +136,8 @@ _KINDS: tuple[tuple[Callable[[str], bool], _Read], ...] = (
         lambda tokens, _: _from_continuations(tokens, after="@@"),
     ),  # subword-nmt
     (lambda token: token.endswith("</w>"), lambda tokens, _: _from_word_ends(tokens)),  # GPT-1, CLIP
-    (lambda token: token[:1].isspace(), lambda tokens, _: _from_spaces(tokens)),  # tokens with their spaces
+    (
+        lambda token: token[:1].isspace(),
+        lambda tokens, _: texts_with_spaces(tokens),
+    ),  # tokens with their spaces
 )

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from stg_attr.texts.letters import is_unspaced
+
 from .source import Array, replace_invisible
-from .tokens import LINE_BREAK, is_unspaced, texts_of_tokens
+from .tokens import LINE_BREAK, texts_of_tokens, texts_with_spaces
 
 __all__ = ["Word", "is_right_to_left", "words_from_tokens"]
 
@@ -79,6 +81,7 @@ def words_from_tokens(
     *,
     special: Collection[str] | None = None,
     whole: bool = True,
+    with_spaces: bool = False,
 ) -> list[Word]:
     """Words from tokens.
 
@@ -93,11 +96,14 @@ def words_from_tokens(
         gated: whether a token has a gate, [tokens].
         special: tokens to mute; by default those that look like `[CLS]`, `<s>` or `<|end|>`.
         whole: False leaves every token on its own, without added spaces.
+        with_spaces: each token holds the white space before it, and no marks.
     """
     is_special = [_is_special(token, special) for token in tokens]
     words: list[Word] = []
-    for i, read in enumerate(texts_of_tokens(tokens, is_special)):
-        after_break = i > 0 and words[-1].text.endswith(LINE_BREAK)
+    texts = texts_with_spaces(tokens) if with_spaces else texts_of_tokens(tokens, is_special)
+    for i, read in enumerate(texts):
+        own_break = with_spaces and "\n" in tokens[i].split(read.text)[0]
+        after_break = i > 0 and (words[-1].text.endswith(LINE_BREAK) or own_break)
         word = Word(
             text=replace_invisible(read.text),
             probability=float(probabilities[i]),

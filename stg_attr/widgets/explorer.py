@@ -187,8 +187,8 @@ def explore(
 
     Args:
         explanation: with a measured curve, as `explain` returns it.
-        view: how examples are drawn; the one that fits the inputs by default. Text needs
-            `TextView(tokens)`.
+        view: how examples are drawn; the one that fits the inputs by default. Token ids need
+            `TextView(tokens)`, strings nothing.
         examples: their places in the batch; the first twelve by default.
         names: of these examples.
         classes: names of the model's outputs.

@@ -82,7 +82,7 @@ def _rows(
 def _words(view: TextView, groups: FeatureGroups) -> tuple[str, ...] | None:
     """The tokens of each feature; None where positions and tokens do not fit together."""
     positions = groups.index[0][0].reshape(groups.index[0].shape[1], -1)[:, 0].tolist()
-    if len(positions) != len(view.tokens):
+    if view.tokens is None or len(positions) != len(view.tokens):
         return None
     words: list[list[str]] = [[] for _ in range(groups.n_gates)]
     for column, token in zip(positions, view.tokens, strict=True):

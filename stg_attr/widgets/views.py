@@ -24,6 +24,7 @@ from stg_attr.viz.parts import (
     feature_names,
     feature_values,
     is_right_to_left,
+    own_tokens,
     read_example,
     replace_invisible,
     rows_of,
@@ -117,21 +118,30 @@ class TextView(View):
     """Words, shaded by active probability and underlined where selected.
 
     Args:
-        tokens: of every example of the batch, one list each; or one list for all of them.
+        tokens: of every example of the batch, one list each; or one list for all of them. None for those of
+            an explanation of strings.
         special: tokens to mute; by default those that look like `[CLS]`, `<s>` or `<|end|>`.
         which: the input to draw, where an explanation has several.
     """
 
-    tokens: Sequence[str] | Sequence[Sequence[str]]
+    tokens: Sequence[str] | Sequence[Sequence[str]] | None = None
     special: Collection[str] | None = None
     which: int = 0
 
     def scene(self, explanation: Explanation, example: int) -> Json:
-        tokens = self._tokens(explanation, example)
-        columns = self._columns(explanation, example, len(tokens))
+        given = self._tokens(explanation, example)
+        columns = self._columns(explanation, example, len(given))
+        # a shorter text of a batch is filled up with nothing
+        there = [i for i, token in enumerate(given) if token or self.tokens is not None]
+        tokens, columns = [given[i] for i in there], [columns[i] for i in there]
         gated = np.array([bool(own) for own in columns], dtype=bool)
         words = words_from_tokens(
-            tokens, np.zeros(len(tokens)), np.zeros(len(tokens), bool), gated, special=self.special
+            tokens,
+            np.zeros(len(tokens)),
+            np.zeros(len(tokens), bool),
+            gated,
+            special=self.special,
+            with_spaces=self.tokens is None,
         )
         ends = np.cumsum([len(word.parts) for word in words]).tolist()
         return {
@@ -148,23 +158,24 @@ class TextView(View):
     def picture(self, explanation: Explanation, example: int) -> str:
         return viz.text(
             explanation,
-            self._tokens(explanation, example),
+            None if self.tokens is None else self._tokens(explanation, example),
             examples=[example],
             which=self.which,
             special=self.special,
         ).markup()
 
     def code(self, example: int) -> dict[str, str]:
-        return dict.fromkeys(
-            _MODES, call_text("text", f"tokens, examples=[{example}]", which=self.which or None)
-        )
+        first = f"examples=[{example}]" if self.tokens is None else f"tokens, examples=[{example}]"
+        return dict.fromkeys(_MODES, call_text("text", first, which=self.which or None))
 
     def alone(self, example: int) -> TextView:
-        if all(isinstance(token, str) for token in self.tokens):
+        if self.tokens is None or all(isinstance(token, str) for token in self.tokens):
             return self
         return replace(self, tokens=[str(token) for token in self.tokens[example]])
 
     def _tokens(self, explanation: Explanation, example: int) -> list[str]:
+        if self.tokens is None:
+            return own_tokens(explanation, example, self.which)
         if all(isinstance(token, str) for token in self.tokens):
             return [str(token) for token in self.tokens]
         if len(self.tokens) != len(explanation):
@@ -298,7 +309,9 @@ class SeriesView(View):
 
 
 def fitting_view(explanation: Explanation) -> View:
-    """The view for the shape of the inputs: images, [channels, time] as a series, bars for all else."""
+    """The view for the inputs: strings, images, [channels, time] as a series, bars for all else."""
+    if explanation.tokens is not None:
+        return TextView()
     attributions = explanation.attributions
     gated = attributions if isinstance(attributions, Tensor) else attributions[0]
     if gated.shape == explanation.inputs[0].shape:

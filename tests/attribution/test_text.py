@@ -30,46 +30,13 @@ from tokenizers import (  # noqa: E402
     trainers,
 )
 
-FILLERS = [
-    "a",
-    "an",
-    "the",
-    "film",
-    "plot",
-    "actor",
-    "music",
-    "scene",
-    "ending",
-    "was",
-    "is",
-    "had",
-    "and",
-    "of",
-    "with",
-    "it",
-    "we",
-    "saw",
-    "very",
-    "quite",
-]
-GOOD, BAD = ["great", "lovely", "super"], ["awful", "boring", "poor"]
-PIECES = ["##ing", "##ly", "play", "act", "chess", ".", "!", "?", ",", '"', "3", "no"]
-SPECIAL = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-SPECIAL["mask_token"] = "[MASK]"
-NAMES = ["input_ids", "token_type_ids", "attention_mask"]
-
-
-def bert_tokenizer():
-    vocabulary = {word: i for i, word in enumerate([*SPECIAL.values(), *FILLERS, *GOOD, *BAD, *PIECES])}
-    raw = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    raw.normalizer, raw.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-    raw.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])],
-    )
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=raw, model_input_names=NAMES, **SPECIAL)
-
+from tests.texts.reviews import (  # noqa: E402
+    bert_tokenizer,
+    encoded,
+    learned_reviews,
+    random_model,
+    written,
+)
 
 CORPUS = [
     "the film was great. we saw it! was it poor? no, lovely",
@@ -100,10 +67,6 @@ def piece_tokenizer(with_words=True):
     raw.train_from_iterator(CORPUS, trainer)
     raw.pre_tokenizer = kept
     return transformers.PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>")
-
-
-def encoded(tokenizer, *texts, **kwargs):
-    return tokenizer(*texts, return_tensors="pt", padding=True, **kwargs)
 
 
 def grouped(tokenizer, encoding, mask, row=0):
@@ -222,51 +185,8 @@ def test_texts_of_different_lengths_are_refused():
 
 @pytest.fixture(scope="module")
 def reviews():
-    """A small BERT that learned which of six words decides a review, or that none is there; its tokenizer."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        tokenizer = bert_tokenizer()
-        model = transformers.BertForSequenceClassification(tiny(transformers.BertConfig))
-        texts, labels, _ = written(400)
-        batch = encoded(tokenizer, texts)
-        optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-        for rows in torch.randint(len(labels), (100, 64)):
-            part = {name: values[rows] for name, values in batch.items()}
-            masked = torch.rand(part["input_ids"].shape) < 0.8 * torch.rand(64, 1)
-            part["input_ids"] = part["input_ids"].masked_fill(masked, tokenizer.mask_token_id)
-            optimizer.zero_grad()
-            model(**part, labels=labels[rows]).loss.backward()
-            optimizer.step()
-    model.zero_grad()
-    return model.eval(), tokenizer
-
-
-def tiny(config, **changes):
-    settings = {
-        "vocab_size": 60,
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-        "max_position_embeddings": 40,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-    }
-    return config(**{**settings, **changes})
-
-
-def written(n, seed=0):
-    """Reviews of nine words, one of which decides; its place counts from the first word."""
-    generator = torch.Generator().manual_seed(seed)
-    draw = lambda k: int(torch.randint(k, (), generator=generator))  # noqa: E731
-    texts, labels, places = [], [], []
-    for _ in range(n):
-        words, place, label = [FILLERS[draw(len(FILLERS))] for _ in range(6 + draw(4))], draw(6), draw(2)
-        words[place] = (BAD, GOOD)[label][draw(3)]
-        texts.append(" ".join(words))
-        labels.append(label)
-        places.append(place)
-    return texts, torch.tensor(labels), places
+    """A model that learned which of six words decides a review, and its tokenizer."""
+    return learned_reviews()
 
 
 def test_the_deciding_word_of_a_review_is_found(reviews, untouched):
@@ -370,12 +290,6 @@ def test_the_picture_of_an_explained_text(reviews):
 
 
 # ---------------------------------------------------------------- other tasks
-
-
-def random_model(name, config, **changes):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return getattr(transformers, name)(tiny(config, **changes)).eval()
 
 
 def equal_to_a_function(model, encoding, layer, forward, *, named=None, target=None, arguments=(), **kwargs):
