@@ -10,10 +10,15 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_sample_images, load_wine
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from torch import Tensor, nn
 
-__all__ = ["cancer", "digits", "lexicon", "papers", "photographs", "shares"]
+__all__ = ["cancer", "customers", "digits", "lexicon", "papers", "photographs", "shares"]
 
 
 def fitted(model: nn.Module, x: Tensor, y: Tensor, epochs: int, rate: float = 3e-3) -> nn.Module:
@@ -76,6 +81,33 @@ def cancer() -> tuple[nn.Module, Tensor, pd.DataFrame]:
         x[400:],
         data.data[400:],
     )
+
+
+@cache
+def customers() -> tuple[Pipeline, pd.DataFrame]:
+    """A pipeline on strings, dates and missing cells, which says whether a customer leaves; made up."""
+    rng, today = np.random.default_rng(0), pd.Timestamp("2024-01-01")
+    frame = pd.DataFrame(
+        {
+            "support_calls": rng.poisson(2, 600),
+            "charge": rng.normal(60, 15, 600).round(),
+            "contract": rng.choice(["monthly", "yearly"], 600),
+            "plan": pd.Categorical(rng.choice(["basic", "plus", "max"], 600)),
+            "since": today - pd.to_timedelta(rng.integers(1, 1500, 600), "D"),
+        }
+    )
+    risk = (
+        0.9 * frame.support_calls + 2.0 * (frame.contract == "monthly") - (today - frame.since).dt.days / 700
+    )
+    left = risk + rng.logistic(size=600) > 1.5
+    frame.loc[rng.random(600) < 0.2, "charge"] = np.nan
+    days = FunctionTransformer(lambda dates: dates.apply(lambda column: (today - column).dt.days))
+    prepare = make_column_transformer(
+        (make_pipeline(SimpleImputer(), StandardScaler()), ["support_calls", "charge"]),
+        (OneHotEncoder(), ["contract", "plan"]),
+        (make_pipeline(days, StandardScaler()), ["since"]),
+    )
+    return make_pipeline(prepare, LogisticRegression()).fit(frame, left), frame
 
 
 @cache

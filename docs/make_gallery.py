@@ -217,6 +217,14 @@ def bars_of_groups() -> viz.Picture:
 
 
 @entry("Tables")
+def bars_of_a_customer() -> viz.Picture:
+    """Strings, dates and missing cells: a DataFrame, and a pipeline of scikit-learn on its raw columns."""
+    pipeline, frame = models.customers()
+    stg = StochasticGates(pipeline.decision_function)
+    return viz.bars(stg.explain(frame.iloc[[58]], baselines=frame.sample(200, random_state=0)))
+
+
+@entry("Tables")
 def importance() -> viz.Picture:
     """Global importance: the mean size of contributions over the data, and how often a feature is needed."""
     _, _, measured = models.cancer()

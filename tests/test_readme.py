@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
 import run
+from stg_attr import StochasticGates, viz
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 
 
 def test_the_snippet_of_the_readme_explains_the_model_it_makes(capsys):
-    (snippet,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    snippet, _ = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, object] = {}
     exec(snippet, names)
     attributions, inputs = names["attributions"], names["inputs"]
@@ -24,6 +31,18 @@ def test_the_snippet_of_the_readme_explains_the_model_it_makes(capsys):
     (shown,) = re.findall(r"```\n(Explanation.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     for part in shown.replace("\n", "...").split("..."):
         assert part in printed
+
+
+def test_the_snippet_for_tables_draws_names_and_cells():
+    _, snippet = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    terms = ["monthly", "yearly"] * 60
+    frame = pd.DataFrame({"calls": range(120), "contract": terms})
+    prepare = make_column_transformer((OneHotEncoder(), ["contract"]), remainder="passthrough")
+    pipeline = make_pipeline(prepare, LogisticRegression()).fit(frame, [term == "monthly" for term in terms])
+    names = {"StochasticGates": StochasticGates, "viz": viz, "pipeline": pipeline, "frame": frame}
+    exec(snippet.replace("viz.bars(", "picture = viz.bars("), names)
+    labels = [label.get_text() for label in names["picture"].ax.get_yticklabels()]
+    assert sorted(labels) == ["calls = 0", "contract = monthly"]
 
 
 def test_every_figure_of_the_evidence_stands_in_the_benchmarks():

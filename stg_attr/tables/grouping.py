@@ -79,10 +79,10 @@ def one_hot_groups(transformer: Any) -> dict[str | None, list[str]]:
     """
     step = _last(transformer)
     if hasattr(step, "output_indices_"):
-        names = list(step.get_feature_names_out())
+        names = _names_out(step)
         parts = [(part, names[step.output_indices_[name]]) for name, part, _ in step.transformers_]
     elif _is_one_hot(step):
-        parts = [(transformer, list(transformer.get_feature_names_out()))]
+        parts = [(transformer, _names_out(transformer))]
     else:
         raise ArgumentError(
             "transformer",
@@ -104,6 +104,18 @@ def _last(transformer: Any) -> Any:
     """The last step of a pipeline; what is no pipeline is its own."""
     steps = getattr(transformer, "steps", None)
     return _last(steps[-1][1]) if steps else transformer
+
+
+def _names_out(transformer: Any) -> list[str]:
+    try:
+        return list(transformer.get_feature_names_out())
+    except AttributeError as error:  # of a step in it
+        raise ArgumentError(
+            "transformer",
+            expected="one whose steps all name the columns that they make",
+            found=str(error),
+            mend="Give FunctionTransformer the argument feature_names_out='one-to-one'.",
+        ) from error
 
 
 def _is_one_hot(transformer: Any) -> bool:

@@ -12,7 +12,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from stg_attr import ArgumentError, StochasticGates, one_hot_groups
 from tests.tables.customers import customers
@@ -102,6 +102,16 @@ def test_a_tensor_of_ids_groups_columns_too():
 def test_wrong_groups(groups, message):
     with pytest.raises(ArgumentError, match=f"feature_mask: expected .*{message}.*street"):
         StochasticGates(lambda table: 1 / 0).explain(FRAME[:1], FRAME[5:6], feature_mask=groups)
+
+
+def test_a_step_that_names_no_columns():
+    prepare = make_column_transformer((FunctionTransformer(), ["calls"]), (OneHotEncoder(), ["plan"])).fit(
+        FRAME
+    )
+    with pytest.raises(
+        ArgumentError, match=r"transformer: expected .*functiontransformer.*feature_names_out"
+    ):
+        one_hot_groups(prepare)
 
 
 def test_transformers_without_one_hot_columns():
