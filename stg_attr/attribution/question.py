@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -231,7 +232,25 @@ class Question:
             self.samples_per_call,
             self.n_references,
             self.n_held_out,
+            lambda: self._slopes[0],
         )
+
+    @cached_property
+    def _slopes(self) -> tuple[bool, Tensor]:
+        """Whether the model has slopes for some examples, and the rows it took to see it, long [batch]."""
+        spent = torch.zeros(self.batch, dtype=torch.long, device="cpu")
+        parts = list(self.shards())
+        for rows in parts if len(parts) > 1 else ():  # one part has just been asked
+            scorer, found = self.scorer(rows), False
+            with contextlib.suppress(Exception):  # which a solve of these examples raises or notes
+                model = self.model(rows, scorer)
+                shown = torch.ones_like(model.differs, dtype=model.dtype)
+                model.score_slopes(torch.stack([shown, shown / 2]), model.reference_order[:1].expand(2))
+                found = True in model.graphs
+            spent[rows] += scorer.evaluations
+            if found:
+                return True, spent
+        return False, spent
 
     def answered(self, parts: Sequence[Explanation], before: Explanation | None) -> Explanation:
         """The explanation of all examples.
@@ -242,9 +261,10 @@ class Question:
         """
         found, named = Explanation.joined(parts), self.named
         spent = 0 if before is None else before.n_evaluations.cpu()
+        looked = vars(self)["_slopes"][1] if "_slopes" in vars(self) else 0
         found = replace(
             found,
-            n_evaluations=found.n_evaluations + spent,
+            n_evaluations=found.n_evaluations + spent + looked,
             inputs=named.inputs,
             feature_mask=named.groups.index,
             baselines=named.mean_references(self.n_references, self.n_held_out),

@@ -50,6 +50,7 @@ class GatedModel:
         n_references: references on which the scale of an example and its selections are measured, at most.
         n_held_out: references that are kept for a certificate: the last ones of the order in which they are
             shown.
+        slopes_elsewhere: whether the model has slopes for other examples, where it has none for these.
 
     Attributes:
         everyone: all examples.
@@ -75,10 +76,11 @@ class GatedModel:
         samples_per_call: int | None,
         n_references: int = 5,
         n_held_out: int = 0,
+        slopes_elsewhere: Callable[[], bool] = lambda: False,
     ) -> None:
         self.blend, self.scorer, self.objective = blend, scorer, objective
         self.batch, self.device = blend.inputs[0].shape[0], blend.inputs[0].device
-        self.n_held_out = n_held_out
+        self.n_held_out, self._slopes_elsewhere = n_held_out, slopes_elsewhere
         self._shown = self.reference_order[:n_references]
         elements = sum(x.numel() for x in blend.inputs) // self.batch
         self.chunks = Chunks.of(elements, self.batch, samples_per_call, self.device)
@@ -217,7 +219,7 @@ class GatedModel:
             ArgumentError: the model's output never had a gradient.
         """
         anchors = self.anchors.rows(examples.index)
-        if self.graphs == {False} and bool(anchors.explainable.any()):
+        if self.graphs == {False} and bool(anchors.explainable.any()) and not self._slopes_elsewhere():
             raise no_gradient()
         missed = examples.blend.groups.exists & ~seen & anchors.explainable.unsqueeze(1)
         return missed & moving(self, examples, seen, missed, least).unsqueeze(1)

@@ -19,6 +19,7 @@ from stg_attr import (
     Status,
     StochasticGates,
 )
+from tests.models import Counted, CountedByExample
 
 X = torch.tensor([[3.0, 1.0]])
 
@@ -128,6 +129,56 @@ def test_calls_without_a_graph_have_slopes_of_zero():
     for options in ({}, {"perturbations_per_eval": 1}, {"perturbations_per_eval": 16}):
         found = StochasticGates(early_exit).explain(x, **options)
         assert found.selected.tolist() == [[True, True, True], [True, True, False]]
+
+
+def exits_confident(x):
+    """Rows of a call leave before the part with a graph where the first column of all of them is small."""
+    return (x.square() if bool((x[:, 0] > 4).any()) else x.detach().square()).sum(1)
+
+
+def found_only(x):
+    """A detector: the sum of rows in which something is large; without any, zeros without a graph."""
+    large = (x > 0.5).any(1)
+    return torch.where(large, x.sum(1), 0 * x.sum(1)) if bool(large.any()) else torch.zeros(len(x))
+
+
+EXITS = {
+    "early": (early_exit, [[1.0, 1, 1], [2.0, 0.5, 0.1], [3, 3, 3]], [[1, 1, 1], [1, 1, 0], [1, 1, 1]]),
+    "one part has no graph": (
+        exits_confident,
+        [[0.1, 2, 0.1], [2, 0, 1], [5, 1, 1]],
+        [[0, 1, 0], [1, 0, 1], [1, 0, 0]],
+    ),
+    "nothing in one part": (
+        found_only,
+        [[1.0, 1, 1], [0.1, 0.1, 0.1], [2, 0, 0]],
+        [[1] * 3, [0] * 3, [1, 0, 0]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXITS)
+@pytest.mark.parametrize("size", [None, 1, 2])
+@pytest.mark.parametrize("run", ["explain", "attribute"])
+def test_parts_without_a_graph_are_explained_as_well(name, size, run):
+    model, x, expected = EXITS[name]
+    counted = CountedByExample(model, 3)
+    found = getattr(StochasticGates(counted), run)(
+        torch.tensor(x), internal_batch_size=size, additional_forward_args=torch.arange(3)
+    )
+    selected = found.selected if run == "explain" else found > 0.5
+    assert selected.int().tolist() == expected
+    if run == "explain":
+        assert torch.equal(found.n_evaluations, counted.rows)
+        nothing = [Status.NOTHING_TO_EXPLAIN if not any(row) else Status.CONVERGED for row in expected]
+        assert list(found.status) == nothing
+
+
+def test_a_model_without_any_graph_is_refused_in_its_first_part():
+    counted = Counted(lambda x: x.detach().sum(1))
+    with pytest.raises(ValueError, match=r"gradient.*ScoreFunction\(\)"):
+        StochasticGates(counted).attribute(torch.rand(8, 3) + 1, internal_batch_size=1, n_samples=4)
+    assert sum(counted.rows) < 60
 
 
 def test_nothing_found_is_nothing_to_explain():
