@@ -181,16 +181,31 @@ class _Measuring:
         return total / len(gates), size / len(gates)
 
     def _corrected(self, start: Tensor, scale: Tensor, n_pairs: int, baselines: Tensor) -> Tensor:
+        """Contributions corrected by pairs of sets, some examples at a time."""
         if not n_pairs:
             return start
-        pairs = _coalitions(self._uniform(n_pairs), self.reacts, self._levels(n_pairs))
-        shown, gates = self._shown(0, n_pairs), pairs.to(self.model.dtype)
-        others = (self.reacts & ~pairs).to(self.model.dtype)
-        difference = self.model.scores(gates, shown) - self.model.scores(others, shown)
+        noise, level, everyone = self._uniform(n_pairs), self._levels(n_pairs), self.model.everyone.index
+        step = max(1, _MOST_NUMBERS // (n_pairs * start.shape[1]))
+        return torch.cat([
+            self._corrected_rows(rows, start, scale, noise, level, baselines)
+            for rows in torch.split(everyone, step)
+        ])  # fmt: skip
+
+    def _corrected_rows(
+        self, rows: Tensor, start: Tensor, scale: Tensor, noise: Tensor, level: Tensor, baselines: Tensor
+    ) -> Tensor:
+        """The same of some examples, long [examples]."""
+        model, on, n_pairs = self.model, rows.to(start.device), len(level)
+        examples = model.everyone if len(rows) == model.batch else model.everyone.rows(rows)
+        reacts, baselines = self.reacts[on], baselines[:, on]
+        pairs = _coalitions(noise if noise.shape[1] == 1 else noise[:, on], reacts, level)
+        shown, gates = self._shown(0, n_pairs), pairs.to(model.dtype)
+        others = (reacts & ~pairs).to(model.dtype)
+        difference = model.scores(gates, shown, examples) - model.scores(others, shown, examples)
         # a reference whose own score differs from the mean moves all contributions together
         off = (baselines - baselines.mean(0))[torch.arange(n_pairs, device="cpu") % len(baselines)]
-        balance = (gates - others).sum(2) / self.reacts.sum(1).clamp_min(1)
-        return adjusted(start, scale * self.reacts, pairs, difference + off * balance)
+        balance = (gates - others).sum(2) / reacts.sum(1).clamp_min(1)
+        return adjusted(start[on], scale[on] * reacts, pairs, difference + off * balance)
 
 
 def _shares(values: Tensor) -> Tensor:

@@ -57,6 +57,19 @@ def test_contributions_of_a_linear_model_are_its_terms(slopes):
     torch.testing.assert_close(found.contributions, weight * (x - references), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("slopes", [True, False])
+@pytest.mark.parametrize(
+    "mask", [None, torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7], [0, 0, 1, 1, 2, 2, 3, 3]] * 3)]
+)
+def test_corrected_some_examples_at_a_time_they_are_the_same(slopes, mask, monkeypatch):
+    x = torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for most in (2**22, 1):
+        monkeypatch.setattr("stg_attr.model.profile._MOST_NUMBERS", most)
+        found[most] = _profile(_model(_net(0), x, torch.zeros(1, 8), mask), slopes).contributions
+    torch.testing.assert_close(found[1], found[2**22], atol=1e-4, rtol=1e-4)
+
+
 def test_with_several_references_those_of_a_linear_model_are_its_mean_terms():
     weight, x = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([[1.0, 1.0, 1.0]])
     references = torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
