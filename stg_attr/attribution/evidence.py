@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Certificate, Curve, ReadingSettings, Scores
-from stg_attr.model import MOST_ALONE, Allowance, GatedModel, measured_again, most_again, tolerance
+from stg_attr.model import MOST_ALONE, Allowance, GatedModel, Scorer, measured_again, most_again, tolerance
 from stg_attr.select import OnAverage, OnMost, Ranking, Sparsity
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "differs_little",
     "evidence",
     "evidence_rows",
+    "slopes_anywhere",
     "unlike_before",
     "untested",
 ]
@@ -33,6 +36,37 @@ def check_rows(references: int, curve_points: int) -> int:
     """Model rows for each example that the checks of its scores take, at most, in a batch of any size."""
     # a curve measures input and baseline anyway; without one, no example has a part in both checks
     return MOST_ALONE if curve_points else max(MOST_ALONE, most_again(references))
+
+
+def slopes_anywhere(
+    parts: Sequence[slice],
+    scorer_of: Callable[[slice], Scorer],
+    model_of: Callable[[slice, Scorer], GatedModel],
+    batch: int,
+) -> tuple[bool, Tensor]:
+    """Whether a model has slopes for some part of the examples, seen at the inputs and half-way to baselines.
+
+    Args:
+        parts: of which one was found to have none; if it is the only one, the model has none.
+        scorer_of: what runs the model on the examples of a part.
+        model_of: the model as a function of their gates.
+        batch: number of examples.
+
+    Returns:
+        Whether it has, and the rows that were evaluated for each example, long [batch].
+    """
+    spent, found = torch.zeros(batch, dtype=torch.long, device="cpu"), False
+    for rows in parts if len(parts) > 1 else ():
+        scorer = scorer_of(rows)
+        with contextlib.suppress(Exception):  # which a solve of these examples raises or notes
+            model = model_of(rows, scorer)
+            shown = torch.ones_like(model.differs, dtype=model.dtype)
+            model.score_slopes(torch.stack([shown, shown / 2]), model.reference_order[:1].expand(2))
+            found = True in model.graphs
+        spent[rows] += scorer.evaluations
+        if found:
+            break
+    return found, spent
 
 
 def unlike_before(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from stg_attr.model import (
     as_arguments,
     as_index,
     checked_inputs,
+    own_arguments,
     undisturbed,
     watched,
 )
@@ -40,6 +40,7 @@ from stg_attr.texts import over_words
 
 from . import certify
 from .effort import Effort
+from .evidence import slopes_anywhere
 from .parts import Data, Features, M, Shown, check_inputs_suit, without_slopes
 
 __all__ = ["Asked", "Question", "over_tensors"]
@@ -175,7 +176,7 @@ class Question:
         blend = Blend(moved, references, groups)
         return cls(
             forward=gaps.filled(asked.forward),
-            arguments=tuple(_own(a, device) for a in arguments),
+            arguments=own_arguments(arguments, device),
             objective=objective,
             blend=blend,
             index=index,
@@ -237,20 +238,8 @@ class Question:
 
     @cached_property
     def _slopes(self) -> tuple[bool, Tensor]:
-        """Whether the model has slopes for some examples, and the rows it took to see it, long [batch]."""
-        spent = torch.zeros(self.batch, dtype=torch.long, device="cpu")
-        parts = list(self.shards())
-        for rows in parts if len(parts) > 1 else ():  # one part has just been asked
-            scorer, found = self.scorer(rows), False
-            with contextlib.suppress(Exception):  # which a solve of these examples raises or notes
-                model = self.model(rows, scorer)
-                shown = torch.ones_like(model.differs, dtype=model.dtype)
-                model.score_slopes(torch.stack([shown, shown / 2]), model.reference_order[:1].expand(2))
-                found = True in model.graphs
-            spent[rows] += scorer.evaluations
-            if found:
-                return True, spent
-        return False, spent
+        """See `slopes_anywhere`."""
+        return slopes_anywhere(list(self.shards()), self.scorer, self.model, self.batch)
 
     def answered(self, parts: Sequence[Explanation], before: Explanation | None) -> Explanation:
         """The explanation of all examples.
@@ -347,13 +336,6 @@ class Question:
 
     def _models(self) -> Iterator[tuple[slice, GatedModel]]:
         return ((rows, self.model(rows)) for rows in self.shards())
-
-
-def _own(argument: Any, device: torch.device) -> Any:
-    """A copy of a tensor, which later changes of the caller's do not reach; parameters stay what they are."""
-    if not isinstance(argument, Tensor):
-        return argument
-    return argument.to(device, copy=not argument.requires_grad)
 
 
 def over_tensors(method: M, asked: Asked) -> tuple[M, Asked]:

@@ -5,7 +5,7 @@ from .chunks import Chunks, ChunkSettings, is_out_of_memory
 from .dependence import MOST_ALONE, depends_on_others, measured_again, most_again, tolerance
 from .examples import Examples, goes_along
 from .gated import GatedModel
-from .inputs import Baselines, Gaps, Given, Inputs, as_arguments, checked_inputs
+from .inputs import Baselines, Gaps, Given, Inputs, as_arguments, checked_inputs, own_arguments
 from .isolation import disturbing_layers, module_of, solve_device, undisturbed
 from .layer_site import LayerForward, LayerSite
 from .measured import Measured
@@ -47,6 +47,7 @@ __all__ = [
     "measured_again",
     "module_of",
     "most_again",
+    "own_arguments",
     "raised_by_handler",
     "solve_device",
     "tolerance",

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Baseline, unusual
 
-__all__ = ["Baselines", "Gaps", "Given", "Inputs", "as_arguments", "checked_inputs"]
+__all__ = ["Baselines", "Gaps", "Given", "Inputs", "as_arguments", "checked_inputs", "own_arguments"]
 
 Inputs: TypeAlias = Tensor | tuple[Tensor, ...]
 
@@ -26,6 +27,11 @@ def as_arguments(additional_forward_args: Any) -> tuple[Any, ...]:
     if isinstance(additional_forward_args, tuple):
         return additional_forward_args
     return () if additional_forward_args is None else (additional_forward_args,)
+
+
+def own_arguments(arguments: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
+    """Copies of tensors, which later changes of the caller's do not reach; parameters stay what they are."""
+    return tuple(a.to(device, copy=not a.requires_grad) if isinstance(a, Tensor) else a for a in arguments)
 
 
 @dataclass(frozen=True)
