@@ -11,6 +11,7 @@ from .explanation import Explanation, Settings, Status, show_with
 from .gates import (
     Bernoulli,
     BinaryConcrete,
+    FillIn,
     Gaussian,
     ReferenceSet,
     column_mask,
@@ -35,6 +36,7 @@ __all__ = [
     "Budget",
     "Delete",
     "Explanation",
+    "FillIn",
     "FixedWeight",
     "Gaussian",
     "Hybrid",

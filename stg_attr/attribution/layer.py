@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Explanation, Settings
-from stg_attr.gates import GateDistribution, activation_masks, as_references
+from stg_attr.gates import FillIn, GateDistribution, activation_masks, as_references
 from stg_attr.model import (
     Baselines,
     Gaps,
@@ -284,6 +284,13 @@ def _checked_baselines(
             expected="either baselines, which are inputs, or layer_baselines, which are activations",
             found="both",
             mend="Leave one of them out.",
+        )
+    if any(isinstance(b, FillIn) for b in (baselines if isinstance(baselines, tuple) else [baselines])):
+        raise ArgumentError(
+            "baselines",
+            expected="inputs, whose activations hidden places show",
+            found="FillIn, which fills in what is gated",
+            mend="Pass it as layer_baselines: it is then called with activations.",
         )
     if len(inputs) > 1 and not isinstance(baselines, tuple):
         raise ArgumentError(

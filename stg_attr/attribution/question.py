@@ -20,7 +20,7 @@ from stg_attr.explanation import (
     as_feature_names,
     learned_before,
 )
-from stg_attr.gates import Blend, FeatureGroups, GateDistribution, as_references, default_masks
+from stg_attr.gates import Blend, FeatureGroups, GateDistribution, default_masks
 from stg_attr.model import (
     Gaps,
     GatedModel,
@@ -172,8 +172,7 @@ class Question:
         check_inputs_suit(estimator, moved, groups)
         arguments = as_arguments(asked.arguments)
         with watched(is_model=False):
-            references = as_references(gaps.without(asked.baselines), moved)
-        blend = Blend(moved, references, groups)
+            blend = Blend.of(moved, gaps.without(asked.baselines), groups)
         return cls(
             forward=gaps.filled(asked.forward),
             arguments=own_arguments(arguments, device),

@@ -6,6 +6,7 @@ from stg_attr.modules import BinaryConcreteStochasticGates, GaussianStochasticGa
 from . import references
 from .blending import Baseline, Blend, ReferenceSet, as_references
 from .features import FeatureGroups
+from .filling import FillIn, NearestRows, Table
 from .layer_masks import activation_masks
 from .masks import column_mask, default_masks, grid_mask, pixel_mask, position_mask, superpixel_mask
 from .tensors import unusual
@@ -18,10 +19,13 @@ __all__ = [
     "BinaryConcreteStochasticGates",
     "Blend",
     "FeatureGroups",
+    "FillIn",
     "GateDistribution",
     "Gaussian",
     "GaussianStochasticGates",
+    "NearestRows",
     "ReferenceSet",
+    "Table",
     "activation_masks",
     "as_references",
     "column_mask",

@@ -13,6 +13,7 @@ from stg_attr.batch import Batch, per_example
 from stg_attr.errors import ArgumentError
 
 from .features import FeatureGroups
+from .filling import FillIn
 from .tensors import unusual
 
 __all__ = ["Baseline", "Blend", "ReferenceSet", "as_references"]
@@ -195,11 +196,31 @@ class Blend(Batch):
         inputs: x, each [batch, ...].
         references: b, what closed gates show, from `as_references`.
         groups: which gate each element belongs to.
+        fills: for each input what fills in its hidden elements in place of its references, or None; none at
+            all where no input has one. The references are then those where all is hidden.
     """
 
     inputs: tuple[Tensor, ...] = field(metadata=per_example())
     references: tuple[Tensor, ...] = field(metadata=per_example(axis=1, shared=True))
     groups: FeatureGroups = field(metadata=per_example())
+    fills: tuple[FillIn | None, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        inputs: tuple[Tensor, ...],
+        baselines: Baseline | tuple[Baseline | None, ...] | None,
+        groups: FeatureGroups,
+    ) -> Blend:
+        """The blend of inputs with baselines of any kind; see `as_references`.
+
+        Raises:
+            ArgumentError: the baselines do not fit the inputs.
+        """
+        references = as_references(baselines, inputs)
+        each = baselines if isinstance(baselines, tuple) else (baselines,) * len(inputs)
+        fills = tuple(b if isinstance(b, FillIn) else None for b in each)
+        return cls(inputs, references, groups, fills if any(fills) else ())
 
     @property
     def n_references(self) -> int:
@@ -233,6 +254,8 @@ class Blend(Batch):
     def differs(self) -> Tensor:
         """Features whose value is not that of every reference, bool [batch, gates]: others change nothing."""
         x = self.inputs[0]
+        if self.fills:  # what a hidden feature shows is not known before
+            return self.groups.exists.expand(len(x), -1)
         found = torch.zeros(len(x), self.groups.n_gates, dtype=torch.bool, device=x.device)
         for row in range(self.n_references):
             shown = (b[row if len(b) > 1 else 0] for b in self.references)
@@ -261,8 +284,14 @@ class Blend(Batch):
 
     def _blend(self, gates: Tensor, draws: Tensor, which: int) -> Tensor:
         x, references = self.inputs[which], self.references[which]
-        b = references[draws] if references.shape[0] > 1 else references  # [samples or 1, 1 or batch, ...]
         z = self.groups.expand(gates, which)  # [samples, batch, ...]
+        fill = self.fills[which] if self.fills else None
+        if fill is not None:
+            b = fill.drawn(x, z, draws)
+        else:
+            b = (
+                references[draws] if references.shape[0] > 1 else references
+            )  # [samples or 1, 1 or batch, ...]
         if x.is_floating_point() or x.is_complex():
             # lerp returns exactly b at z = 0 and exactly x at z = 1; z * x + (1 - z) * b may round
             blended = torch.lerp(b, x, z.to(x.dtype))

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from stg_attr.errors import ArgumentError, check_number
+from stg_attr.errors import ArgumentError, check_count, check_number
 
 from .blending import ReferenceSet
+from .filling import FillIn, NearestRows, Table
 from .layout import Layout
 
-__all__ = ["blur", "mean", "noise", "opposite", "permuted", "sample", "token"]
+__all__ = ["blur", "inpaint", "mean", "nearest", "noise", "opposite", "permuted", "sample", "token"]
 
 
 def mean(data: Tensor) -> Tensor:
@@ -62,28 +63,91 @@ def blur(sigma: float, *, truncate: float = 4.0) -> Callable[[Tensor], Tensor]:
             "sigma", expected="pixels above 0", found=repr(sigma), mend="10 suits photographs."
         )
     check_number("truncate", truncate, mend="4 is the default.")
-    radius = max(1, round(truncate * sigma))
-    weights = torch.exp(-torch.arange(-radius, radius + 1, device="cpu").double().square() / (2 * sigma**2))
-    weights = weights / weights.sum()
+    weights = _weights(sigma, truncate)
+    return lambda x: _blurred(x, weights)
 
-    def blurred(x: Tensor) -> Tensor:
-        if x.dim() < 3:
-            raise ArgumentError(
-                "baselines",
-                expected="images [batch, ..., height, width] to blur",
-                found=f"shape {tuple(x.shape)}",
-                mend="Use another reference, such as references.mean(data).",
-            )
-        channel = Layout.of(x.shape).channel if x.dim() > 3 else 1
-        first = x.movedim(channel, 1)
-        # a Gaussian kernel is a product, so rows and columns are blurred one after the other
-        kernel, images = weights.to(x.device, x.dtype), first.reshape(-1, 1, *first.shape[-2:])
-        for pad, shape in (((0, 0, radius, radius), (-1, 1)), ((radius, radius, 0, 0), (1, -1))):
-            padded = functional.pad(images, pad, mode="replicate")
-            images = functional.conv2d(padded, kernel.reshape(1, 1, *shape))
-        return images.reshape(first.shape).movedim(1, channel)
 
-    return blurred
+def inpaint(sigma: float, *, truncate: float = 4.0, background: float = 0.0) -> FillIn:
+    """Fill in the hidden part of an image by a blur of what is shown, for inputs [batch, ..., height, width].
+
+        fill(x, z) = blur(z x) / blur(z)
+
+    Where nothing is shown within reach of the blur, it is the mean of what is shown.
+
+    Args:
+        sigma: as for `blur`.
+        truncate: as for `blur`.
+        background: what is shown where all is hidden.
+
+    Raises:
+        ArgumentError: as for `blur`.
+
+    Example:
+        >>> half = torch.tensor([[[[0.0, 1.0, 1.0, 0.0, 0.0]]]])
+        >>> inpaint(1.0).fill(4 * half, half).round(decimals=2)
+        tensor([[[[4., 4., 4., 4., 4.]]]])
+    """
+    blur(sigma, truncate=truncate)  # which checks them
+    weights = _weights(sigma, truncate)
+
+    def filled(x: Tensor, shown: Tensor) -> Tensor:
+        shown = shown.to(x.dtype)
+        near, share = _blurred(x * shown, weights), _blurred(shown, weights)
+        dims = tuple(range(1, x.dim()))
+        total, count = (x * shown).sum(dims, keepdim=True), shown.sum(dims, keepdim=True)
+        mean = (total + _LITTLE * background) / (count + _LITTLE)
+        return (near + _LITTLE * mean) / (share + _LITTLE)
+
+    return FillIn(filled)
+
+
+def nearest(data: Tensor | Table, n: int = 8, seed: int = 0) -> FillIn:
+    """Fill in hidden columns by those of the rows of the data that are most like what is shown.
+
+    The distance of two rows is that of the shown columns, each in units of its standard deviation; categories
+    are equal or not. Where nothing is shown, all rows are alike, and rows drawn at random are taken.
+
+    Args:
+        data: [rows, columns], or [rows, ...] with every element a column; or a DataFrame or array, where such
+            a table is explained.
+        n: number of rows for each selection of columns, of which each sample uses one.
+        seed: of the order of rows that are alike.
+
+    Raises:
+        ArgumentError: the data are no rows, or fewer than n.
+
+    Example:
+        >>> rows = torch.tensor([[0.0, 10.0], [1.0, 20.0], [2.0, 30.0]])
+        >>> shown = torch.tensor([[1.0, 0.0]])
+        >>> nearest(rows, n=1).fill(torch.tensor([[1.1, 0.0]]), shown)
+        tensor([[[ 1., 20.]]])
+    """
+    check_count("n", n, mend="8 is the default.")
+    if not isinstance(data, Tensor) and hasattr(data, "shape"):
+        return FillIn(_of_a_table, NearestRows(data, n, seed))
+    _check_rows(data)
+    assert isinstance(data, Tensor)
+    if n > len(data):
+        mend = "Pass more rows, or a smaller n."
+        raise ArgumentError(
+            "n", expected=f"at most {len(data)}, the rows of the data", found=str(n), mend=mend
+        )
+    rows = data[_shuffle(len(data), seed).to(data.device)].flatten(1)
+    mean, spread = rows.double().mean(0), rows.double().std(0, correction=0)
+    unit = torch.where(spread > 0, spread, 1.0)
+
+    def alike(x: Tensor, shown: Tensor) -> Tensor:
+        kind = torch.float32 if x.device.type == "mps" else torch.float64  # which MPS does not have
+        known, centre, scale, own, weight = (
+            part.to(x.device, kind) for part in (rows, mean, unit, x.flatten(1), shown.flatten(1))
+        )
+        distance = _distances((own - centre) / scale, (known - centre) / scale, weight)
+        chosen = distance.argsort(dim=1, stable=True)[
+            :, :n
+        ]  # of equal distances the first, in a random order
+        return rows.to(x.device)[chosen.T].reshape(n, *x.shape)
+
+    return FillIn(alike)
 
 
 def noise(std: float, n: int = 16, seed: int = 0) -> Callable[[Tensor], Tensor]:
@@ -202,6 +266,51 @@ def token(embedding: torch.nn.Embedding, index: int) -> Callable[[Tensor], Tenso
     return lambda x: embedding.weight[index].detach().to(x.device, x.dtype).expand(x.shape)
 
 
+def _of_a_table(x: Tensor, shown: Tensor) -> Tensor:
+    raise ArgumentError(
+        "baselines",
+        expected="nearest rows of a tensor, as the inputs are",
+        found="those of a table",
+        mend="Explain rows of this table, or convert both with torch.as_tensor.",
+    )
+
+
+def _distances(own: Tensor, others: Tensor, weight: Tensor) -> Tensor:
+    """Weighted squared distances of rows [rows, columns] from others [others, columns], [rows, others]."""
+    weighted = weight * own
+    return (weighted * own).sum(1, keepdim=True) - 2 * weighted @ others.T + weight @ others.square().T
+
+
+_LITTLE = 1e-4  # weight of the mean of all that is shown, against that of what is near
+
+
+def _weights(sigma: float, truncate: float) -> Tensor:
+    """A Gaussian kernel, [2 * radius + 1], whose sum is 1."""
+    radius = max(1, round(truncate * sigma))
+    weights = torch.exp(-torch.arange(-radius, radius + 1, device="cpu").double().square() / (2 * sigma**2))
+    return weights / weights.sum()
+
+
+def _blurred(x: Tensor, weights: Tensor) -> Tensor:
+    """Images [batch, ..., height, width], or with channels last, convolved with a kernel both ways."""
+    if x.dim() < 3:
+        raise ArgumentError(
+            "baselines",
+            expected="images [batch, ..., height, width] to blur",
+            found=f"shape {tuple(x.shape)}",
+            mend="Use another reference, such as references.mean(data).",
+        )
+    radius = len(weights) // 2
+    channel = Layout.of(x.shape).channel if x.dim() > 3 else 1
+    first = x.movedim(channel, 1)
+    # a Gaussian kernel is a product, so rows and columns are blurred one after the other
+    kernel, images = weights.to(x.device, x.dtype), first.reshape(-1, 1, *first.shape[-2:])
+    for pad, shape in (((0, 0, radius, radius), (-1, 1)), ((radius, radius, 0, 0), (1, -1))):
+        padded = functional.pad(images, pad, mode="replicate")
+        images = functional.conv2d(padded, kernel.reshape(1, 1, *shape))
+    return images.reshape(first.shape).movedim(1, channel)
+
+
 def _classes(scores: Tensor) -> Tensor:
     return scores.argmax(1) if scores.dim() == 2 and scores.shape[1] > 1 else scores.flatten() > 0
 
@@ -210,9 +319,12 @@ def _shuffle(n: int, seed: int) -> Tensor:
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
 
 
-def _check_rows(data: Tensor) -> None:
+def _check_rows(data: object) -> None:
     if not isinstance(data, Tensor) or data.dim() < 1 or len(data) == 0:
         found = tuple(data.shape) if isinstance(data, Tensor) else type(data).__name__
         raise ArgumentError(
-            "data", expected="rows [rows, ...]", found=str(found), mend="Convert it with torch.as_tensor."
+            "data",
+            expected="rows [rows, ...]",
+            found=str(found),
+            mend="Convert it with torch.as_tensor. Rows of a table need no call: frame.sample(256).",
         )

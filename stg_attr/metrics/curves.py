@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError, check_count, is_number
-from stg_attr.gates import Blend, FeatureGroups, as_references
+from stg_attr.gates import Blend, FeatureGroups
 from stg_attr.model import (
     Baselines,
     GatedModel,
@@ -174,8 +174,7 @@ def budget_curves(
     index = as_index(target, len(given[0]))
     with undisturbed(forward_func, given[0].device, seed) as forward:
         with watched(is_model=False):
-            references = as_references(baselines, given)
-        blend = Blend(tuple(x.detach().clone() for x in given), references, groups)
+            blend = Blend.of(tuple(x.detach().clone() for x in given), baselines, groups)
         scorer = Scorer(forward, as_arguments(additional_forward_args), len(given[0]))
         model = GatedModel(blend, scorer, Hybrid(), index, perturbations_per_eval)
         kept = model.measure(ranking.top(counts)).score

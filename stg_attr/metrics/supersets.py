@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError, check_count
-from stg_attr.gates import Blend, FeatureGroups, as_references
+from stg_attr.gates import Blend, FeatureGroups
 from stg_attr.model import (
     Allowance,
     Baselines,
@@ -98,8 +98,7 @@ def superset_stability(
     selected, device = selected.to(given[0].device), given[0].device
     with undisturbed(forward_func, device, seed) as forward:
         with watched(is_model=False):
-            references = as_references(baselines, given)
-        blend = Blend(tuple(x.detach().clone() for x in given), references, groups)
+            blend = Blend.of(tuple(x.detach().clone() for x in given), baselines, groups)
         scorer = Scorer(forward, as_arguments(additional_forward_args), len(given[0]))
         index = as_index(target, len(given[0]))
         model = GatedModel(blend, scorer, Preserve(), index, perturbations_per_eval)

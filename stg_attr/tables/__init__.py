@@ -1,7 +1,8 @@
 """Tables as people have them: DataFrames and arrays, whose cells are chosen and never computed."""
 
+from stg_attr.gates import Table
+
 from .cells import Cells, OverCells
 from .grouping import Groups, grouped, one_hot_groups
-from .rows import Table
 
 __all__ = ["Cells", "Groups", "OverCells", "Table", "grouped", "one_hot_groups"]

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Column
-from stg_attr.gates import Baseline, Blend, ReferenceSet
+from stg_attr.gates import Baseline, Blend, FillIn, NearestRows, ReferenceSet
 from stg_attr.model import module_of, raised_by_handler
 
+from .alike import nearest_cells
 from .columns import Shown
 from .libraries import rows_of_table
 from .references import reference_rows
@@ -37,11 +38,13 @@ class Cells:
         pool: these rows, then those of the references.
         one_each: whether there is a reference for each row to explain, of one set of references after the
             other.
+        nearest: how rows fill in hidden cells, if they do.
     """
 
     inputs: Rows
     pool: Rows
     one_each: bool
+    nearest: NearestRows | None
 
     @classmethod
     def of(cls, inputs: Any, baselines: Any, forward: Callable[..., Any]) -> Cells | None:
@@ -67,7 +70,9 @@ class Cells:
         if rows is None:
             return None
         _check(rows)
-        return cls(rows, rows.joined(reference_rows(baselines, rows)), callable(baselines))
+        nearest = baselines.rows if isinstance(baselines, FillIn) else None
+        others = reference_rows(baselines if nearest is None else nearest.data, rows)
+        return cls(rows, rows.joined(others), callable(baselines) and nearest is None, nearest)
 
     @cached_property
     def numbers(self) -> Tensor:
@@ -80,6 +85,8 @@ class Cells:
         """The numbers of the cells that hidden ones show."""
         n, columns = len(self.inputs), len(self.pool.keys)
         found = self.numbers[n:]
+        if self.nearest is not None:
+            return nearest_cells(found, self._shown, self.nearest)
         return (lambda _: found.reshape(-1, n, columns)) if self.one_each else ReferenceSet(found)
 
     def table(self, numbers: Tensor, examples: Tensor | None = None) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stg_attr.errors import ArgumentError, is_number
-from stg_attr.gates import ReferenceSet
+from stg_attr.gates import FillIn, ReferenceSet
 
 from .libraries import rows_of_table
 from .rows import Rows
@@ -31,6 +31,13 @@ def reference_rows(baselines: Any, inputs: Rows) -> Rows:
         ArgumentError: it is none of these, or its columns or types are not those of the inputs.
     """
     given: Any = baselines.rows if isinstance(baselines, ReferenceSet) else baselines
+    if isinstance(given, FillIn):
+        raise ArgumentError(
+            "baselines",
+            expected="rows of the table, since cells are chosen and never computed",
+            found="FillIn",
+            mend="Pass references.nearest(frame), which fills in cells of the rows that are most alike.",
+        )
     if callable(given):
         return _computed(given, inputs)
     if isinstance(given, bool | str) or given is None:

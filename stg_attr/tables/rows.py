@@ -4,27 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stg_attr.errors import ArgumentError
 
-__all__ = ["Places", "Rows", "Table", "cannot_hold", "is_missing", "same_places"]
+__all__ = ["Places", "Rows", "cannot_hold", "is_missing", "same_places"]
 
 #: For each column of a table one number of a row in another table: [rows, columns].
 Places = NDArray[np.int64]
-
-
-class Table(Protocol):
-    """A DataFrame of pandas or Polars, or an array of NumPy: [rows, columns], or [rows] with named fields."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The number of rows, and of columns."""
-
-    def __len__(self) -> int: ...
 
 
 class Rows(ABC):

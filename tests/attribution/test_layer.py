@@ -223,7 +223,7 @@ def test_none_keeps_a_second_input_as_it_is():
             r"one mask per activation of the layer, 1, of shapes \[\(3, 5, 6\)\]; found 2",
         ),
         ({"target": 3}, "target: expected indices into outputs of shape"),
-        ({"inputs": [IDS]}, "inputs: expected a tensor or a tuple"),
+        ({"inputs": [IDS]}, "inputs: expected a tensor, a tuple"),
         ({"n_steps": 0}, "n_steps: expected a whole number"),
     ],
 )

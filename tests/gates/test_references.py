@@ -115,6 +115,8 @@ IMAGES = _image(2, 1, 4, 4)
 EVERY = {
     "mean": (DATA[:2], references.mean(DATA)),
     "blur": (IMAGES, references.blur(1.0)),
+    "inpaint": (IMAGES, references.inpaint(1.0)),
+    "nearest": (DATA[:2], references.nearest(DATA)),
     "noise": (DATA[:2], references.noise(0.3)),
     "sample": (DATA[:2], references.sample(DATA)),
     "permuted": (DATA[:2], references.permuted(DATA)),
@@ -149,3 +151,37 @@ def test_attribute_takes_them(name):
 def test_what_cannot_be_a_reference_is_refused(make, what):
     with pytest.raises(ArgumentError, match=what):
         make()
+
+
+def test_nearest_rows_are_those_of_a_search_by_hand():
+    data, x = DATA[:30], DATA[30:34]
+    shown = torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 0.5, 1], [1, 1, 1]])
+    found = references.nearest(data, n=3).fill(torch.where(shown > 0, x, 0.0), shown)
+    spread = data.double().std(0, correction=0)
+    for i in range(4):
+        distance = (shown[i] * ((x[i] - data) / spread).square()).sum(1)
+        assert found[:, i].tolist() == data[distance.argsort()[:3]].tolist()
+
+
+def test_where_nothing_is_shown_nearest_rows_are_a_random_draw():
+    fill = references.nearest(DATA, n=5)
+    assert fill(DATA[:2]).shape == (5, 2, 3)
+    assert torch.equal(fill(DATA[:2])[:, 0], references.sample(DATA, n=5).rows)
+    assert not torch.equal(fill(DATA[:2]), references.nearest(DATA, n=5, seed=1)(DATA[:2]))
+
+
+def test_an_inpainted_image_is_the_blur_of_what_is_shown():
+    x, shown = _image(2, 3, 12, 12), (_image(2, 1, 12, 12) > 0.4).float().expand(2, 3, 12, 12)
+    found = references.inpaint(1.5).fill(x * shown, shown)
+    expected = references.blur(1.5)(x * shown) / references.blur(1.5)(shown)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+    far = torch.zeros(1, 1, 1, 40)
+    far[..., 0] = 3.0
+    assert references.inpaint(1.0).fill(far, (far > 0).float())[0, 0, 0, -1] == pytest.approx(3.0, abs=1e-3)
+    assert references.inpaint(1.0, background=0.5)(far)[0, 0, 0, 7] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("n", "message"), [(51, "at most 50"), (0, "at least 1")])
+def test_too_many_or_no_nearest_rows(n, message):
+    with pytest.raises(ArgumentError, match=message):
+        references.nearest(DATA, n=n)
