@@ -5,10 +5,12 @@ from __future__ import annotations
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError, check_count
 
+from .image import heatmap
 from .markup import render
 from .panels import panel
 from .passages import Text, text
 from .picture import Picture
+from .pixels import channel_axis
 from .source import checked_explanation, checked_position
 from .tabular import bars
 from .timeline import series
@@ -22,8 +24,8 @@ _SMALLEST = 4  # inputs with fewer pixels on a side are not drawn as images
 def html(explanation: Explanation, example: int = 0, *, listed: int = 8) -> str:
     """The picture that fits the inputs of one example, above the evidence of the first examples.
 
-    Strings are drawn with `text`, images with `panel`, [channels, time] with `series`, and all else with
-    `bars`. Embedded words, [positions, width] with one gate per position, are bars where the explanation does
+    Strings are drawn with `text`, images with `panel`, those whose channels are no colours with `heatmap`,
+    [channels, time] with `series`, and all else with `bars`. Embedded words, [positions, width] with one gate per position, are bars where the explanation does
     not hold their tokens; `text` draws them with the tokens that it is given. The HTML needs no script, no
     style sheet and no network, and untrusted notebooks show all of it.
 
@@ -58,6 +60,8 @@ def _fitting(explanation: Explanation, example: int) -> Picture | Text:
             return panel(explanation, example)
         except ArgumentError:  # some pixels are not finite
             return bars(explanation, example)
+    if _draws_map(explanation):
+        return heatmap(explanation, example)
     return series(explanation, example) if draws_series(explanation) else bars(explanation, example)
 
 
@@ -66,6 +70,16 @@ def draws_image(explanation: Explanation) -> bool:
     shape = tuple(explanation.inputs[0].shape[1:])
     is_plane = len(shape) == 3 or not _shares_width(explanation)
     return len(explanation.inputs) == 1 and is_image(shape) and is_plane
+
+
+def _draws_map(explanation: Explanation) -> bool:
+    """Whether the input, a single one, has channels that are no colours, and gates that differ in its plane."""
+    shape = tuple(explanation.inputs[0].shape[1:])
+    if len(explanation.inputs) > 1 or len(shape) != 3:
+        return False
+    mask, plane = explanation.feature_mask[0], {0, 1, 2} - {channel_axis(shape)}
+    varies = (bool((mask != mask.narrow(1 + dim, 0, 1)).any()) for dim in plane)
+    return min(shape[dim] for dim in plane) >= _SMALLEST and all(varies)
 
 
 def draws_series(explanation: Explanation) -> bool:

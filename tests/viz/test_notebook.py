@@ -14,7 +14,7 @@ from stg_attr.viz import notebook
 def called(monkeypatch):
     """The names of the pictures that are drawn, in order."""
     names = []
-    for name in ("panel", "series", "bars"):
+    for name in ("panel", "heatmap", "series", "bars"):
         real = getattr(notebook, name)
         monkeypatch.setattr(
             notebook, name, lambda *args, name=name, real=real: names.append(name) or real(*args)
@@ -32,7 +32,10 @@ def called(monkeypatch):
         ((4, 30), "series"),
         ((30, 4), "bars"),
         ((7,), "bars"),
-        ((2, 8, 8), "bars"),
+        ((2, 8, 8), "heatmap"),
+        ((13, 8, 9), "heatmap"),
+        ((9, 8, 13), "heatmap"),
+        ((2, 3, 3), "bars"),
         ((3, 2, 2), "bars"),
         ((2, 3, 4, 5), "bars"),
         ((), "bars"),
@@ -55,6 +58,13 @@ def test_windows_that_all_channels_share_are_a_series(explain, called):
     x = torch.rand(1, 3, 20)
     explain(x, torch.zeros(1, 4), feature_mask=grid_mask(x, (5,)))._repr_html_()
     assert called == ["series"]
+
+
+def test_words_of_several_texts_are_no_image(explain, called):
+    x = torch.rand(1, 2, 6, 8)
+    words = torch.arange(12).reshape(1, 2, 6, 1).expand(x.shape)
+    explain(x, torch.zeros(1, 12), feature_mask=words)._repr_html_()
+    assert called == ["bars"]
 
 
 def test_pictures_that_cannot_be_drawn_become_bars(explain):
