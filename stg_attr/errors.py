@@ -50,12 +50,14 @@ class Interrupted(UserWarning):
     Args:
         n: number of examples that are not finished.
         batch: number of all.
+        what: what they are, if not examples, which can be continued.
     """
 
-    def __init__(self, n: int, batch: int) -> None:
+    def __init__(self, n: int, batch: int, what: str = "examples") -> None:
+        mend = " explain(..., resume=...) continues from it." if what == "examples" else ""
         super().__init__(
-            f"Interrupted: {n} of {batch} examples are returned as far as they were learned, and as 0 where "
-            "nothing was. explain(..., resume=...) continues from it."
+            f"Interrupted: {n} of {batch} {what} are returned as far as they were learned, and as 0 where "
+            f"nothing was.{mend}"
         )
 
 

@@ -11,7 +11,7 @@ import torch
 from captum.attr import LLMAttribution
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError, Interrupted
+from stg_attr.errors import ArgumentError, Interrupted, warn
 
 from .input import StochasticGates
 from .layer import LayerStochasticGates
@@ -106,13 +106,34 @@ def _in_parts(
     solver = copy(method)
     solver.forward_func = remembered
     n_targets = remembered(parts).shape[1]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Interrupted)  # else Ctrl-C would end one target after the other
-        try:
-            found = [solver.attribute(parts, target=i, **settings) for i in range(n_targets)]
-        except Interrupted as stopped:
-            raise KeyboardInterrupt from stopped
-    return torch.cat([row for row in found if isinstance(row, Tensor)])
+    found: list[Tensor] = []
+    for i in range(n_targets):
+        row, stopped = _one_target(solver, parts, i, settings)
+        if row is None and not found:
+            raise KeyboardInterrupt
+        found += [] if row is None else [row]
+        if stopped:  # else Ctrl-C would end one target after the other
+            finished = i if row is None else len(found) - 1
+            warn(Interrupted(n_targets - finished, n_targets, "scores of the answer"))
+            return torch.cat([*found, *[torch.zeros_like(found[0])] * (n_targets - len(found))])
+    return torch.cat(found)
+
+
+def _one_target(
+    solver: StochasticGates, parts: Tensor, target: int, settings: dict[str, Any]
+) -> tuple[Tensor | None, bool]:
+    """Attributions of one score, None if nothing was learned before Ctrl-C; and whether Ctrl-C came."""
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            row = solver.attribute(parts, target=target, **settings)
+    except KeyboardInterrupt:
+        return None, True
+    others = [one.message for one in said if not issubclass(one.category, Interrupted)]
+    for message in others:
+        warn(message)
+    assert isinstance(row, Tensor)
+    return row, len(others) < len(said)
 
 
 def _in_ids(

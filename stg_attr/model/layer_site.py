@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from stg_attr.errors import ArgumentError
 
+from .isolation import module_of
 from .layer_rows import LayerRows, alike
 from .nested import holds, tensors_of, with_tensors
 from .randomness import uncompiled, watched
@@ -174,7 +175,7 @@ class LayerSite:
         with torch.no_grad(), watched():
             self._run(forward, arguments(rows), keep)
         if not seen:
-            raise _does_not_run()
+            raise _does_not_run(forward, self.layer)
         return seen
 
     def _seen_again(
@@ -302,13 +303,26 @@ def _last_state_leaks(layer: nn.Module) -> ArgumentError:
     )
 
 
-def _does_not_run() -> ArgumentError:
+def _does_not_run(forward: Callable[..., Any], layer: nn.Module) -> ArgumentError:
+    others = ", ".join(_sharing_weights(forward, layer))
     return ArgumentError(
         "layer",
         expected="a module that the model runs, as layer(...), where hooks are called",
         found="one that does not run, or runs inside a scripted or exported graph",
-        mend="Take a module of the model that is explained, as it was before torch.jit or torch.export.",
+        mend=f"These modules share its weights and may run instead: {others}. Take one of them."
+        if others
+        else "Take a module of the model that is explained, as it was before torch.jit or torch.export.",
     )
+
+
+def _sharing_weights(forward: Callable[..., Any], layer: nn.Module) -> list[str]:
+    """The names of other modules of the model that have a parameter of a layer, as tied embeddings do."""
+    model, own = module_of(forward), {id(p) for p in layer.parameters(recurse=False)}
+    return [
+        name
+        for name, module in (() if model is None else model.named_modules())
+        if module is not layer and own & {id(p) for p in module.parameters(recurse=False)}
+    ]
 
 
 def _runs_are_chained(n_runs: int) -> ArgumentError:

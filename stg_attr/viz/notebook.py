@@ -25,9 +25,10 @@ def html(explanation: Explanation, example: int = 0, *, listed: int = 8) -> str:
     """The picture that fits the inputs of one example, above the evidence of the first examples.
 
     Strings are drawn with `text`, images with `panel`, those whose channels are no colours with `heatmap`,
-    [channels, time] with `series`, and all else with `bars`. Embedded words, [positions, width] with one gate per position, are bars where the explanation does
-    not hold their tokens; `text` draws them with the tokens that it is given. The HTML needs no script, no
-    style sheet and no network, and untrusted notebooks show all of it.
+    [channels, time] with `series`, and all else with `bars`. Embedded words, [positions, width] with one gate
+    per position, are bars where the explanation does not hold their tokens; `text` draws them with the tokens
+    that it is given. The HTML needs no script, no style sheet and no network, and untrusted notebooks show
+    all of it.
 
     Args:
         explanation: what to show.
@@ -73,7 +74,7 @@ def draws_image(explanation: Explanation) -> bool:
 
 
 def _draws_map(explanation: Explanation) -> bool:
-    """Whether the input, a single one, has channels that are no colours, and gates that differ in its plane."""
+    """Whether the input, a single one, has channels that are no colours, and gates that vary in its plane."""
     shape = tuple(explanation.inputs[0].shape[1:])
     if len(explanation.inputs) > 1 or len(shape) != 3:
         return False

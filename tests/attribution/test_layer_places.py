@@ -328,3 +328,30 @@ def test_a_model_that_takes_no_other_number_of_rows_is_read_by_its_shapes():
     site = LayerSite(net.embedding, at_input=False)
     (found,) = site.read(model, lambda rows: [x[list(rows)]], range(LENGTH))
     assert torch.equal(found, net.embedding(x))
+
+
+class Tied(Part):
+    """An encoder and a decoder whose embeddings have one weight, as in T5; a third module with it is idle."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(VOCABULARY, WIDTH)
+        self.encoder.weight = self.decoder.weight = self.embedding.weight
+
+    def forward(self, one, other):
+        return self.of_decoder(self.encoder(one), other)
+
+    def of_decoder(self, hidden, other):
+        return self.score(hidden) * self.score(self.decoder(other))
+
+
+def test_of_a_layer_that_does_not_run_those_with_its_weights_are_named():
+    net, one, other = Tied(), ids(2, LENGTH), ids(2, LENGTH, seed=1)
+    with pytest.raises(ArgumentError, match=r"does not run.*instead: encoder, decoder\. Take one"):
+        LayerStochasticGates(net, net.embedding).attribute((one, other))
+    found = LayerStochasticGates(net, net.encoder).attribute((one, other))
+    hidden = net.encoder(one).detach()
+    expected = StochasticGates(net.of_decoder).attribute(
+        hidden, additional_forward_args=other, feature_mask=position_mask(hidden)
+    )
+    check_same(found, expected)

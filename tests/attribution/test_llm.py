@@ -1,5 +1,7 @@
 """Answers of a causal language model, through captum's LLMAttribution: the parts of a prompt they need."""
 
+import contextlib
+import functools
 import inspect
 
 import captum
@@ -193,3 +195,53 @@ def test_captums_own_wrapper_agrees_on_the_words(trained):
 def test_methods_of_other_kinds_are_refused(trained):
     with pytest.raises(AssertionError, match="does not support"):
         LLMStochasticGates(FeatureAblation(trained[0]), trained[1])
+
+
+@contextlib.contextmanager
+def pressing_at(model, call):
+    """The user presses Ctrl-C in a call of the model, counted from 1; yields an entry for each call."""
+    forward, calls = model.forward, []
+
+    @functools.wraps(forward)
+    def pressed(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return forward(*args, **kwargs)
+
+    model.forward = pressed
+    try:
+        yield calls
+    finally:
+        del model.forward
+
+
+@pytest.mark.parametrize("make", [by_gradient, by_score])
+def test_after_ctrl_c_what_was_learned_is_returned_with_a_warning(make, trained):
+    llm = make(*trained)
+    inp = TextTokenInput(written(1, torch.Generator().manual_seed(1))[0][0][0], llm.tokenizer)
+    with pressing_at(llm.model, 0) as calls:
+        whole = llm.attribute(inp, target="apple milk", n_steps=6)
+    n_calls = len(calls)
+    for call in (n_calls // 2, n_calls - 1):
+        with (
+            pressing_at(llm.model, call) as calls,
+            pytest.warns(UserWarning, match="^Interrupted: . of 3 ") as said,
+        ):
+            found = llm.attribute(inp, target="apple milk", n_steps=6)
+        assert len([one for one in said if "Interrupted" in str(one.message)]) == 1
+        assert len(calls) == call
+        assert found.seq_attr.shape == whole.seq_attr.shape
+        assert bool(found.seq_attr.any())
+        assert found.token_attr.shape == whole.token_attr.shape
+        if make is by_score and call == n_calls - 1:  # one score after the other: the first is done
+            torch.testing.assert_close(found.seq_attr, whole.seq_attr)
+            assert not torch.equal(found.token_attr, whole.token_attr)
+
+
+@pytest.mark.parametrize("make", [by_gradient, by_score])
+def test_ctrl_c_before_anything_is_learned_is_raised(make, trained):
+    llm = make(*trained)
+    inp = TextTokenInput("the cat saw red :", llm.tokenizer)
+    with pressing_at(llm.model, 2), pytest.raises(KeyboardInterrupt):
+        llm.attribute(inp, target="apple milk", n_steps=6)
