@@ -264,6 +264,18 @@ class Blend(Batch):
                 break  # most inputs differ in everything from the first reference
         return found
 
+    @cached_property
+    def reference_values(self) -> Tensor | None:
+        """The mean value of each feature in each of several references, [references, gates].
+
+        None where there is one, and where references or features are not the same for all examples.
+        """
+        shared = all(b.shape[1] == 1 and not b.is_complex() for b in self.references)
+        if self.n_references == 1 or not shared or any(len(index) > 1 for index in self.groups.index):
+            return None
+        rows = [b[:, 0].expand(self.n_references, *b.shape[2:]) for b in self.references]
+        return self.groups.reduce(rows).cpu()
+
     @property
     def dtype(self) -> torch.dtype:
         """Dtype of the gates: float64 if an input has that dtype, else float32."""

@@ -31,7 +31,7 @@ class ProfileSettings:
 
     evaluations: int = 64
     forwards: int = 256
-    near: float = 0.5
+    near: float = 1 / 3
     hidden: float = 0.1
     least: int = 8
 
@@ -122,19 +122,18 @@ class _Measuring:
 
     def run(self, slopes: bool) -> Profile:
         """Spend the evaluations."""
-        n = self.settings.rows(slopes)
+        n, n_references = self.settings.rows(slopes), len(self._order)
         near = round(n * self.settings.near) if slopes else 0
-        several = len(self._order) > 1
-        path = ((n - near) // 2 if several else near) if slopes else 0
-        n_baselines = (path if slopes else n // 4) if several else 0
-        n_pairs = 0 if slopes and several else (n - near - path - n_baselines) // 2
+        n_baselines = self._n_baselines(n - near, slopes)
         baselines = self._baselines(n_baselines)
         span = (self._full - baselines.mean(0)).unsqueeze(1)
         if not slopes:
-            return Profile(self._corrected(span * self._even, self._even, n_pairs, baselines))
-        mean, size = self._slopes(self._levels(path).reshape(-1, 1, 1))
+            return Profile(self._corrected(span * self._even, self._even, (n - n_baselines) // 2, baselines))
+        # each reference as often as any other, so that the slopes add up to the difference from their mean
+        path = near if n_references == 1 else (n - near - n_baselines) // n_baselines * n_baselines
+        mean, size = self._slopes(self._levels(path).reshape(-1, 1, 1), n_baselines)
         hidden = self.settings.hidden * self._levels(near).reshape(-1, 1, 1)
-        influence = (size + self._slopes(self._uniform(near) < 1 - hidden)[1]) / 2
+        influence = (size + self._slopes(self._uniform(near) < 1 - hidden, n_references)[1]) / 2
         # What the mean slopes miss of the difference is split in proportion to the mean sizes. Where there
         # are features that slopes do not show, it is theirs.
         missing = span - mean.sum(1, keepdim=True)
@@ -142,7 +141,13 @@ class _Measuring:
         start = mean + missing * _shares(due)
         influence = torch.where(self.blind, start.abs(), influence)
         scale = torch.where(self.blind, influence.amax(1, keepdim=True), influence)
+        n_pairs = (n - near - path) // 2 if n_references == 1 else 0
         return Profile(self._corrected(start, scale, n_pairs, baselines), influence)
+
+    def _n_baselines(self, n: int, slopes: bool) -> int:
+        """How many references are scored, with n evaluations for that and for what is done with them."""
+        several = len(self._order) > 1
+        return min(len(self._order), n // (2 if slopes else 4)) if several else 1
 
     @property
     def _even(self) -> Tensor:
@@ -153,16 +158,16 @@ class _Measuring:
         """Evenly spread numbers in (0, 1), [n]."""
         return (torch.arange(n, device="cpu") + 0.5) * _GOLDEN % 1
 
-    def _shown(self, first: int, n: int) -> Tensor:
-        """The references of some samples, long [n]."""
-        return self._order[torch.arange(first, first + n, device="cpu") % len(self._order)]
+    def _shown(self, n: int, among: int) -> Tensor:
+        """The references of n samples, the first few in turns, long [n]."""
+        return self._order[torch.arange(n, device="cpu") % among]
 
     def _baselines(self, n: int) -> Tensor:
-        """Scores of the references of the first n samples, [n, batch]; those that are known if n is 0."""
-        if not n:
+        """Scores of the first n references, [n, batch]; that of a single one is known."""
+        if len(self._order) == 1:
             return self.model.anchors.baseline.unsqueeze(0)
         closed = torch.zeros(n, *self.reacts.shape, device=self.reacts.device, dtype=self.model.dtype)
-        return self.model.scores(closed, self._shown(0, n))
+        return self.model.scores(closed, self._shown(n, n))
 
     def _uniform(self, n: int) -> Tensor:
         """Noise of each gate, [n, 1 or batch, gates]."""
@@ -170,13 +175,14 @@ class _Measuring:
         drawn = torch.rand(groups.n_gates, n, generator=self._generator, device="cpu", dtype=torch.float32).T
         return groups.noise(drawn.unsqueeze(1).to(groups.exists.device))
 
-    def _slopes(self, gates: Tensor) -> tuple[Tensor, Tensor]:
+    def _slopes(self, gates: Tensor, among: int) -> tuple[Tensor, Tensor]:
         """Mean and mean size of the slopes at gate values [samples, 1 or batch, 1 or gates]."""
+        references = self._shown(len(gates), among)
         model, total, size = self.model, torch.zeros_like(self._even), torch.zeros_like(self._even)
         step = max(1, _MOST_NUMBERS // self.reacts.numel())
         for i in range(0, len(gates), step):
             some = gates[i : i + step].to(self.reacts.device, model.dtype)
-            slopes = model.score_slopes(some.expand(-1, *self.reacts.shape), self._shown(i, len(some)))
+            slopes = model.score_slopes(some.expand(-1, *self.reacts.shape), references[i : i + step])
             total, size = total + slopes.sum(0), size + slopes.abs().sum(0)
         return total / len(gates), size / len(gates)
 
@@ -199,13 +205,24 @@ class _Measuring:
         examples = model.everyone if len(rows) == model.batch else model.everyone.rows(rows)
         reacts, baselines = self.reacts[on], baselines[:, on]
         pairs = _coalitions(noise if noise.shape[1] == 1 else noise[:, on], reacts, level)
-        shown, gates = self._shown(0, n_pairs), pairs.to(model.dtype)
+        shown, gates = self._shown(n_pairs, len(baselines)), pairs.to(model.dtype)
         others = (reacts & ~pairs).to(model.dtype)
         difference = model.scores(gates, shown, examples) - model.scores(others, shown, examples)
         # a reference whose own score differs from the mean moves all contributions together
         off = (baselines - baselines.mean(0))[torch.arange(n_pairs, device="cpu") % len(baselines)]
         balance = (gates - others).sum(2) / reacts.sum(1).clamp_min(1)
-        return adjusted(start[on], scale[on] * reacts, pairs, difference + off * balance)
+        hidden_by = self._hidden_by(n_pairs, len(baselines))
+        return adjusted(start[on], scale[on] * reacts, pairs, difference + off * balance, hidden_by)
+
+    def _hidden_by(self, n: int, among: int) -> Tensor | None:
+        """How far the references of n samples lie from the mean of those used; see `adjusted`."""
+        values = self.model.blend.reference_values
+        if values is None:
+            return None
+        used = values[self._order[:among]]
+        least = torch.finfo(used.dtype).tiny
+        unit = (used - used.mean(0)) / used.std(0, correction=0).clamp_min(least)
+        return unit[torch.arange(n, device="cpu") % among]
 
 
 def _shares(values: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ __all__ = ["adjusted"]
 _RATIOS = (-6, 6, 49)  # powers of ten of noise over signal: the first, the last, and how many
 
 
-def adjusted(start: Tensor, scale: Tensor, pairs: Tensor, difference: Tensor) -> Tensor:
+def adjusted(
+    start: Tensor, scale: Tensor, pairs: Tensor, difference: Tensor, hidden_by: Tensor | None = None
+) -> Tensor:
     r"""Correct contributions by a regression on the scores of sets and of their complements.
 
         s(x_S) - s(x_{not S}) = sum_i d_i phi_i + noise,  d_i = 1 if i is in S, else -1
@@ -25,6 +27,13 @@ def adjusted(start: Tensor, scale: Tensor, pairs: Tensor, difference: Tensor) ->
         scale: how wrong each of them may be, in proportion, [batch, gates]; 0 for those that are right.
         pairs: the sets S, bool [pairs, batch, gates], drawn with the weights of KernelSHAP.
         difference: s(x_S) - s(x_{not S}), [pairs, batch].
+        hidden_by: how far the reference of each pair lies from the mean reference in each feature, in
+            standard deviations, h, [pairs, gates]; None for one reference. The differences, to which the mean
+            of d times the difference of the reference's own score has been added, then also hold
+
+                sum_i (mean(d) - d_i) h_i b_i,  b ~ N(0, v scale^2),
+
+            which is exact where the score is linear.
 
     Returns:
         Contributions with the sums of `start`, [batch, gates].
@@ -42,6 +51,11 @@ def adjusted(start: Tensor, scale: Tensor, pairs: Tensor, difference: Tensor) ->
     total = variance.sum(1).clamp_min(tiny).reshape(-1, 1, 1)
     spread_over = weighted - sums * variance.unsqueeze(1) / total  # [batch, pairs, gates]
     covariance = spread_over @ inside.transpose(1, 2)
+    if hidden_by is not None:
+        known = (spread != 0).unsqueeze(1)
+        balance = inside.sum(2, keepdim=True) / known.sum(2, keepdim=True).clamp_min(1)
+        part = (inside - balance) * known * hidden_by.to(inside)
+        covariance = covariance + (part * variance.unsqueeze(1)) @ part.transpose(1, 2)
     # scores that are not finite say nothing
     finite = left.isfinite().all(1, keepdim=True) & covariance.isfinite().all(2).all(1, keepdim=True)
     covariance, left = covariance.where(finite.unsqueeze(2), 0.0), left.where(finite, 0.0)

@@ -163,3 +163,35 @@ def test_features_without_slopes_contribute_what_slopes_miss():
     model = _model(steps, x, torch.zeros(1, 3))
     found = Profile.measure(model, torch.ones_like(blind), blind, True, 0, ProfileSettings(), Allowance())
     torch.testing.assert_close(found.contributions, torch.tensor([[4.0, 1.0, 2.0]]), atol=0.05, rtol=0)
+
+
+@pytest.mark.parametrize("slopes", [True, False])
+@pytest.mark.parametrize("n_references", [2, 7, 10])
+def test_few_references_count_equally(slopes, n_references):
+    """The contributions add up to the difference from the mean of all of them, whatever the evaluations."""
+    net, generator = _net(3), torch.Generator().manual_seed(3)
+    x = torch.randn(2, 8, generator=generator)
+    references = torch.randn(n_references, 8, generator=generator)
+    found = _profile(_model(net, x, references), slopes)
+    expected = (net(x) - net(references).mean()).detach()
+    torch.testing.assert_close(found.contributions.sum(1), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_more_evaluations_come_nearer_to_shapley_values_with_one_baseline():
+    """Pairs correct the slopes: without them, the error would stay where it is."""
+    net, generator = _net(4), torch.Generator().manual_seed(4)
+    x, reference = torch.randn(6, 8, generator=generator), torch.zeros(1, 8)
+    truth = torch.stack([_shapley(net, row, reference) for row in x])
+    few, many = (
+        (_profile(_model(net, x, reference), evaluations=n).contributions - truth).norm() for n in (64, 512)
+    )
+    assert many < 0.4 * few
+
+
+def test_without_slopes_the_row_of_each_pair_is_known():
+    """Rows that differ by a lot move the scores of a pair in proportion, which is no noise."""
+    weight, generator = torch.tensor([3.0, -2.0, 1.0, 0.5, 0.0]), torch.Generator().manual_seed(5)
+    x, references = torch.randn(3, 5, generator=generator), 3 * torch.randn(40, 5, generator=generator)
+    found = _profile(_model(lambda rows: rows @ weight, x, references), slopes=False)
+    expected = weight * (x - references.mean(0))
+    torch.testing.assert_close(found.contributions, expected, atol=0.05, rtol=0.02)
