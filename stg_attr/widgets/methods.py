@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from stg_attr import viz
@@ -138,7 +137,7 @@ def _check_same(explanation: Explanation, first: Explanation) -> None:
     pairs = zip(
         (*explanation.inputs, *explanation.feature_mask), (*first.inputs, *first.feature_mask), strict=False
     )
-    if all(same) and all(a.shape == b.shape and torch.equal(a, b) for a, b in pairs):
+    if all(same) and all(a.shape == b.shape and _equal(a, b) for a, b in pairs):
         return
     raise ArgumentError(
         "methods",
@@ -146,6 +145,11 @@ def _check_same(explanation: Explanation, first: Explanation) -> None:
         found="different ones",
         mend="Explain the same batch again; targets, objectives and seeds may differ.",
     )
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are equal; missing cells of a table equal each other."""
+    return bool(((one == other) | (one.isnan() & other.isnan())).all())
 
 
 def _measured(
@@ -162,6 +166,13 @@ def _measured(
             expected=f"the model, on which {name!r} is measured",
             found="None",
             mend="Pass forward_func=model; only explanations were measured when they were made.",
+        )
+    if reference.columns is not None:
+        raise ArgumentError(
+            "methods",
+            expected="explanations alone, where a table is explained",
+            found=f"attributions by {name!r}",
+            mend="Others are measured on tensors, which the model does not take; compare objectives.",
         )
     single = attributions if isinstance(attributions, tuple) else (attributions,)
     given = tuple(part.detach() for part in single)

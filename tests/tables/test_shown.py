@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +10,12 @@ import pandas as pd
 import pytest
 import torch
 
-from stg_attr import ArgumentError, Explanation, StochasticGates, viz
+from stg_attr import ArgumentError, Explanation, Preserve, StochasticGates, viz
 from stg_attr.explanation import Column, Kind
-from stg_attr.widgets.views import fitting_view
 from tests.tables.customers import customers
 
+widgets = pytest.importorskip("stg_attr.widgets")  # whose error says what is missing
+fitting_view = importlib.import_module("stg_attr.widgets.views").fitting_view
 FRAME, _ = customers(120)
 
 
@@ -66,6 +68,13 @@ def test_pictures_and_widgets_show_cells(found):
     assert scene["hidden"][list(FRAME).index("contract")] == ""  # of many references
     viz.beeswarm(found)
     viz.importance(found)
+
+
+def test_two_explanations_of_one_table_are_compared(found):
+    other = StochasticGates(_score, objective=Preserve()).explain(FRAME[:20], FRAME[20:80])
+    assert "charge" in widgets.compare({"both": found, "kept": other}).markup()
+    with pytest.raises(ArgumentError, match="methods: expected explanations alone"):
+        widgets.compare({"both": found, "mine": found.attributions}, forward_func=_score)
 
 
 def test_one_reference_is_shown_as_a_baseline():
