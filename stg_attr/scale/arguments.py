@@ -51,6 +51,7 @@ def check_arguments(arguments: ExplainArguments) -> None:
     numbers = [field.name for field in fields(Effort)]
     Effort(**{name: arguments.get(name, defaults[name].default) for name in numbers})  # which checks them
     _check_forward_args(arguments.get("additional_forward_args"))
+    _check_no_table(arguments.get("baselines"))
     seed = arguments.get("seed", 0)
     if not -(2**63) <= seed < 2**63:
         raise ArgumentError(
@@ -58,6 +59,18 @@ def check_arguments(arguments: ExplainArguments) -> None:
             expected="a whole number of 64 bits, which a Parquet file can store",
             found=str(seed),
             mend="Leave it out for the default.",
+        )
+
+
+def _check_no_table(baselines: Any) -> None:
+    """Refuse a table, since the rows of a data set are explained as numbers."""
+    if hasattr(baselines, "columns") or (hasattr(baselines, "dtype") and not isinstance(baselines, Tensor)):
+        raise ArgumentError(
+            "baselines",
+            expected="a number, a tensor, a ReferenceSet or a function, since rows are explained as numbers",
+            found=type(baselines).__name__,
+            mend="Convert it with torch.as_tensor. Strings, dates and missing cells are explained by "
+            "explain(frame, baselines=frame, internal_batch_size=64), in one process.",
         )
 
 

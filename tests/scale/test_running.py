@@ -445,3 +445,12 @@ def test_other_arguments_of_the_model_are_the_same_for_all_rows(explain, rows):
     assert torch.equal(found.attributions, expected.active_probabilities)
     with pytest.raises(ArgumentError, match=r"additional_forward_args: .*same for every row.*\(8, 5\)"):
         explain(stg, rows[:8], "other", additional_forward_args=rows[:8])
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "numpy"])
+def test_tables_as_baselines_are_refused_before_anything_is_written(library, tmp_path):
+    module = pytest.importorskip(library)
+    table = module.zeros((3, 2)) if library == "numpy" else module.DataFrame({"a": [1.0], "b": ["x"]})
+    with pytest.raises(ArgumentError, match=r"baselines: .*as numbers; found .*internal_batch_size=64"):
+        explain_dataset(lambda: None, TensorDataset(torch.zeros(3, 2)), tmp_path / "out", baselines=table)
+    assert not (tmp_path / "out").exists()
