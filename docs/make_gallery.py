@@ -19,7 +19,7 @@ from captum.attr import FeatureAblation, IntegratedGradients
 from skimage.segmentation import slic
 from torch import Tensor
 
-from stg_attr import Explanation, StochasticGates, viz
+from stg_attr import Explanation, LayerStochasticGates, StochasticGates, viz
 
 HERE = Path(__file__).parent
 DPI = 80
@@ -159,6 +159,18 @@ def text() -> viz.Text:
     """Words in the descriptions of three data sets, by which a model recognises them."""
     explanation, tokens = papers()
     return viz.text(explanation, tokens, names=["breast cancer", "wine", "diabetes"])
+
+
+@entry("Text")
+def words() -> viz.Text:
+    """Strings, a pretrained encoder with a small head for sport and food, and its tokenizer."""
+    net, tokenizer = models.topics()
+    reports = [
+        "On the train, my neighbour told me that the goalkeeper had saved a penalty.",
+        "On the train, my neighbour told me about a recipe for soup!",
+    ]
+    explanation = LayerStochasticGates.for_text(net, tokenizer).explain(reports)
+    return viz.text(explanation, names=["sport", "food"])
 
 
 @entry("Text")
@@ -336,9 +348,9 @@ def _code(draw: Drawing) -> str:
 INTRODUCTION = """# Gallery
 
 Every picture on this page was drawn by the code above it, by `python run.py gallery`. The models are small
-and were trained on data that comes with scikit-learn and matplotlib; `docs/gallery_models.py` and
-`docs/make_gallery.py` hold all of it. `digits()`, `photographs()`, `cancer()`, `shares()` and `papers()` give
-explanations, as `StochasticGates(model).explain(inputs)` returns them.
+and were trained on data that comes with scikit-learn and matplotlib, or have the weights of a package;
+`docs/gallery_models.py` and `docs/make_gallery.py` hold all of it. `digits()`, `photographs()`, `cancer()`,
+`shares()` and `papers()` give explanations, as `StochasticGates(model).explain(inputs)` returns them.
 """
 
 if __name__ == "__main__":

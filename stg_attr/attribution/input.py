@@ -23,8 +23,8 @@ from stg_attr.solve import Estimator, Learned, Reparameterized, Solution, Solver
 
 from .effort import Effort
 from .evidence import check_claim, check_rows, evidence_rows
-from .parts import Data, Features, OnStep, Shown, check_parts
-from .question import Asked, Question, over_tensors
+from .parts import Asked, Data, Features, OnStep, Shown, check_parts, over_tensors
+from .question import Question
 from .reading import Reading, first_restart
 
 __all__ = ["StochasticGates"]

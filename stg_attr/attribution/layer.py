@@ -17,7 +17,6 @@ from stg_attr.gates import FillIn, GateDistribution, activation_masks, as_refere
 from stg_attr.model import (
     Baselines,
     Gaps,
-    Given,
     Inputs,
     LayerForward,
     LayerSite,
@@ -32,11 +31,11 @@ from stg_attr.model.buffers import kept_buffers
 from stg_attr.objective import Objective
 from stg_attr.select import Sparsity
 from stg_attr.solve import Estimator
+from stg_attr.texts import Tokenized
 
 from .effort import Effort, with_effort
 from .input import StochasticGates
-from .parts import OnStep
-from .question import Asked
+from .parts import Asked, Data, Features, OnStep, Shown
 
 __all__ = ["LayerStochasticGates"]
 
@@ -108,17 +107,41 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
         )
         _check_layer(layer)
         self.layer = layer
+        self._tokenized: Tokenized | None = None  # where it was made for texts
         self.device_ids: list[int] | None = None  # captum's classes for layers have it
+
+    @classmethod
+    def for_text(cls, model: nn.Module, tokenizer: Any, **parts: Any) -> LayerStochasticGates:
+        """Gates on the words of strings, through the embedding of a model of transformers.
+
+        `attribute` and `explain` then take a string, or a list of strings or pairs. `feature_mask` may be a
+        function of the encoding, such as `sentence_mask`; None for words. `baselines` is the token that
+        stands for a hidden word: by default the mask token, else that for unknown words, else padding.
+        What is explained is the `logits` of the output, the answer of a model for question answering, or the
+        similarity of the two texts of a pair, where the model is an encoder without a head.
+
+        Args:
+            model: of transformers or sentence_transformers.
+            tokenizer: its fast tokenizer.
+            parts: `objective`, `sparsity` and so on, as for the class.
+
+        Raises:
+            ArgumentError: see `Tokenized.of`.
+        """
+        tokenized = Tokenized.of(model, tokenizer)
+        made = cls(model, tokenized.embedding, **parts)
+        made._tokenized = tokenized
+        return made
 
     @log_usage()  # type: ignore[untyped-decorator]  # captum's NoiseTunnel looks for the __wrapped__ it sets
     @with_effort(StochasticGates.attribute)
     def attribute(
         self,
-        inputs: Given,
-        baselines: Baselines = None,
+        inputs: Data,
+        baselines: Shown = None,
         target: Target = None,
         additional_forward_args: Any = None,
-        feature_mask: Given | None = None,
+        feature_mask: Features = None,
         *,
         return_input_shape: bool = True,
         show_progress: bool = False,
@@ -162,11 +185,11 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
     @with_effort(StochasticGates.explain)
     def explain(  # type: ignore[override]  # as above
         self,
-        inputs: Given,
-        baselines: Baselines = None,
+        inputs: Data,
+        baselines: Shown = None,
         target: Target = None,
         additional_forward_args: Any = None,
-        feature_mask: Given | None = None,
+        feature_mask: Features = None,
         *,
         show_progress: bool = False,
         on_step: OnStep | None = None,
@@ -196,6 +219,8 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
         self, asked: Asked, layer_baselines: Baselines, at_input: bool, effort: Effort
     ) -> _OverActivations:
         """The same question about the activations of the layer."""
+        if self._tokenized is not None:
+            asked = asked.over_tokens(self._tokenized, layer_baselines)
         gaps = Gaps.of(asked.inputs)
         given = checked_inputs(gaps.without(asked.inputs))
         forward = gaps.filled(asked.forward)
@@ -218,8 +243,10 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
             (*given, *arguments),
             activation_masks(asked.feature_mask, activations, site.pieces),
             asked.feature_names,
+            tokens=asked.tokens,
         )
-        n_evaluations = torch.tensor([site.asked[i] for i in range(len(given[0]))], device="cpu")
+        rows_run = [site.asked[i] + asked.spent for i in range(len(given[0]))]
+        n_evaluations = torch.tensor(rows_run, device="cpu")
         left = None if effort.max_evals is None else effort.max_evals - int(n_evaluations.max())
         return _OverActivations(over, replace(effort, max_evals=left), n_evaluations)
 
@@ -267,9 +294,8 @@ class _Reader:
 
 
 def _moved(value: Any, device: torch.device) -> Any:
-    return (
-        value.detach().to(device).clone() if isinstance(value, Tensor) else value
-    )  # models may work in place
+    # a copy, since models may work in place
+    return value.detach().to(device).clone() if isinstance(value, Tensor) else value
 
 
 def _checked_baselines(

@@ -1,32 +1,34 @@
-"""Parts: what an attribution method is made of, and whether its parts fit each other and the inputs."""
+"""Parts: what an attribution method is made of and asked, and whether these fit each other."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError, check_number
 from stg_attr.explanation import Explanation, Settings
 from stg_attr.gates import FeatureGroups, GateDistribution
-from stg_attr.model import Baselines, Given
+from stg_attr.model import Baselines, Given, Target, as_arguments
 from stg_attr.objective import Objective
 from stg_attr.select import Sparsity
 from stg_attr.solve import Estimator, Reparameterized, ScoreFunction
-from stg_attr.tables import Groups, Table
-from stg_attr.texts import Texts
+from stg_attr.tables import Cells, Groups, OverCells, Table, grouped
+from stg_attr.texts import Texts, Tokenized, over_words
 
 __all__ = [
+    "Asked",
     "Data",
     "Features",
-    "M",
     "OnStep",
     "Shown",
     "check_inputs_suit",
     "check_parts",
-    "without_slopes",
+    "over_tensors",
 ]
 
 #: What can be explained: tensors, a table, or texts.
@@ -43,6 +45,66 @@ Features: TypeAlias = Given | Groups | Callable[[Any], Tensor] | None
 #: reads and measures the explanation as it stands, which costs evaluations. A `KeyboardInterrupt` that it
 #: raises ends the solve as Ctrl-C does: nothing is measured after it.
 OnStep: TypeAlias = Callable[[int, int, Callable[[], Explanation]], object]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is explained, as the user gave it; arguments of `StochasticGates.attribute`.
+
+    Where `cells` or `tokens` are given, inputs, baselines and model are already those of the numbers of
+    cells, or of what is shown of a text; `spent` is how many model rows that took for each example.
+    """
+
+    forward: Callable[..., Any]
+    inputs: Data
+    baselines: Shown
+    target: Target
+    arguments: Any
+    feature_mask: Features
+    feature_names: Iterable[str] | None = None
+    cells: Cells | None = None
+    tokens: tuple[tuple[str, ...], ...] | None = None
+    spent: int = 0
+
+    def over_words(self) -> Asked | None:
+        """The same question about which words of a text are shown; None where the inputs are no texts."""
+        arguments = as_arguments(self.arguments)
+        words = over_words(
+            self.forward, self.inputs, self.baselines, self.target, arguments, self.feature_mask
+        )
+        return None if words is None else replace(self, **vars(words))
+
+    def over_tokens(self, tokenized: Tokenized, layer_baselines: Shown) -> Asked:
+        """The same question about token ids; closed gates show a token, or what `layer_baselines` says."""
+        arguments = as_arguments(self.arguments)
+        over = tokenized.over_tokens(self.inputs, self.baselines, self.target, arguments, self.feature_mask)
+        asked = replace(self, **vars(over))
+        return asked if layer_baselines is None else replace(asked, baselines=self.baselines)
+
+    def over_cells(self) -> Asked | None:
+        """The same question about the numbers of the cells of a table; None where the inputs are no table.
+
+        Raises:
+            ArgumentError: see `Cells.of`.
+        """
+        cells = Cells.of(self.inputs, self.baselines, self.forward)
+        if cells is None:
+            return None
+        n, arguments = len(cells.inputs), as_arguments(self.arguments)
+        names = cells.inputs.names if self.feature_names is None else self.feature_names
+        mask = self.feature_mask
+        if isinstance(mask, Mapping):
+            mask, names = grouped(mask, tuple(names))
+        return replace(
+            self,
+            forward=OverCells(self.forward, cells),
+            inputs=cells.numbers[:n],
+            baselines=cells.references,
+            arguments=(torch.arange(n, device="cpu"), *arguments) if cells.inputs.has_index else arguments,
+            feature_mask=mask,
+            feature_names=names,
+            cells=cells,
+        )
 
 
 class Parts(Protocol):
@@ -138,3 +200,14 @@ def without_slopes(method: M) -> M:
         changed.gates = changed.estimator.gates
     check_parts(changed)
     return changed
+
+
+def over_tensors(method: M, asked: Asked) -> tuple[M, Asked]:
+    """Where a table or texts are explained: a method that suits them, and the question about tensors.
+
+    Raises:
+        ArgumentError: the table, its references or the texts cannot be used, or the estimator was chosen and
+            needs slopes.
+    """
+    over = asked.over_words() or asked.over_cells()
+    return (method, asked) if over is None else (without_slopes(method), over)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,7 +25,6 @@ from stg_attr.model import (
     Gaps,
     GatedModel,
     Scorer,
-    Target,
     as_arguments,
     as_index,
     checked_inputs,
@@ -35,67 +34,16 @@ from stg_attr.model import (
 )
 from stg_attr.objective import Objective
 from stg_attr.solve import Estimator, Learned
-from stg_attr.tables import Cells, OverCells, grouped
-from stg_attr.texts import over_words
+from stg_attr.tables import Cells
 
 from . import certify
 from .effort import Effort
 from .evidence import slopes_anywhere
-from .parts import Data, Features, M, Shown, check_inputs_suit, without_slopes
+from .parts import Asked, check_inputs_suit
 
-__all__ = ["Asked", "Question", "over_tensors"]
+__all__ = ["Question"]
 
 _SHARE = "It is a share, not a count or a percentage."
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is explained, as the user gave it; arguments of `StochasticGates.attribute`.
-
-    Where `cells` or `tokens` are given, inputs, baselines and model are already those of the numbers of
-    cells, or of what is shown of a text.
-    """
-
-    forward: Callable[..., Any]
-    inputs: Data
-    baselines: Shown
-    target: Target
-    arguments: Any
-    feature_mask: Features
-    feature_names: Iterable[str] | None = None
-    cells: Cells | None = None
-    tokens: tuple[tuple[str, ...], ...] | None = None
-
-    def over_words(self) -> Asked | None:
-        """The same question about which words of a text are shown; None where the inputs are no texts."""
-        arguments = as_arguments(self.arguments)
-        words = over_words(self.forward, self.inputs, self.baselines, arguments, self.feature_mask)
-        return None if words is None else replace(self, **vars(words))
-
-    def over_cells(self) -> Asked | None:
-        """The same question about the numbers of the cells of a table; None where the inputs are no table.
-
-        Raises:
-            ArgumentError: see `Cells.of`.
-        """
-        cells = Cells.of(self.inputs, self.baselines, self.forward)
-        if cells is None:
-            return None
-        n, arguments = len(cells.inputs), as_arguments(self.arguments)
-        names = cells.inputs.names if self.feature_names is None else self.feature_names
-        mask = self.feature_mask
-        if isinstance(mask, Mapping):
-            mask, names = grouped(mask, tuple(names))
-        return replace(
-            self,
-            forward=OverCells(self.forward, cells),
-            inputs=cells.numbers[:n],
-            baselines=cells.references,
-            arguments=(torch.arange(n, device="cpu"), *arguments) if cells.inputs.has_index else arguments,
-            feature_mask=mask,
-            feature_names=names,
-            cells=cells,
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,14 +283,3 @@ class Question:
 
     def _models(self) -> Iterator[tuple[slice, GatedModel]]:
         return ((rows, self.model(rows)) for rows in self.shards())
-
-
-def over_tensors(method: M, asked: Asked) -> tuple[M, Asked]:
-    """Where a table or texts are explained: a method that suits them, and the question about tensors.
-
-    Raises:
-        ArgumentError: the table, its references or the texts cannot be used, or the estimator was chosen and
-            needs slopes.
-    """
-    over = asked.over_words() or asked.over_cells()
-    return (method, asked) if over is None else (without_slopes(method), over)

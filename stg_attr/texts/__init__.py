@@ -2,5 +2,6 @@
 
 from .given import Texts
 from .strings import over_words
+from .tokenized import Tokenized
 
-__all__ = ["Texts", "over_words"]
+__all__ = ["Texts", "Tokenized", "over_words"]

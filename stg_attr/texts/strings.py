@@ -27,21 +27,30 @@ class AsTensors:
         forward: the model as a function of these tensors.
         inputs: one tensor for each input, [batch, ...].
         baselines: what closed gates show.
+        target: the output to explain.
         arguments: for the model, those that the user gave last.
         feature_mask: the features.
         tokens: the text of each position of each example, with the white space before it.
+        spent: model rows for each example that it took to make the question.
     """
 
     forward: Callable[..., Any]
     inputs: Any
     baselines: Any
+    target: Any
     arguments: tuple[Any, ...]
     feature_mask: Any
     tokens: tuple[tuple[str, ...], ...]
+    spent: int = 0
 
 
 def over_words(
-    forward: Callable[..., Any], inputs: Any, baselines: Any, arguments: tuple[Any, ...], feature_mask: Any
+    forward: Callable[..., Any],
+    inputs: Any,
+    baselines: Any,
+    target: Any,
+    arguments: tuple[Any, ...],
+    feature_mask: Any,
 ) -> AsTensors | None:
     """A question about a function of strings, as one about a tensor; None where the inputs are no texts.
 
@@ -65,6 +74,7 @@ def over_words(
         OverStrings(forward, split, _hidden_word(baselines), as_pairs),
         shown,
         0,
+        target,
         (number, *arguments),
         mask,
         tuple(_tokens(example, positions) for example in split),

@@ -107,7 +107,7 @@ def text(
     tokens: Sequence[str] | Sequence[Sequence[str]] | None = None,
     *,
     examples: Sequence[int] | None = None,
-    which: int = 0,
+    which: int | None = None,
     names: Sequence[str] | None = None,
     special: Collection[str] | None = None,
     whole_words: bool = True,
@@ -120,7 +120,8 @@ def text(
         tokens: of every example drawn, one list each; or one list for all, where rows are classes of a text.
             None for those of an explanation of strings.
         examples: their places in the batch; all by default.
-        which: the input to draw, where an explanation has several.
+        which: the input to draw, where an explanation has several; None for the first, and of an explanation
+            of strings for all texts.
         names: what to write before each row, for example the class.
         special: tokens to mute; by default those that look like `[CLS]`, `<s>` or `<|end|>`.
         whole_words: shade words by their most active token; False shades tokens.
@@ -140,7 +141,8 @@ def text(
     labels = _checked_names(names, len(chosen))
     passages = []
     for example, own, name in zip(chosen, lists, labels, strict=True):
-        values, selected, gated, claim = _per_token(source, example, which, len(own))
+        parts = range(_n_parts(source)) if own_text and which is None else [which or 0]
+        values, selected, gated, claim = _per_token(source, example, parts, len(own))
         there = [i for i, token in enumerate(own) if token or not own_text]  # a shorter text is filled up
         words = words_from_tokens(
             [own[i] for i in there],
@@ -155,10 +157,12 @@ def text(
     return Text(tuple(passages))
 
 
-def own_tokens(explanation: Explanation, example: int, which: int) -> list[str]:
-    """The tokens that an explanation holds of one of its inputs; none where it is not of texts."""
+def own_tokens(explanation: Explanation, example: int, which: int | None) -> list[str]:
+    """The tokens that an explanation holds of one of its inputs, or of all; none where it is not of texts."""
     if explanation.tokens is None:
         return []
+    if which is None:
+        return list(explanation.tokens[example])
     given = explanation.attributions
     sizes = [part.shape[1] for part in ((given,) if isinstance(given, Tensor) else given)]
     start = sum(sizes[:which])
@@ -169,7 +173,7 @@ def _is_batch(source: Source) -> bool:
     return isinstance(source, Explanation) or source.ndim > 1
 
 
-def _own_tokens(source: Source, chosen: Sequence[int], which: int) -> list[list[str]]:
+def _own_tokens(source: Source, chosen: Sequence[int], which: int | None) -> list[list[str]]:
     """The tokens of an explanation of texts."""
     if not isinstance(source, Explanation) or source.tokens is None:
         raise ArgumentError(
@@ -205,20 +209,32 @@ def _checked_names(names: Sequence[str] | None, count: int) -> list[str]:
     return [replace_invisible(str(name)) for name in names]
 
 
+def _n_parts(source: Source) -> int:
+    given = source.attributions if isinstance(source, Explanation) else source
+    return len(given) if isinstance(given, tuple) else 1
+
+
 def _per_token(
-    source: Source, example: int, which: int, count: int
+    source: Source, example: int, parts: Sequence[int], count: int
 ) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_], str]:
     """Active probability, selection and existence of each token's gate, [tokens], and the evidence."""
     if not isinstance(source, Explanation):
         source = as_array(source)
         source = source.max(-1) if source.ndim == 3 else source
-    one = read_example(source, example, dims=(1,), which=which)
+    read = [read_example(source, example, dims=(1,), which=part) for part in parts]
+    one = read[0]
     claim = "" if one.explanation is None else evidence_line(one.explanation, one.number) + "."
-    if len(one.attribution) != count:
+    if sum(len(part.attribution) for part in read) != count:
         return *_per_gate(one, count), claim
+    flat = [_per_position(part) for part in read]
+    values, selected, gated = (np.concatenate(column) for column in zip(*flat, strict=True))
+    return values, selected, gated, claim
+
+
+def _per_position(one: Example) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
     flat = (len(one.attribution), -1)
     selected, gated = one.selected.reshape(flat).max(1), (one.columns >= 0).reshape(flat).max(1)
-    return one.attribution.reshape(flat).max(1), selected, gated, claim
+    return one.attribution.reshape(flat).max(1), selected, gated
 
 
 def _per_gate(one: Example, count: int) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:

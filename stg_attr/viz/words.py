@@ -108,7 +108,7 @@ def words_from_tokens(
             text=replace_invisible(read.text),
             probability=float(probabilities[i]),
             selected=bool(selected[i]),
-            spaced=read.spaced or is_special[i],
+            spaced=read.spaced or is_special[i] or (with_spaces and i > 0 and is_special[i - 1]),
             broken=after_break,
             muted=is_special[i] or not bool(gated[i]),
             gated=bool(gated[i]),

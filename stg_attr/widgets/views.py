@@ -121,12 +121,12 @@ class TextView(View):
         tokens: of every example of the batch, one list each; or one list for all of them. None for those of
             an explanation of strings.
         special: tokens to mute; by default those that look like `[CLS]`, `<s>` or `<|end|>`.
-        which: the input to draw, where an explanation has several.
+        which: the input to draw, where an explanation has several; None as for `viz.text`.
     """
 
     tokens: Sequence[str] | Sequence[Sequence[str]] | None = None
     special: Collection[str] | None = None
-    which: int = 0
+    which: int | None = None
 
     def scene(self, explanation: Explanation, example: int) -> Json:
         given = self._tokens(explanation, example)
@@ -135,14 +135,9 @@ class TextView(View):
         there = [i for i, token in enumerate(given) if token or self.tokens is not None]
         tokens, columns = [given[i] for i in there], [columns[i] for i in there]
         gated = np.array([bool(own) for own in columns], dtype=bool)
-        words = words_from_tokens(
-            tokens,
-            np.zeros(len(tokens)),
-            np.zeros(len(tokens), bool),
-            gated,
-            special=self.special,
-            with_spaces=self.tokens is None,
-        )
+        nothing, own = np.zeros(len(tokens)), self.tokens is None
+        none = nothing.astype(bool)
+        words = words_from_tokens(tokens, nothing, none, gated, special=self.special, with_spaces=own)
         ends = np.cumsum([len(word.parts) for word in words]).tolist()
         return {
             "kind": "text",
@@ -189,15 +184,19 @@ class TextView(View):
 
     def _columns(self, explanation: Explanation, example: int, count: int) -> list[list[int]]:
         """The indices of the gates of each token."""
-        one = read_example(explanation, example, dims=(1,), which=self.which)
-        if len(one.columns) == count:
-            rows = one.columns.reshape(count, -1)
+        everything = (
+            self.tokens is None and self.which is None and isinstance(explanation.attributions, tuple)
+        )
+        parts = range(len(explanation.attributions)) if everything else [self.which or 0]
+        read = [read_example(explanation, example, dims=(1,), which=part).columns for part in parts]
+        if sum(map(len, read)) == count:
+            rows = [row for columns in read for row in columns.reshape(len(columns), -1)]
             return [sorted({int(column) for column in row if column >= 0}) for row in rows]
-        there = [int(column) for column in np.unique(one.columns) if column >= 0]
+        there = [int(column) for column in np.unique(read[0]) if column >= 0]
         if len(there) != count:
             raise ArgumentError(
                 "tokens",
-                expected=f"{len(one.columns)}, one per position, or {len(there)}, one per gate",
+                expected=f"{len(read[0])}, one per position, or {len(there)}, one per gate",
                 found=str(count),
                 mend="Pass what the model was given, special and padding tokens too.",
             )

@@ -1,0 +1,326 @@
+"""Tokenized: a model of token ids and its tokenizer, as a function of strings whose embeddings have gates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stg_attr.errors import ArgumentError
+from stg_attr.gates import word_mask
+from stg_attr.model import NamedInputs, solve_device, undisturbed
+
+from .given import Example, as_texts, is_texts, mask_of
+from .outputs import Similarity, answer_index, scores, spans
+from .strings import AsTensors
+
+__all__ = ["Tokenized"]
+
+_NO_LIMIT = 10**9  # tokenizers without a limit say a number above
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenized:
+    """A model of transformers and its tokenizer.
+
+    Attributes:
+        model: takes what the tokenizer returns, by name.
+        tokenizer: a fast one.
+        embedding: of the model, from token ids to vectors.
+    """
+
+    model: nn.Module
+    tokenizer: Any
+    embedding: nn.Module
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any) -> Tokenized:
+        """Find the embedding.
+
+        Raises:
+            ArgumentError: there is none, the model has an encoder and a decoder, or the tokenizer cannot say
+                which word a token is of.
+        """
+        found = cls(model, tokenizer, _embedding(model))
+        if not callable(tokenizer) or not getattr(tokenizer, "is_fast", False):
+            raise ArgumentError(
+                "tokenizer",
+                expected="a fast tokenizer of transformers, which says which word a token is of",
+                found=type(tokenizer).__name__,
+                mend="Load it with transformers.AutoTokenizer.from_pretrained(name).",
+            )
+        if getattr(found.config, "is_encoder_decoder", False):
+            raise ArgumentError(
+                "model",
+                expected="an encoder or a decoder",
+                found=f"{type(model).__name__}, which has both, so that a word is embedded twice",
+                mend="Explain its tokens with LayerStochasticGates(NamedInputs(model, encoding), layer).",
+            )
+        return found
+
+    @property
+    def config(self) -> Any:
+        """The settings of the model, if it has any."""
+        owner = next((m for m in self.model.modules() if hasattr(m, "config")), None)
+        return getattr(owner, "config", None)
+
+    @property
+    def is_headless(self) -> bool:
+        """Whether the model returns the states of tokens, or an embedding of the text, and no scores."""
+        return self._packs or getattr(self.model, "base_model", None) is self.model
+
+    @property
+    def _packs(self) -> bool:
+        """Whether the model takes a dict, as those of sentence_transformers do."""
+        return hasattr(self.model, "encode") and not hasattr(self.model, "get_input_embeddings")
+
+    def over_tokens(
+        self, inputs: Any, baselines: Any, target: Any, arguments: tuple[Any, ...], feature_mask: Any
+    ) -> AsTensors:
+        """A question about strings as one about token ids, whose embeddings have gates.
+
+        The arguments are those of `LayerStochasticGates.explain`.
+
+        Raises:
+            ArgumentError: an argument cannot be used.
+        """
+        if not is_texts(inputs):
+            raise ArgumentError(
+                "inputs",
+                expected="texts, for which this was made",
+                found=type(inputs).__name__,
+                mend="Pass a list of strings; LayerStochasticGates(model, layer) takes tensors.",
+            )
+        examples = as_texts(inputs)
+        alone = self.is_headless and len(examples[0]) > 1
+        texts = (
+            [[(example[k],) for example in examples] for k in range(len(examples[0]))]
+            if alone
+            else [examples]
+        )
+        encoded = [_Encoded(self, part, feature_mask) for part in texts]
+        hidden = self._hidden(baselines)
+        values = [value for one in encoded for value in one.values]
+        masks, first = [], 0
+        for one in encoded:  # each text has features of its own
+            masks.append(torch.where(one.mask >= 0, one.mask + first, -1))
+            first = int(masks[-1].max()) + 1
+        per_name = [hidden if name == "input_ids" else None for one in encoded for name in one.names]
+        more: tuple[Any, ...] = ()
+        if self._answers_questions:
+            more = (encoded[0].of_second_text,)
+            target = answer_index(target, encoded[0].mask.shape[1])
+        forward = self._forward(encoded, alone)
+        if isinstance(forward, Similarity):
+            more = self._whole(forward, values)
+        return AsTensors(
+            forward=forward,
+            inputs=tuple(values),
+            baselines=None if hidden is None else tuple(per_name),
+            target=target,
+            arguments=(*more, *arguments),
+            feature_mask=tuple(masks),
+            tokens=tuple(
+                tuple(token for k, one in enumerate(encoded) for token in one.tokens(i, new_line=k > 0))
+                for i in range(len(examples))
+            ),
+            spent=int(alone),
+        )
+
+    def _whole(self, similarity: Similarity, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The embeddings of whole texts, for each example by itself, as a solve has it in any batch."""
+        device = solve_device(self.model, values[0], None)
+        with undisturbed(similarity, device, 0), torch.no_grad():
+            rows = [
+                similarity.embedded(*(v[i : i + 1].to(device) for v in values)) for i in range(len(values[0]))
+            ]
+        one, other = (torch.cat(column) for column in zip(*rows, strict=True))
+        return one, other
+
+    @property
+    def _answers_questions(self) -> bool:
+        return "QuestionAnswering" in type(self.model).__name__
+
+    def _forward(self, encoded: Sequence[_Encoded], alone: bool) -> nn.Module:
+        names, pack = encoded[0].names, dict if self._packs else None
+        if alone:
+            return Similarity(self.model, names, pack)
+        return NamedInputs(self.model, names, pack=pack, score=spans if self._answers_questions else scores)
+
+    def _hidden(self, baselines: Any) -> int | None:
+        """The id of the token that a closed gate shows; None for a vector of zeros.
+
+        Raises:
+            ArgumentError: it is no single token.
+        """
+        if baselines is None:
+            return self._default()
+        ids = [baselines]
+        if isinstance(baselines, str):
+            ids = self.tokenizer(baselines, add_special_tokens=False)["input_ids"]
+        if len(ids) == 1 and isinstance(ids[0], int) and not isinstance(ids[0], bool):
+            return ids[0]
+        raise ArgumentError(
+            "baselines",
+            expected="one token, as a text such as tokenizer.mask_token",
+            found=repr(baselines) if len(ids) == 1 else f"{baselines!r}, which is {len(ids)} tokens",
+            mend="Leave it out for the mask token, or the one for unknown words.",
+        )
+
+    def _default(self) -> int | None:
+        """The token that stands for a hidden word: of those that the model has met in the place of words.
+
+        It has met the mask token in training, and the one for unknown words; padding is hidden from it, and
+        its embedding is often not learned. Many language models have one token for all of these and for the
+        end of a text; they get zeros instead.
+        """
+        tokenizer = self.tokenizer
+        ends = {tokenizer.eos_token_id, tokenizer.bos_token_id} - {
+            tokenizer.cls_token_id,
+            tokenizer.sep_token_id,
+        }
+        for token in (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id):
+            if token is not None and token not in ends:
+                return int(token)
+        return None
+
+
+class _Encoded:
+    """Texts, or pairs that are read together, as the tokenizer returns them.
+
+    Args:
+        owner: the model and its tokenizer.
+        examples: the texts.
+        feature_mask: as the user gave it.
+
+    Attributes:
+        names: of what the model is given.
+        values: for each name, [batch, positions].
+        mask: the features, [batch, positions].
+
+    Raises:
+        ArgumentError: the texts are too long, or there is no padding, or the tokenizer is of another model.
+    """
+
+    def __init__(self, owner: Tokenized, examples: Sequence[Example], feature_mask: Any) -> None:
+        self._examples = examples
+        tokenizer = owner.tokenizer
+        columns = [list(texts) for texts in zip(*examples, strict=True)]
+        if len(columns) > 2:
+            raise ArgumentError(
+                "inputs", expected="single texts or pairs", found=f"{len(columns)} texts for each example",
+                mend="Join some of them to one text.",
+            )  # fmt: skip
+        plain = tokenizer(*columns, verbose=False)["input_ids"]
+        _check_ids(plain, owner)
+        _check_padding({len(ids) for ids in plain}, tokenizer)
+        padding = tokenizer.pad_token_id is not None
+        self._encoding = tokenizer(*columns, return_tensors="pt", padding=padding, verbose=False)
+        self.names = tuple(self._encoding)
+        self.values = tuple(self._encoding.values())
+        self.mask = mask_of(feature_mask, self._encoding, word_mask, self.values[0].shape[1])
+        empty = (self.mask.amax(1) < 0).expand(len(examples)).nonzero().flatten().tolist()
+        if empty:
+            raise ArgumentError(
+                "inputs",
+                expected="texts with a token that has a gate",
+                found=f"none in examples {empty[:8]}",
+                mend="Leave these examples out: the tokenizer sees no word in them.",
+            )
+
+    @property
+    def of_second_text(self) -> Tensor:
+        """Whether a token belongs to the second text of a pair, bool [batch, positions]."""
+        if len(self._examples[0]) < 2:
+            raise ArgumentError(
+                "inputs",
+                expected="pairs of a question and the text with its answer",
+                found="single texts",
+                mend="Pass [(question, text)].",
+            )
+        return torch.tensor(
+            [[s == 1 for s in one.sequence_ids] for one in self._encoding.encodings], device="cpu"
+        )
+
+    def tokens(self, example: int, new_line: bool) -> list[str]:
+        """The text of each position with the white space before it; empty for padding."""
+        one, texts = self._encoding.encodings[example], self._examples[example]
+        ends, last, found = [0] * len(texts), [-1] * len(texts), [""] * len(one.tokens)
+        for i, (token, (_, end), k) in enumerate(zip(one.tokens, one.offsets, one.sequence_ids, strict=True)):
+            if k is not None:
+                found[i] = texts[k][ends[k] : max(end, ends[k])]
+                ends[k], last[k] = max(end, ends[k]), i
+            elif one.attention_mask[i]:
+                found[i] = token
+        for k, i in enumerate(last):
+            if i >= 0:
+                found[i] += texts[k][ends[k] :]
+        first = next(i for i, is_there in enumerate(one.attention_mask) if is_there)
+        found[first] = "\n" * new_line + found[first]
+        return found
+
+
+def _embedding(model: Any) -> nn.Module:
+    owners = model.modules() if isinstance(model, nn.Module) else ()
+    for owner in owners:
+        find = getattr(owner, "get_input_embeddings", None)
+        try:
+            found = find() if callable(find) else None
+        except NotImplementedError:
+            found = None
+        if isinstance(found, nn.Module):
+            return found
+    raise ArgumentError(
+        "model",
+        expected="a model of transformers, whose get_input_embeddings returns its embedding",
+        found=type(model).__name__,
+        mend="Explain token ids with LayerStochasticGates(model, embedding), or a function of strings with "
+        "StochasticGates(function).",
+    )
+
+
+def _check_ids(ids: Sequence[Sequence[int]], owner: Tokenized) -> None:
+    """Check that a model knows the tokens of each text, and has places for all of them."""
+    weight = owner.embedding.weight
+    assert isinstance(weight, Tensor)
+    known = len(weight)
+    largest = max((max(row) for row in ids if row), default=0)
+    if largest >= known:
+        raise ArgumentError(
+            "tokenizer",
+            expected=f"token ids below {known}, the rows of the embedding of the model",
+            found=str(largest),
+            mend="Load both from one name, or call model.resize_token_embeddings(len(tokenizer)).",
+        )
+    limit, longest = _most_tokens(owner), max(range(len(ids)), key=lambda i: len(ids[i]))
+    if limit is not None and len(ids[longest]) > limit:
+        raise ArgumentError(
+            "inputs",
+            expected=f"texts of at most {limit} tokens, special ones included, which the model allows",
+            found=f"{len(ids[longest])} in example {longest}",
+            mend="Cut the text to the part in question, or explain its parts one by one.",
+        )
+
+
+def _check_padding(lengths: set[int], tokenizer: Any) -> None:
+    if len(lengths) > 1 and tokenizer.pad_token_id is None:
+        raise ArgumentError(
+            "tokenizer",
+            expected="a padding token, since the texts have different numbers of tokens",
+            found="none",
+            mend="Set tokenizer.pad_token = tokenizer.eos_token, or explain one text at a time.",
+        )
+
+
+def _most_tokens(owner: Tokenized) -> int | None:
+    """The largest number of tokens that tokenizer and model allow; None for any number."""
+    limits = [owner.tokenizer.model_max_length, getattr(owner.config, "max_position_embeddings", None)]
+    for name, layer in owner.model.named_modules():
+        places = isinstance(layer, nn.Embedding) and name.endswith("position_embeddings")
+        if places and layer.padding_idx is not None:  # RoBERTa counts positions from the place of padding on
+            limits.append(layer.num_embeddings - layer.padding_idx - 1)
+    known = [int(limit) for limit in limits if isinstance(limit, int) and 0 < limit < _NO_LIMIT]
+    return min(known, default=None)
