@@ -21,6 +21,7 @@ extensions = [
     "architecture",
     "docstrings",
     "links",
+    "figures",
 ]
 exclude_patterns = ["_build"]
 html_theme = "pydata_sphinx_theme"

@@ -329,6 +329,7 @@ def _part(draw: Drawing, folder: Path) -> str:
     picture, name = draw(), draw.__name__
     shown = picture.draw() if isinstance(picture, viz.Text) else picture
     shown.save(folder / f"{name}.png", dpi=DPI)
+    shown.save(folder / f"{name}-dark.png", dpi=DPI, dark=True)
     link = ""
     if isinstance(picture, viz.Text):
         picture.to_html(folder / f"{name}.html")

@@ -1,4 +1,6 @@
-"""The pictures of `widgets.md`: `python docs/make_widgets.py` explores real data in a browser and takes them.
+"""The pictures of `widgets.md`, and the widget of the first page: `python docs/make_widgets.py`.
+
+It explores real data in a browser and takes pictures, light and dark.
 
 Needs a Chromium, and the packages that `python run.py test-browser` installs. Those of JupyterLab
 itself are taken by hand.
@@ -15,6 +17,7 @@ import torch
 from captum.attr import FeatureAblation, IntegratedGradients
 from make_gallery import photographs
 from playwright.sync_api import Browser, sync_playwright
+from skimage.segmentation import slic
 
 from stg_attr import StochasticGates, widgets
 
@@ -57,7 +60,22 @@ def row() -> widgets.Explorer:
     return widgets.explore(StochasticGates(model).explain(x[:3]), view=view, classes=["malignant", "benign"])
 
 
-def take(browser: Browser, explorer: widgets.Explorer, name: str, scheme: str = "light") -> None:
+def landing() -> widgets.Explorer:
+    """A photograph in a few large regions, with the scores of all their sets, for a page without a kernel."""
+    model, x, y = models.photographs()
+    image = x[:1]
+    pixels = (image[0] * 0.25 + 0.5).movedim(0, -1).numpy()
+    regions = torch.tensor(slic(pixels, 12, compactness=40, start_label=0))[None, None]
+    explanation = StochasticGates(model[0]).explain(image, target=y[:1], feature_mask=regions)
+    view = widgets.ImageView(mean=[0.5] * 3, std=[0.25] * 3)
+    explorer = widgets.explore(explanation, view=view, names=["pagoda"])
+    n = explanation.selected.shape[1]
+    explorer.measure_ahead((torch.arange(2**n)[:, None] >> torch.arange(n)) % 2 == 1)
+    explorer.show = "kept"
+    return explorer
+
+
+def take(browser: Browser, explorer: widgets.Explorer, name: str, scheme: str) -> None:
     """Save what a reader of the page sees."""
     with tempfile.TemporaryDirectory() as folder:
         explorer.to_html(Path(folder) / "page.html")
@@ -73,12 +91,13 @@ def take(browser: Browser, explorer: widgets.Explorer, name: str, scheme: str = 
 
 def main() -> None:
     """Take all of them."""
+    (HERE / "landing.html").write_text(landing().markup(), encoding="utf-8")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        take(browser, photograph(), "photograph")
-        take(browser, compared(), "compared")
-        take(browser, words(), "words", "dark")
-        take(browser, row(), "row")
+        for make in (photograph, compared, words, row):
+            explorer = make()
+            take(browser, explorer, make.__name__, "light")
+            take(browser, explorer, f"{make.__name__}-dark", "dark")
         browser.close()
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "RAISES",
     "REMOVED",
     "SCALE",
+    "dark_value_colours",
     "heat_colours",
     "shade",
     "transparent_colours",
@@ -46,6 +47,11 @@ def heat_colours() -> Colormap:
 def value_colours() -> Colormap:
     """Opaque colours for low and high values: plasma without its lightest part, which white pages hide."""
     return ListedColormap(colormaps["plasma"](np.linspace(0.0, _DARK, _STEPS)), name="values")
+
+
+def dark_value_colours() -> Colormap:
+    """The same for dark pages: plasma without its darkest part."""
+    return ListedColormap(colormaps["plasma"](np.linspace(1 - _DARK, 1.0, _STEPS)), name="values on dark")
 
 
 def transparent_colours(colour: str = KEPT, opacity: float = MAX_OPACITY) -> Colormap:

@@ -27,7 +27,7 @@ def render(template: str, **values: object) -> str:
         values: by the names that the template uses.
 
     Example:
-        >>> render("viz/templates/image.html", alt='"><b>', data="")
+        >>> render("viz/templates/image.html", alt='"><b>', data="", dark="")
         '<img alt="&#34;&gt;&lt;b&gt;" style="max-width: 100%" src="data:image/png;base64,">'
     """
     return _TEMPLATES.get_template(template).render(**values)

@@ -6,6 +6,7 @@ import base64
 import io
 import textwrap
 from collections.abc import Sequence
+from contextlib import nullcontext
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from stg_attr.errors import ArgumentError
 
 from .colours import SCALE
+from .dark import on_dark
 from .markup import render
 
 __all__ = [
@@ -69,12 +71,13 @@ class Picture(NamedTuple):
         labelled = self.ax if isinstance(self.ax, Axes) else self.fig
         return str(labelled.get_label())
 
-    def save(self, path: str | PathLike[str], *, dpi: float = _DPI) -> None:
+    def save(self, path: str | PathLike[str], *, dpi: float = _DPI, dark: bool = False) -> None:
         """Write an image file of the kind that the name ends in. PNG, SVG and PDF hold the description too.
 
         Args:
             path: where to write.
             dpi: dots per inch, for images of pixels.
+            dark: for dark pages: light ink on a transparent ground.
         """
         kind = Path(path).suffix.lower()
         words = {
@@ -82,18 +85,30 @@ class Picture(NamedTuple):
             ".svg": {"Description": self.alt, "Date": None},
             ".pdf": {"Subject": self.alt, "CreationDate": None},
         }
-        self.fig.savefig(path, dpi=dpi, metadata=words.get(kind))
+        with on_dark(self.fig) if dark else nullcontext():
+            self.fig.savefig(path, dpi=dpi, metadata=words.get(kind), transparent=dark)
 
     def to_html(self, path: str | PathLike[str]) -> None:
         """Write a whole page that holds the image and its description, and needs no network."""
         Path(path).write_text(page(self.markup(), title=self.alt), encoding="utf-8")
 
-    def markup(self) -> str:
-        """The picture as HTML: an image that holds its own data, with its description."""
+    def markup(self, *, follows_theme: bool = True) -> str:
+        """The picture as HTML: an image that holds its own data, with its description.
+
+        Args:
+            follows_theme: add the picture for dark pages, which JupyterLab, VS Code, this package's pages and
+                Sphinx show where they are dark.
+        """
+        dark = self._data(dark=True) if follows_theme else ""
+        return render("viz/templates/image.html", alt=self.alt, data=self._data(), dark=dark)
+
+    def _data(self, *, dark: bool = False) -> str:
+        """A PNG file in base64."""
         buffer = io.BytesIO()
-        self.fig.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-        data = base64.b64encode(buffer.getvalue()).decode("ascii")
-        return render("viz/templates/image.html", alt=self.alt, data=data)
+        with on_dark(self.fig) if dark else nullcontext():
+            metadata = {"Software": None}
+            self.fig.savefig(buffer, format="png", dpi=_DPI, metadata=metadata, transparent=dark)
+        return base64.b64encode(buffer.getvalue()).decode("ascii")
 
     def _repr_html_(self) -> str | None:
         """The image as HTML; None if `pyplot` manages the figure, because a notebook then shows it anyway."""

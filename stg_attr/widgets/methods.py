@@ -222,7 +222,7 @@ def _side_by_side(drawn: Mapping[str, Explanation | Inputs], view: View, place: 
         explanations = {name: method for name, method in drawn.items() if isinstance(method, Explanation)}
         return [(name, view.picture(method, place)) for name, method in explanations.items()]
     try:
-        return [("", viz.comparison(drawn, place).markup())]
+        return [("", viz.comparison(drawn, place).markup(follows_theme=False))]
     except ArgumentError:  # inputs that are neither images nor rows
         return []
 

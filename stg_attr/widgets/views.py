@@ -105,7 +105,9 @@ class ImageView(View):
         }
 
     def picture(self, explanation: Explanation, example: int) -> str:
-        return viz.panel(explanation, example, which=self.which, mean=self.mean, std=self.std).markup()
+        return viz.panel(explanation, example, which=self.which, mean=self.mean, std=self.std).markup(
+            follows_theme=False
+        )
 
     def code(self, example: int) -> dict[str, str]:
         calls = {"all": "contour", "kept": "kept", "removed": "removed", "veil": "overlay"}
@@ -234,7 +236,7 @@ class TableView(View):
         }
 
     def picture(self, explanation: Explanation, example: int) -> str:
-        return viz.bars(explanation, example, names=self.names).markup()
+        return viz.bars(explanation, example, names=self.names).markup(follows_theme=False)
 
     def code(self, example: int) -> dict[str, str]:
         return dict.fromkeys(_MODES, call_text("bars", example, names=self.names and Variable("names")))
@@ -285,7 +287,7 @@ class SeriesView(View):
         names = None if self.names is None else [str(name) for name in self.names]
         return viz.series(
             explanation, example, which=self.which, names=names, channels_last=self.channels_last
-        ).markup()
+        ).markup(follows_theme=False)
 
     def code(self, example: int) -> dict[str, str]:
         names = self.names and Variable("names")
