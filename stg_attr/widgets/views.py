@@ -105,9 +105,8 @@ class ImageView(View):
         }
 
     def picture(self, explanation: Explanation, example: int) -> str:
-        return viz.panel(explanation, example, which=self.which, mean=self.mean, std=self.std).markup(
-            follows_theme=False
-        )
+        drawn = viz.panel(explanation, example, which=self.which, mean=self.mean, std=self.std)
+        return drawn.markup(follows_theme=False)
 
     def code(self, example: int) -> dict[str, str]:
         calls = {"all": "contour", "kept": "kept", "removed": "removed", "veil": "overlay"}
