@@ -12,7 +12,7 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Certificate, Curve, ReadingSettings, Scores
 from stg_attr.model import MOST_ALONE, Allowance, GatedModel, Scorer, measured_again, most_again, tolerance
-from stg_attr.select import OnAverage, OnMost, Ranking, Sparsity
+from stg_attr.select import OnAverage, OnMost, Ranking, Sparsity, Sweep
 
 __all__ = [
     "check_claim",
@@ -20,6 +20,7 @@ __all__ = [
     "differs_little",
     "evidence",
     "evidence_rows",
+    "keep_too_little",
     "slopes_anywhere",
     "unlike_before",
     "untested",
@@ -119,7 +120,7 @@ def evidence(
     one = measured.score
     kept, removed = (one, other) if model.objective.keeps else (other, one)
     curve = Curve(counts, kept.T, removed.T, measured.share.T)
-    chosen = (counts == count.unsqueeze(1)).long().argmax(1, keepdim=True)
+    chosen = _point_of(curve, count)
     here = replace(curve, **{name: value.gather(1, chosen) for name, value in vars(curve).items()})
     fragile = (measured.worst_share.T.gather(1, chosen) <= 0).squeeze(1) & (count > 0)
     fragile &= model.rows_per_selection > 1  # a single baseline is no reference among others
@@ -139,8 +140,7 @@ def untested(model: GatedModel, sparsity: Sparsity, curve: Curve, count: Tensor)
     claim, n, retain = sparsity.claim, model.blend.n_references, sparsity.retain
     if claim is None or not curve.n_open.shape[1]:
         return None
-    chosen = (curve.n_open == count.unsqueeze(1)).long().argmax(1, keepdim=True)
-    share = curve.retained.gather(1, chosen).squeeze(1)
+    share = curve.retained.gather(1, _point_of(curve, count)).squeeze(1)
     exact = n <= model.rows_per_selection and isinstance(claim, OnAverage)
     unknown = torch.full_like(share, torch.nan)
     return Certificate(
@@ -152,6 +152,34 @@ def untested(model: GatedModel, sparsity: Sparsity, curve: Curve, count: Tensor)
         retain=retain,
         exact=exact,
     )
+
+
+def _point_of(curve: Curve, count: Tensor) -> Tensor:
+    """The first point of a curve with so many features, long [batch]; long [batch, 1]."""
+    return (curve.n_open == count.unsqueeze(1)).long().argmax(1, keepdim=True)
+
+
+def keep_too_little(
+    model: GatedModel, sparsity: Sparsity, curve: Curve, count: Tensor, rounding: int
+) -> Tensor:
+    """Whether selected features keep less than was asked for, bool [batch].
+
+    They are compared on the references on which they were searched. Where others are held out, the
+    certificate says what they keep.
+
+    Args:
+        model: the model.
+        sparsity: what was asked for.
+        curve: measured; without points, nothing is known.
+        count: features that are selected, long [batch], a point of the curve.
+        rounding: units in the last place that a share may lose.
+    """
+    asked = sparsity.claim is not None or isinstance(sparsity, Sweep)
+    if not asked or model.n_held_out or not curve.n_open.shape[1]:
+        return torch.zeros_like(count, dtype=torch.bool)
+    share = curve.retained.gather(1, _point_of(curve, count)).squeeze(1)
+    least = sparsity.retain - rounding * torch.finfo(share.dtype).eps
+    return ~(share >= least) & (count > 0)  # NaN is not enough
 
 
 def _curve_counts(n: Tensor, points: int) -> Tensor:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from stg_attr.explanation import (
-    Certificate,
     Curve,
     Explanation,
     ReadingSettings,
@@ -29,7 +28,15 @@ from stg_attr.select import Ranking, SetSearch, averaged
 from stg_attr.solve import Solution, Solver
 
 from .certificate import Certifier
-from .evidence import check_rows, differs_little, evidence, evidence_rows, unlike_before, untested
+from .evidence import (
+    check_rows,
+    differs_little,
+    evidence,
+    evidence_rows,
+    keep_too_little,
+    unlike_before,
+    untested,
+)
 
 __all__ = ["Reading", "first_restart"]
 
@@ -106,7 +113,7 @@ class Reading:
         certificate = certificate or untested(model, solver.sparsity, curve, count)
         unlike = unlike_before(model, allowance, scores, curve, self.settings.reading) | self.dependent
         failure = solution.failure or allowance.failure
-        status = self._statuses(solution, visible, count, scores, fragile, certificate, failure, unlike)
+        status = self._statuses(solution, visible, count, scores, fragile, curve, failure, unlike)
         explanation = Explanation(
             attributions=lay_out(probabilities, groups, model.blend.inputs),
             log_alpha=log_alpha,
@@ -241,15 +248,12 @@ class Reading:
         count: Tensor,
         scores: Scores,
         fragile: Tensor,
-        certificate: Certificate | None,
+        curve: Curve,
         failure: BaseException | None,
         unlike: Tensor,
     ) -> tuple[Status, ...]:
-        # what is exact is compared with what was asked for; for samples of references the certificate says it
-        short, reading = torch.zeros_like(fragile), self.settings.reading
-        if certificate is not None and certificate.exact:
-            rounding = reading.rounding * torch.finfo(certificate.mean.dtype).eps
-            short = (certificate.mean < certificate.retain - rounding) & (count > 0)
+        reading = self.settings.reading
+        short = keep_too_little(self.model, self.solver.sparsity, curve, count, reading.rounding)
         before, after = (
             Ranking.of(parameter, visible).top(count.unsqueeze(1))[0]
             for parameter in (solution.earlier, solution.parameter)
