@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,7 @@ def _checked_output(output: Any, rows: int, scalar_allowed: bool, row: torch.Siz
             "forward_func",
             expected="a tensor of real numbers as output, or an array, list or number",
             found=_kind(output if values is None else values),
-            mend=mend,
+            mend=f"{_how_to_choose(output)}{mend}",
         )
     if values.dim() == 0 and rows == 1:
         return values if scalar_allowed else values.reshape(1)
@@ -181,6 +181,18 @@ def _as_tensor(output: Any) -> Tensor | None:
         return torch.as_tensor(array if array.flags.writeable else array.copy(), device="cpu")
     except (TypeError, ValueError, RuntimeError):  # objects, text, ragged lists
         return None
+
+
+def _how_to_choose(output: Any) -> str:
+    """How to take a tensor out of an output with several parts; nothing where it has none."""
+    if isinstance(output, Mapping):
+        part = next((f"[{name!r}]" for name, value in output.items() if isinstance(value, Tensor)), None)
+    elif isinstance(output, (tuple, list)):
+        part = next((f"[{i}]" for i, value in enumerate(output) if isinstance(value, Tensor)), None)
+    else:
+        named = vars(output).items() if hasattr(output, "__dict__") else ()
+        part = next((f".{name}" for name, value in named if isinstance(value, Tensor)), None)
+    return "" if part is None else f"Pass a function of one part of it, such as lambda x: model(x){part}. "
 
 
 def _kind(output: Any) -> str:
@@ -244,8 +256,9 @@ def not_by_row(found: str) -> ArgumentError:
         expected="a function that scores any examples of the batch, in any number and order",
         found=found,
         mend="It may close over its batch: name the output by target, and pass what belongs to each row "
-        "(labels, lengths, a state) as tensors in additional_forward_args; or explain one example at a time. "
-        "Rows that belong together, such as the nodes of a graph, are one example.",
+        "(labels, lengths, a state) as tensors in additional_forward_args; or explain one example at a time "
+        "with perturbations_per_eval=1. Rows that belong together, such as the nodes of a graph, are one "
+        "example.",
     )
 
 

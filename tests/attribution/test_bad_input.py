@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -320,8 +321,17 @@ def numpy_score(x):
     ("NaN for some", lambda x: x.sum(1).log(), r"finite scores on the inputs.*examples \[0\]"),
     ("inf at the baseline", lambda x: 1 / x.sum(1), r"finite scores on the baselines; found NaN or inf"),
     ("float", lambda x: float(x.sum()), r"each of 4 input rows; found shape \(\).*internal_batch_size=1"),
-    ("tuple", lambda x: (x,), r"real numbers as output.*found tuple.*wrap the model"),
-    ("dict", lambda x: {"logits": x}, r"real numbers as output.*found dict.*wrap the model"),
+    (
+        "tuple",
+        lambda x: (None, x),
+        r"real numbers as output.*found tuple.*model\(x\)\[1\]\. .*wrap the model",
+    ),
+    ("dict", lambda x: {"logits": x}, r"real numbers as output.*found dict.*model\(x\)\['logits'\]\. "),
+    (
+        "object",
+        lambda x: SimpleNamespace(loss=None, logits=x),
+        r"found SimpleNamespace.*model\(x\)\.logits\. ",
+    ),
     ("nothing", lambda x: None, r"real numbers as output.*found NoneType"),
     ("text", lambda x: ["a"] * len(x), r"real numbers as output, or an array, list or number; found list"),
     ("numpy array", lambda x: x.detach().numpy(), r"carries a gradient.*ScoreFunction"),

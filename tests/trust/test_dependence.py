@@ -287,7 +287,7 @@ TOGETHER = {
 def test_a_function_of_a_whole_batch_is_refused_at_once(name, run, untouched):
     target = 1 if name in ("nodes of a graph", "state of rows", "noise by place") else None
     counted = Counted(TOGETHER[name]())
-    said = r"any examples of the batch.*target.*additional_forward_args.*one example at a time"
+    said = r"any examples of the batch.*target.*additional_forward_args.*time with perturbations_per_eval=1"
     with untouched(counted, X), pytest.raises(ValueError, match=said):
         getattr(StochasticGates(counted), run)(X, target=target)
     assert counted.calls <= 5
@@ -304,6 +304,18 @@ def test_it_is_refused_where_a_call_holds_some_of_the_rows_only():
     ):
         with pytest.raises(ValueError, match="one example at a time"):
             StochasticGates(forward).attribute(images)
+
+
+def test_one_example_at_a_time_works_as_the_error_says():
+    for i in range(2):
+        label = Y[i : i + 1]
+        own = lambda x, y=label: -functional.cross_entropy(NET(x), y, reduction="none")  # noqa: E731
+        found = StochasticGates(own).explain(X[i : i + 1], perturbations_per_eval=1)
+        along = StochasticGates(lambda x, y: -functional.cross_entropy(NET(x), y, reduction="none")).explain(
+            X[i : i + 1], additional_forward_args=(label,)
+        )
+        torch.testing.assert_close(found.attributions, along.attributions, rtol=0, atol=1e-5)
+        assert found.status == along.status
 
 
 def test_what_is_passed_along_is_paired_as_it_should_be():
