@@ -35,7 +35,7 @@ from stg_attr.texts import Tokenized
 
 from .effort import Effort, with_effort
 from .input import StochasticGates
-from .parts import Asked, Data, Features, OnStep, Shown
+from .parts import Asked, Data, Features, OnStep, Shown, check_layer
 
 __all__ = ["LayerStochasticGates"]
 
@@ -58,9 +58,10 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
     Args:
         forward_func: the model, or any function of the inputs that runs `layer` and returns one row of
             outputs per input row.
-        layer: a module of the model. Where it returns (or is given) several tensors, those whose rows go with
-            the examples and that have as many dimensions as the first are gated. Where it runs several times,
-            as an encoder of two texts does, each run has gates; the activations are then a tuple.
+        layer: a module of the model, or a list of them. Where it returns (or is given) several tensors, those
+            whose rows go with the examples and that have as many dimensions as the first are gated. Where it
+            runs several times, as an encoder of two texts does, or there are several layers, each run has
+            gates; the activations are then a tuple, in the order of the list.
         objective: what the kept and the removed features must do.
         sparsity: at which budgets gates are learned and read.
         gates: distribution of the gates; None for the one that goes with the estimator.
@@ -85,7 +86,7 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
     def __init__(
         self,
         forward_func: Callable[..., Any],
-        layer: nn.Module,
+        layer: nn.Module | list[nn.Module],
         *,
         objective: Objective | None = None,
         sparsity: Sparsity | None = None,
@@ -105,7 +106,7 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
             device=device,
             settings=settings,
         )
-        _check_layer(layer)
+        check_layer(layer)
         self.layer = layer
         self._tokenized: Tokenized | None = None  # where it was made for texts
         self.device_ids: list[int] | None = None  # captum's classes for layers have it
@@ -225,7 +226,7 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
         given = checked_inputs(gaps.without(asked.inputs))
         forward = gaps.filled(asked.forward)
         references = _checked_baselines(gaps.without(asked.baselines), layer_baselines, given)
-        site = LayerSite(self.layer, at_input)
+        site = LayerSite(self.layer if isinstance(self.layer, list) else [self.layer], at_input)
         device, arguments = self.solve_device(given[0]), as_arguments(asked.arguments)
         rows = effort.internal_batch_size or len(given[0])
         reader = _Reader(forward, site, arguments, device, rows)
@@ -337,14 +338,3 @@ def _checked_baselines(
 
 def _constant(rows: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda _: rows
-
-
-def _check_layer(layer: Any) -> None:
-    if not isinstance(layer, nn.Module) or isinstance(layer, torch.jit.ScriptModule):
-        raise ArgumentError(
-            "layer",
-            expected="a module of the model, not a scripted one",
-            found=type(layer).__name__,
-            mend="Pass one such as model.embedding, of the model before torch.jit; several layers take "
-            "several calls.",
-        )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stg_attr.errors import ArgumentError, check_number
 from stg_attr.explanation import Explanation, Settings
@@ -27,6 +27,7 @@ __all__ = [
     "OnStep",
     "Shown",
     "check_inputs_suit",
+    "check_layer",
     "check_parts",
     "over_tensors",
 ]
@@ -211,3 +212,22 @@ def over_tensors(method: M, asked: Asked) -> tuple[M, Asked]:
     """
     over = asked.over_words() or asked.over_cells()
     return (method, asked) if over is None else (without_slopes(method), over)
+
+
+def check_layer(layer: Any) -> None:
+    """Check a layer, or a list of them.
+
+    Raises:
+        ArgumentError: it is none, is scripted, or a list is empty or has one twice.
+    """
+    given = layer if isinstance(layer, list) else [layer]
+    modules = [part for part in given if isinstance(part, nn.Module)]
+    scripted = any(isinstance(part, torch.jit.ScriptModule) for part in modules)
+    if not given or scripted or len(set(map(id, modules))) < len(given):
+        kinds = [type(part).__name__ for part in given]
+        raise ArgumentError(
+            "layer",
+            expected="a module of the model, not a scripted one, or a list of different ones",
+            found=str(kinds) if isinstance(layer, list) else kinds[0],
+            mend="Pass one such as model.embedding, or [model.one, model.other], before torch.jit.",
+        )

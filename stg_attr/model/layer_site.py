@@ -1,19 +1,27 @@
-"""LayerSite: the places inside a model where gates act, read and written through a forward hook."""
+"""LayerSite: the places inside a model where gates act, read and written through forward hooks."""
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from stg_attr.errors import ArgumentError
-
-from .isolation import module_of
+from .layer_errors import (
+    does_not_run,
+    is_gateable,
+    last_state_leaks,
+    nothing_to_gate,
+    packed,
+    runs_are_chained,
+    runs_depend_on_rows,
+)
 from .layer_rows import LayerRows, alike
 from .nested import holds, tensors_of, with_tensors
 from .randomness import uncompiled, watched
@@ -31,7 +39,7 @@ class _Place:
     """One gated tensor.
 
     Attributes:
-        run: which run of the layer.
+        run: which run of the layers, in the order in which the model runs them.
         number: which of the tensors that the layer returns, or is given, in this run.
         rows: where its rows are.
     """
@@ -42,26 +50,28 @@ class _Place:
 
 
 class LayerSite:
-    """The output of a layer, or its input, where gates act: one place for each gated tensor of each run.
+    """The outputs of layers, or their inputs, where gates act: a place for each gated tensor of each run.
 
-    The hook exists only while the model runs. It is also removed when the model fails or is interrupted.
-    Compiled models run uncompiled here, since a compiled graph does not call hooks. Of a `DataParallel`
-    model, only the module inside runs, on its own device.
+    The places are in the order of the layers, and those of a layer in the order of its runs. The hooks exist
+    only while the model runs. They are also removed when the model fails or is interrupted. Compiled models
+    run uncompiled here, since a compiled graph does not call hooks. Of a `DataParallel` model, only the
+    module inside runs, on its own device.
 
     Args:
-        layer: a module that the model runs, once or several times.
-        at_input: gate the input of the layer instead of its output.
+        layers: modules that the model runs, each once or several times.
+        at_input: gate the inputs of the layers instead of their outputs.
 
     Attributes:
         asked: how many rows of the model reading took of each example.
     """
 
-    def __init__(self, layer: nn.Module, at_input: bool) -> None:
-        self.layer = layer
+    def __init__(self, layers: Sequence[nn.Module], at_input: bool) -> None:
+        self.layers = tuple(layers)
         self.at_input = at_input
         self.asked: Counter[int] = Counter()
+        self._ran: list[int] = []  # the layer of each run of the last call of the model
         self._places: list[_Place] = []
-        self._n_runs = 0
+        self._layer_of_run: list[int] = []
 
     @property
     def pieces(self) -> tuple[int, ...]:
@@ -74,7 +84,7 @@ class LayerSite:
         """The activations that gates act on, each [examples, ...] or [examples, pieces, ...], detached.
 
         These are the floating-point tensors whose rows go with the examples and that have as many dimensions
-        as the first of them. All other outputs of the layer stay as the layer computes them.
+        as the first of them, for each layer. All other outputs stay as the layer computes them.
 
         Args:
             forward: the model.
@@ -82,28 +92,29 @@ class LayerSite:
             rows: the examples.
 
         Raises:
-            ArgumentError: the layer does not run, its runs depend on each other or on the number of examples,
-                or there is no such tensor.
+            ArgumentError: a layer does not run, runs depend on each other or on the number of examples, or
+                there is no such tensor.
         """
-        if isinstance(self.layer, nn.RNNBase) and not self.at_input:
-            raise _last_state_leaks(self.layer)
+        recurrent = next((layer for layer in self.layers if isinstance(layer, nn.RNNBase)), None)
+        if recurrent is not None and not self.at_input:
+            raise last_state_leaks(recurrent)
         seen = self._seen(forward, arguments, rows)
         if not self._places:
-            self._n_runs = len(seen)
+            self._layer_of_run = list(self._ran)
             self._places = self._located(forward, arguments, rows, seen)
         found = self._unfolded(seen, len(rows))
         if len(rows) > 1 and max(self.pieces) > 1:
             # examples with different numbers of rows, or sorted ones, are not where they are looked for
             turned = self._unfolded(self._seen(forward, arguments, rows[::-1]), len(rows))
             if not all(alike(one.flip(0), other) for one, other in zip(turned, found, strict=True)):
-                raise _nothing_to_gate(self, seen, len(rows))
+                raise nothing_to_gate(self.at_input, seen, len(rows))
         return found
 
     def _unfolded(self, seen: list[list[Tensor]], n: int) -> tuple[Tensor, ...]:
         self._check_runs(len(seen))
         tensors = [(place.rows, seen[place.run][place.number]) for place in self._places]
         if any(tensor.shape[rows.dim] != rows.pieces * n for rows, tensor in tensors):
-            raise _nothing_to_gate(self, seen, n)
+            raise nothing_to_gate(self.at_input, seen, n)
         return tuple(rows.unfolded(tensor, n) for rows, tensor in tensors)
 
     def show(self, forward: Callable[..., Any], activations: Sequence[Tensor], values: Sequence[Any]) -> Any:
@@ -112,7 +123,8 @@ class LayerSite:
         for place, activation in zip(self._places, activations, strict=True):
             new.setdefault(place.run, {})[place.number] = place.rows.folded(activation)
         output, n_runs = self._run(forward, values, lambda run, value: with_tensors(value, new.get(run, {})))
-        self._check_runs(n_runs)
+        if self._ran != self._layer_of_run:
+            raise runs_depend_on_rows(len(self._layer_of_run), n_runs)
         return output
 
     def _located(
@@ -129,7 +141,7 @@ class LayerSite:
         the shapes differ.
         """
         n = len(rows)
-        tensors = [(i, k, t) for i, run in enumerate(seen) for k, t in enumerate(run) if _is_gateable(t)]
+        tensors = [(i, k, t) for i, run in enumerate(seen) for k, t in enumerate(run) if is_gateable(t)]
         if (
             len(seen) == len(tensors) == 1
             and _has_rows(tensors[0][2], n)
@@ -145,10 +157,14 @@ class LayerSite:
             located = ((i, k, LayerRows.of(t, n, others[i][k], len(again))) for i, k, t in tensors)
             found = [_Place(i, k, layout) for i, k, layout in located if layout is not None]
         if not found:
-            raise _nothing_to_gate(self, seen, n)
-        first = found[0]
-        dims, dim = seen[first.run][first.number].dim(), first.rows.dim
-        places = [p for p in found if seen[p.run][p.number].dim() == dims and p.rows.dim == dim]
+            raise nothing_to_gate(self.at_input, seen, n)
+        kinds = [(seen[p.run][p.number].dim(), p.rows.dim) for p in found]
+        layers = [self._layer_of_run[p.run] for p in found]
+        missing = [layer for i, layer in enumerate(self.layers) if i not in layers]
+        if missing:
+            raise nothing_to_gate(self.at_input, seen, n)
+        alike_first = [p for p, k, i in zip(found, kinds, layers, strict=True) if k == kinds[layers.index(i)]]
+        places = sorted(alike_first, key=lambda place: self._layer_of_run[place.run])
         if others is not None and len({place.run for place in places}) > 1:
             self._check_independent(forward, arguments, *((again, others) if n > 1 else (rows, seen)))
         return places
@@ -165,17 +181,18 @@ class LayerSite:
 
         def keep(_: int, value: Any) -> Any:
             if holds(value, PackedSequence):
-                raise _packed(self.at_input)
+                raise packed(self.at_input)
             found = list(tensors_of(value))
             seen.append([tensor.detach().clone() for tensor in found])
-            changed = {} if change is None else {k: change(t) for k, t in enumerate(found) if _is_gateable(t)}
+            changed = {} if change is None else {k: change(t) for k, t in enumerate(found) if is_gateable(t)}
             return with_tensors(value, changed) if changed else None
 
         self.asked.update(rows)
         with torch.no_grad(), watched():
             self._run(forward, arguments(rows), keep)
-        if not seen:
-            raise _does_not_run(forward, self.layer)
+        for i, layer in enumerate(self.layers):
+            if i not in self._ran:
+                raise does_not_run(forward, layer)
         return seen
 
     def _seen_again(
@@ -199,33 +216,34 @@ class LayerSite:
         if [t.shape for t in found] != [t.shape for t in before] or not all(
             alike(one, other, _CHANGED) for one, other in zip(found, before, strict=True)
         ):
-            raise _runs_are_chained(len(others))
+            raise runs_are_chained(len(others), len(self.layers))
 
     def _check_runs(self, n_runs: int) -> None:
-        if n_runs != self._n_runs:
-            raise _runs_depend_on_rows(self._n_runs, n_runs)
+        if n_runs != len(self._layer_of_run):
+            raise runs_depend_on_rows(len(self._layer_of_run), n_runs)
 
     def _run(
         self, forward: Callable[..., Any], values: Sequence[Any], change: Callable[[int, Any], Any]
     ) -> tuple[Any, int]:
-        """The output of the model, and how often it ran the layer; `change` is given the run's number."""
-        n_runs = 0
+        """The output of the model, and how often it ran the layers; `change` is given the run's number."""
+        self._ran = []
 
-        def next_run(value: Any) -> Any:
-            nonlocal n_runs
-            n_runs += 1
-            return change(n_runs - 1, value)
+        def next_run(layer: int, value: Any) -> Any:
+            self._ran.append(layer)
+            return change(len(self._ran) - 1, value)
 
-        with self._hooked(next_run), uncompiled():
+        with contextlib.ExitStack() as hooks, uncompiled():
+            for i, layer in enumerate(self.layers):
+                hooks.enter_context(self._hooked(layer, partial(next_run, i)))
             output = _bare(forward)(*values)
-        return output, n_runs
+        return output, len(self._ran)
 
-    def _hooked(self, change: Callable[[Any], Any]) -> Any:
+    def _hooked(self, layer: nn.Module, change: Callable[[Any], Any]) -> Any:
         if self.at_input:
-            return self.layer.register_forward_pre_hook(
+            return layer.register_forward_pre_hook(
                 lambda _, args, kwargs: change((args, kwargs)), with_kwargs=True
             )
-        return self.layer.register_forward_hook(lambda _, __, output: change(output))
+        return layer.register_forward_hook(lambda _, __, output: change(output))
 
 
 class LayerForward:
@@ -251,10 +269,6 @@ def _bare(forward: Callable[..., Any]) -> Callable[..., Any]:
     return forward.module if isinstance(forward, nn.DataParallel) else forward
 
 
-def _is_gateable(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.dim() > 1
-
-
 def _has_rows(tensor: Tensor, n: int) -> bool:
     return tensor.shape[0] == n
 
@@ -263,83 +277,3 @@ def _altered(tensor: Tensor) -> Tensor:
     """Other numbers, without a draw: a shift or a scale alone would be undone by a normalisation."""
     wave = torch.arange(tensor.numel(), device=tensor.device).sin().reshape(tensor.shape)
     return tensor + (wave * (1 + tensor.abs().max())).to(tensor.dtype)
-
-
-def _nothing_to_gate(site: LayerSite, seen: list[list[Tensor]], n: int) -> ArgumentError:
-    tensors = [tensor for run in seen for tensor in run]
-    if not any(_is_gateable(tensor) for tensor in tensors):
-        mend = (
-            "Leave attribute_to_layer_input out." if site.at_input else "Pass attribute_to_layer_input=True."
-        )
-        mend += " Of an embedding, gate the output."
-    else:
-        mend = (
-            "Its rows were sorted, chosen or merged before. Take a layer before that, such as the embedding, "
-            "or explain the inputs with StochasticGates."
-        )
-    return ArgumentError(
-        "layer",
-        expected=f"a floating-point activation whose rows go with the examples, [{n}, ...]",
-        found=str([(str(t.dtype), tuple(t.shape)) for t in tensors]),
-        mend=mend,
-    )
-
-
-def _packed(at_input: bool) -> ArgumentError:
-    return ArgumentError(
-        "layer",
-        expected="activations whose rows go with the examples",
-        found=f"a PackedSequence as {'input' if at_input else 'output'}, whose rows are sorted by length",
-        mend="Take the layer before pack_padded_sequence, such as the embedding.",
-    )
-
-
-def _last_state_leaks(layer: nn.Module) -> ArgumentError:
-    return ArgumentError(
-        "layer",
-        expected="a layer all of whose output can be gated",
-        found=f"{type(layer).__name__}, whose last state has seen what the gates hide",
-        mend="Put the gates on its input, with attribute_to_layer_input=True.",
-    )
-
-
-def _does_not_run(forward: Callable[..., Any], layer: nn.Module) -> ArgumentError:
-    others = ", ".join(_sharing_weights(forward, layer))
-    return ArgumentError(
-        "layer",
-        expected="a module that the model runs, as layer(...), where hooks are called",
-        found="one that does not run, or runs inside a scripted or exported graph",
-        mend=f"These modules share its weights and may run instead: {others}. Take one of them."
-        if others
-        else "Take a module of the model that is explained, as it was before torch.jit or torch.export.",
-    )
-
-
-def _sharing_weights(forward: Callable[..., Any], layer: nn.Module) -> list[str]:
-    """The names of other modules of the model that have a parameter of a layer, as tied embeddings do."""
-    model, own = module_of(forward), {id(p) for p in layer.parameters(recurse=False)}
-    return [
-        name
-        for name, module in (() if model is None else model.named_modules())
-        if module is not layer and own & {id(p) for p in module.parameters(recurse=False)}
-    ]
-
-
-def _runs_are_chained(n_runs: int) -> ArgumentError:
-    return ArgumentError(
-        "layer",
-        expected="a module whose runs do not depend on each other",
-        found=f"one that runs {n_runs} times, and is given what came of an earlier run",
-        mend="Gates on a later run would hide those on an earlier one. Take the layer before the first run, "
-        "such as an embedding, or one after the last.",
-    )
-
-
-def _runs_depend_on_rows(n_runs: int, other: int) -> ArgumentError:
-    return ArgumentError(
-        "layer",
-        expected="a module that the model runs equally often for every number of rows",
-        found=f"one that runs {n_runs} times, and {other} times with other rows",
-        mend="If it runs once for each row, take a layer that runs on all rows at once, or explain the "
-        "inputs with StochasticGates.",
-    )

@@ -483,7 +483,7 @@ def test_recurrent_layers_are_gated_at_their_input():
     check_same(found, LayerStochasticGates(net, net.embedding).attribute(IDS))
 
 
-@pytest.mark.parametrize("layer", ["embedding", [nn.Linear(2, 2)], None], ids=str)
+@pytest.mark.parametrize("layer", ["embedding", [nn.Linear(2, 2), "embedding"], None], ids=str)
 def test_a_layer_is_a_module(layer):
     with pytest.raises(ArgumentError, match=r"layer: .*scripted.*; found"):
         LayerStochasticGates(Tagger(), layer)

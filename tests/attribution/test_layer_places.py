@@ -325,7 +325,7 @@ def test_a_model_that_takes_no_other_number_of_rows_is_read_by_its_shapes():
         assert len(x) == LENGTH
         return net.score(net.embedding(x))
 
-    site = LayerSite(net.embedding, at_input=False)
+    site = LayerSite([net.embedding], at_input=False)
     (found,) = site.read(model, lambda rows: [x[list(rows)]], range(LENGTH))
     assert torch.equal(found, net.embedding(x))
 
