@@ -97,5 +97,5 @@ def _in_order(cells: list[tuple[int, Any]], categories: list[Any] | None) -> lis
         return [cells[i] for i in order]
     try:
         return sorted(cells, key=lambda pair: pair[1])
-    except TypeError:
+    except (TypeError, ValueError):  # arrays raise the latter
         return sorted(cells, key=lambda pair: str(pair[1]))
