@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,26 +12,12 @@ from stg_attr.explanation import Certificate
 from stg_attr.model import Allowance, GatedModel
 from stg_attr.objective import Anchors
 from stg_attr.select import CertificateSettings, Claim, OnMost, Ranking, Sparsity
+from stg_attr.select.first_set import FirstSet, growth
 from stg_attr.select.testing import log_wealth, lower_bound
 
 _CPU = torch.device("cpu")
 
 __all__ = ["Certifier"]
-
-
-class _Trial(NamedTuple):
-    """What the trial references say of selections, each [examples].
-
-    Attributes:
-        enough: whether they suffice.
-        floor: what a margin counts as at least. It is that of a row with which nothing is kept, or, where
-            margins vary much, one far below them: a test that cut off what is common would certify too much.
-        mean: mean margin.
-    """
-
-    enough: Tensor
-    floor: Tensor
-    mean: Tensor
 
 
 @dataclass
@@ -68,9 +53,11 @@ class Certifier:
         found[:, self._able] = self._baseline(everyone[self._able], scale_rows)
         # those that are not tested keep the anchors that they have
         found = found.where(found.isfinite(), known.mean(0))
-        self._anchors = _careful(Anchors.measure(full, torch.cat([known, found])), torch.cat([known, found]))
+        self._anchors = Anchors.measure(full, torch.cat([known, found])).careful(torch.cat([known, found]))
 
-    def certified(self, ranking: Ranking, count: Tensor) -> tuple[Ranking, Tensor, Certificate]:
+    def certified(
+        self, ranking: Ranking, count: Tensor, second: Tensor | None = None
+    ) -> tuple[Ranking, Tensor, Certificate]:
         """The features in order, how many of them are reported, long [batch], and what is certified of these.
 
         The first set to be tested is chosen on references of its own. It is tested on fresh references until
@@ -81,11 +68,14 @@ class Certifier:
         Args:
             ranking: the features in order.
             count: how many of them the search has found to suffice, long [batch].
+            second: another order, largest first, [batch, gates], in which a large set may have a smaller one.
         """
         claim, settings, device = self._claim, self.settings, count.device
         ranking, count = ranking.to(_CPU), count.cpu()
-        first, floor = self._chosen(ranking, count)
-        ranking, first, floor = self._without_padding(ranking, count, first, floor)
+        other = None
+        if second is not None:
+            other = ranking.promoted(torch.zeros_like(ranking.visible), worth=second.cpu())
+        ranking, first, floor = self._first_set().choose(ranking, count, other)
         sizes = self._sizes(ranking, first)
         delta = [(1 - claim.confidence) * weight for weight in settings.weights]
         shape = (len(self.model.held_out), len(count))
@@ -114,7 +104,7 @@ class Certifier:
         count = selected.sum(1)
         index = ((count > 0) & self._able).nonzero().squeeze(1)
         floor = torch.full_like(count, -self._claim.target(self.sparsity.retain), dtype=torch.float64)
-        floor[index] = self._trial_of(selected, index).floor
+        floor[index] = self._first_set().trial(selected, index).floor
         shape = (len(self.model.held_out), len(count))
         margins = torch.full(shape, torch.nan, dtype=torch.float64, device=_CPU)
         holds = torch.zeros_like(count, dtype=torch.bool)
@@ -162,80 +152,21 @@ class Certifier:
         own = spent - self._start[index] + n <= self.settings.most_evaluations
         return own & self.allowance.covers(n, 1, spent)
 
-    def _chosen(self, ranking: Ranking, count: Tensor) -> tuple[Tensor, Tensor]:
-        """The size of the set that is tested first, and what a margin counts as at least, each [batch].
-
-        From the set that the search has found: smaller ones while they suffice on the trial references, or
-        larger ones until one does.
-        """
-        step, size, times = self._step(count), count.clone(), torch.ones_like(count)
-        index = ((count > 0) & self._able).nonzero().squeeze(1)
-        down, floor = torch.zeros_like(count, dtype=torch.bool), torch.zeros_like(count, dtype=torch.float64)
-        kept = torch.full_like(floor, -math.inf)
-        found = self._trial_of(ranking.top(size.unsqueeze(1))[0], index)
-        down[index], floor[index], kept[index] = found.enough, found.floor, found.mean
-        tried = size.clone()
-        while True:
-            new = torch.where(down, tried - step, tried + times * step)
-            new = new.clamp_min(1).minimum(ranking.n_visible)
-            index = index[(new != tried)[index]]
-            index = index[self._affords(index, 3 * len(self._trial))]
-            if not len(index):
-                return size, floor
-            found = self._trial_of(ranking.top(new.unsqueeze(1))[0], index)
-            tried[index], falls = new[index], down[index]
-            # a larger set that does not suffice either must keep more, or the smaller one stays
-            better = found.enough | (~falls & (found.mean > kept[index] + self.settings.least_gain))
-            moved = index[better]
-            size[moved], floor[moved], kept[moved] = tried[moved], found.floor[better], found.mean[better]
-            times[index] = (2 * times[index]).clamp_max(4)
-            index = index[falls == found.enough]
-
-    def _without_padding(
-        self, ranking: Ranking, count: Tensor, size: Tensor, floor: Tensor
-    ) -> tuple[Ranking, Tensor, Tensor]:
-        """The ranking, size and floor of first sets without features that the trial references do not need.
-
-        A set grows along the ranking, so it also takes features that it does not need. The features by
-        which it has grown beyond the set of the search are left out one by one, the last of the ranking
-        first. Those without which the rest still suffices are dropped.
-        """
-        selected, floor = ranking.top(size.unsqueeze(1))[0], floor.clone()
-        for turn in range(self.settings.most_tried):
-            last = size - 1 - turn
-            index = ((last >= count) & (count > 0) & self._able).nonzero().squeeze(1)
-            index = index[self._affords(index, 3 * len(self._trial))]
-            if not len(index):
-                break
-            fewer = selected.clone()
-            fewer[index] &= ranking.rank[index] != last[index].unsqueeze(1)
-            found = self._trial_of(fewer, index)
-            dropped = index[found.enough]
-            selected[dropped], floor[dropped] = fewer[dropped], found.floor[found.enough]
-        return ranking.promoted(selected), selected.sum(1), floor
-
-    def _trial_of(self, selected: Tensor, index: Tensor) -> _Trial:
-        """What the trial references say of selections."""
-        settings, target = self.settings, self._claim.target(self.sparsity.retain)
-        if not len(index):
-            nothing = torch.zeros_like(index, dtype=torch.float64)
-            return _Trial(torch.zeros_like(index, dtype=torch.bool), nothing, nothing)
-        seen = self._margins(selected, index, self._trial)
-        mean, most = seen.mean(0), 1 - target  # more than `most` cannot be beyond the claim
-        lowest, wanted = torch.full_like(mean, -target), torch.full_like(mean, most / 2)
-        if not isinstance(self._claim, OnMost) and len(seen) > 1:
-            deviation = seen.std(0)
-            lowest = lowest.minimum(mean - settings.tail * deviation)
-            wanted = wanted.minimum(settings.trial_deviations * deviation)
-        enough = mean >= wanted.clamp_max(settings.trial_margin)
-        return _Trial(enough, lowest.nan_to_num(-target), mean)
-
-    def _step(self, size: Tensor) -> Tensor:
-        return (self.settings.growth * size).round().long().clamp_min(1)
+    def _first_set(self) -> FirstSet:
+        """What chooses the set that is tested first."""
+        n, by_share = len(self._trial), isinstance(self._claim, OnMost)
+        return FirstSet(
+            margins=lambda selected, index: self._margins(selected, index, self._trial),
+            affords=lambda index: self._affords(index, 3 * n),
+            able=self._able,
+            target=self._claim.target(self.sparsity.retain),
+            settings=self.settings,
+            spread=not by_share and n > 1,
+        )
 
     def _sizes(self, ranking: Ranking, first: Tensor) -> list[Tensor]:
         """The sizes of the sets that are tested one after the other, each long [batch]."""
-        step, sizes = self._step(first), [first]
+        step, sizes = growth(first, self.settings), [first]
         for times in self.settings.steps:
             sizes.append((sizes[-1] + times * step).minimum(ranking.n_visible))
         return sizes
@@ -330,14 +261,3 @@ class Certifier:
                 self._baselines[key][where] = found[row]
             known = torch.stack([self._baselines[key][index] for key in keys])
         return known
-
-
-def _careful(anchors: Anchors, references: Tensor) -> Anchors:
-    """Anchors whose spread is smaller by its standard error, from the scores of references, [references,
-    batch].
-
-    A fidelity that divides by the spread would certify too much where it happens to be estimated too large.
-    """
-    square = (anchors.full - references).square()
-    error = square.std(0) / (2 * anchors.scale * len(references) ** 0.5)
-    return replace(anchors, spread=(anchors.spread - error).clamp_min(0))

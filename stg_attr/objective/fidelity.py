@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -36,6 +36,15 @@ class Anchors(Batch):
         largest = _nonzero(difference.amax(0))  # divided out, so that the squares do not overflow or become 0
         spread = largest * (difference / largest).square().mean(0).sqrt()
         return cls(full, references.mean(0), spread)
+
+    def careful(self, references: Tensor) -> Anchors:
+        """Anchors whose spread is smaller by its standard error, from scores [references, batch].
+
+        A fidelity that divides by the spread would certify too much where it happens to be too large.
+        """
+        square = (self.full - references).square()
+        error = square.std(0) / (2 * self.scale * len(references) ** 0.5)
+        return replace(self, spread=(self.spread - error).clamp_min(0))
 
     @property
     def explainable(self) -> Tensor:

@@ -65,6 +65,9 @@ class CertificateSettings:
         trial_deviations: the same in standard deviations of the margins; the smaller of the two counts.
         least_gain: share of the output by which a larger set must keep more on the trial references where
             neither of the two suffices.
+        small: sets of more features than this number are compared with smaller sets of a second order.
+        halvings: number of smaller sets that are tried there, each the geometric mean of the largest size
+            that does not suffice and the smallest that does.
         most_tried: largest number of features that are tried for removal from the set that is tested first.
             Features that the search has selected are not tried.
         growth: where a test fails, the set grows by this share of its size,
@@ -92,6 +95,8 @@ class CertificateSettings:
     trial_margin: float = 0.05
     trial_deviations: float = 0.5
     least_gain: float = 0.02
+    small: int = 12
+    halvings: int = 5
     most_tried: int = 6
     growth: float = 0.08
     steps: tuple[int, ...] = (1, 1, 2, 4)
