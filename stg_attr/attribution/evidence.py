@@ -74,20 +74,21 @@ def unlike_before(
     model: GatedModel, allowance: Allowance, scores: Scores, curve: Curve, settings: ReadingSettings
 ) -> Tensor:
     """Whether input or baseline have another score now, in other batches, than at the start, bool [batch]."""
+    full, baseline = scores.full.unsqueeze(1), scores.baseline.unsqueeze(1)
     if bool(curve.n_open.any()):  # else all rows of a call are the same
-        nothing, everything = curve.n_open[:, 0] == 0, curve.n_open[:, -1] == model.groups.exists.sum(1)
+        nothing, everything = curve.n_open == 0, curve.n_open == model.groups.exists.sum(1, keepdim=True)
         pairs = [
-            (curve.kept[:, 0], scores.baseline, nothing),
-            (curve.removed[:, 0], scores.full, nothing),
-            (curve.kept[:, -1], scores.full, everything),
-            (curve.removed[:, -1], scores.baseline, everything),
+            (curve.kept, baseline, nothing),
+            (curve.removed, full, nothing),
+            (curve.kept, full, everything),
+            (curve.removed, baseline, everything),
         ]
     else:
-        full, first = measured_again(model, allowance)
-        known = torch.ones_like(full, dtype=torch.bool)
-        pairs = [(full, scores.full, known), (first, model.reference_scores[0], known)]
-    near = tolerance(model, settings.same_score, settings.rounding)
-    return torch.stack([known & ((now - before).abs() > near) for now, before, known in pairs]).any(0)
+        now = [one.unsqueeze(1) for one in measured_again(model, allowance)]
+        known = torch.ones_like(now[0], dtype=torch.bool)
+        pairs = [(now[0], full, known), (now[1], model.reference_scores[:1].T, known)]
+    near = tolerance(model, settings.same_score, settings.rounding).unsqueeze(1)
+    return torch.cat([known & ((now - before).abs() > near) for now, before, known in pairs], 1).any(1)
 
 
 def evidence(
