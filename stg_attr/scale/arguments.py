@@ -49,7 +49,9 @@ def check_arguments(arguments: ExplainArguments) -> None:
         )
     defaults = inspect.signature(StochasticGates.explain).parameters
     numbers = [field.name for field in fields(Effort)]
-    Effort(**{name: arguments.get(name, defaults[name].default) for name in numbers})  # which checks them
+    Effort(
+        **{name: arguments.get(name, defaults[name].default) for name in numbers}
+    )  # `Effort` checks the numbers
     _check_forward_args(arguments.get("additional_forward_args"))
     _check_no_table(arguments.get("baselines"))
     seed = arguments.get("seed", 0)

@@ -148,7 +148,7 @@ def _explain_or_split(
         yield indices, _explain(stg, [rows[i] for i in indices], arguments, per_call), ""
         return
     except Exception as error:  # a model may raise anything
-        if raised_by_handler(error):  # but a time limit of the user's is no error of a row
+        if raised_by_handler(error):  # a time limit that the user has set is no error of a row
             raise
         # Only the text is kept: the exception refers to the tensors of the failed call, which use memory.
         out_of_memory, message = is_out_of_memory(error), f"{type(error).__name__}: {error}"
@@ -192,7 +192,9 @@ def _explain(
     given["perturbations_per_eval"] = per_call
     try:
         explanation = stg.explain(inputs, **given)
-    except ModelFailure as failure:  # after the first step: `failures_raised` makes this warning an error
+    except (
+        ModelFailure
+    ) as failure:  # the model failed after the first step; `failures_raised` makes this warning an error
         raise failure.error from None
     if Status.INTERRUPTED in explanation.status:  # the solver turns Ctrl-C into an unfinished explanation
         raise KeyboardInterrupt

@@ -84,7 +84,7 @@ class _Digests:
         if type(value) in _PLAIN:
             return hashlib.sha256(kind + repr(value).encode("utf-8", "surrogatepass")).digest()
         key, depth = id(value), len(self._begun)
-        if key in self._begun:  # the value contains itself: it is named by how far up it is
+        if key in self._begun:  # the value contains itself; its depth stands for it
             return hashlib.sha256(f"up {depth - self._begun[key]}".encode()).digest()
         if key not in self._known:
             self._kept.append(value)
@@ -94,7 +94,7 @@ class _Digests:
         return self._known[key]
 
     def _of_parts(self, kind: bytes, value: Any) -> bytes:
-        if isinstance(value, (set, frozenset)):  # whose order differs between processes
+        if isinstance(value, (set, frozenset)):  # their order differs between processes
             return hashlib.sha256(kind + b"".join(sorted(self.of(part) for part in value))).digest()
         sha = hashlib.sha256(kind)
         try:

@@ -154,7 +154,7 @@ def with_shard_numbers(
     import pyarrow as pa
     import ray
 
-    ids = table[id_column].cast(pa.int64()).fill_null(-1)  # which is refused later
+    ids = table[id_column].cast(pa.int64()).fill_null(-1)  # a later check refuses -1
     table = table.select(columns).set_column(columns.index(id_column), id_column, ids)
     shards = ids.to_numpy() // shard_rows
     table, gaps = _without_gaps(table)

@@ -21,7 +21,7 @@ class RunError(ArgumentError):
     """
 
     def __init__(self, sentence: str, *, mend: str) -> None:
-        # Not the constructor of ArgumentError: no argument is wrong, so there is nothing "expected".
+        # The constructor of ArgumentError is not called, because no argument is wrong: nothing is "expected".
         ValueError.__init__(self, f"{sentence} {mend}")
         self._sentence, self._mend = sentence, mend
 

@@ -163,7 +163,7 @@ def _names(explanation: Explanation, example: int, there: list[int]) -> list[str
 
 def _texts(explanation: Explanation, example: int, there: list[int]) -> list[str] | None:
     if explanation.tokens is not None:
-        return [""] * len(there)  # a word has no value beside its name
+        return [""] * len(there)  # a word has no value apart from its name
     if explanation.columns is None:
         return None
     values = value_texts(explanation, example)

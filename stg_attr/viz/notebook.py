@@ -59,7 +59,7 @@ def _fitting(explanation: Explanation, example: int) -> Picture | Text:
     if draws_image(explanation):
         try:
             return panel(explanation, example)
-        except ArgumentError:  # some pixels are not finite
+        except ArgumentError:  # some pixels are not finite, so that they have no colour
             return bars(explanation, example)
     if _draws_map(explanation):
         return heatmap(explanation, example)

@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 _DPI = 110
+_QUALITY = 90  # of 100, in WebP
 _QUIET = "#4d4d4d"
 _LETTER = 0.54  # mean width of a letter, as a share of the font size
 
@@ -103,11 +104,14 @@ class Picture(NamedTuple):
         return render("viz/templates/image.html", alt=self.alt, data=self._data(), dark=dark)
 
     def _data(self, *, dark: bool = False) -> str:
-        """A PNG file in base64."""
+        """An image file in base64: PNG, and for dark pages WebP, which takes a tenth of the place."""
         buffer = io.BytesIO()
-        with on_dark(self.fig) if dark else nullcontext():
-            metadata = {"Software": None}
-            self.fig.savefig(buffer, format="png", dpi=_DPI, metadata=metadata, transparent=dark)
+        if dark:
+            with on_dark(self.fig):
+                quality = {"quality": _QUALITY}
+                self.fig.savefig(buffer, format="webp", dpi=_DPI, transparent=True, pil_kwargs=quality)
+        else:
+            self.fig.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
         return base64.b64encode(buffer.getvalue()).decode("ascii")
 
     def _repr_html_(self) -> str | None:

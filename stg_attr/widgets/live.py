@@ -69,7 +69,7 @@ class Watch:
         self._report(done, n_steps)
         now = time.monotonic()
         due = self.latest is None or now - self._drawn > max(self._pace.pause, self._pace.times * self._cost)
-        if self._in_parts or not due:  # only the whole batch is drawn
+        if self._in_parts or not due:  # a picture shows the whole batch or nothing
             return False
         self.latest = so_far()
         self.show(self.latest)

@@ -19,7 +19,7 @@ _PARTS = (
     "tables.js",
     "export.js",
     "explorer.js",
-)  # of one ES module, which anywidget takes as one text
+)  # anywidget takes one text, so these parts become one ES module
 
 
 @cache
