@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -150,3 +152,24 @@ def test_dates_of_the_standard_library_and_times_of_day():
         found.inputs[0].item()
         == datetime.datetime(2024, 1, 1, 12, 30, tzinfo=datetime.timezone.utc).timestamp()
     )
+
+
+_WITHOUT_PANDAS = """
+import sys
+sys.modules["pandas"] = None
+import numpy as np
+from stg_attr import StochasticGates
+array = StochasticGates(lambda x: x.sum(1)).explain(np.ones((1, 3)), 0)
+assert "polars" not in sys.modules
+import polars as pl
+frame = pl.DataFrame({"a": ["x", "y"], "n": [1.0, 2.0]})
+found = StochasticGates(lambda table: table["n"].to_numpy()).explain(frame[:1], frame[1:])
+print(found.describe(0)[:5], array.selected.tolist())
+"""
+
+
+def test_no_library_is_imported_that_the_user_has_not():
+    done = subprocess.run(
+        [sys.executable, "-c", _WITHOUT_PANDAS], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "n = 1 [[True, True, True]]\n", done.stderr
