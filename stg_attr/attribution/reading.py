@@ -101,7 +101,9 @@ class Reading:
         certificate = None
         if model.n_held_out:
             certifier = Certifier(model, solver.sparsity, self.settings.certificate, allowance)
-            ranking, count, certificate = certifier.certified(ranking, count, _second(profile, model))
+            ranking, count, certificate = certifier.certified(
+                ranking, count, profile.influence if model.objective.fidelity.either_direction else None
+            )
             ranking, count = self._seen_only(
                 allowance, ranking, count, search.needed | solver.proven(solution)
             )
