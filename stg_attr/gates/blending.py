@@ -268,9 +268,10 @@ class Blend(Batch):
     def reference_values(self) -> Tensor | None:
         """The mean value of each feature in each of several references, [references, gates].
 
-        None where there is one, and where references or features are not the same for all examples.
+        None where there is one, where references or features are not the same for all examples, and of whole
+        numbers, which may be ids, or stand for the cells of a table: these have no mean.
         """
-        shared = all(b.shape[1] == 1 and not b.is_complex() for b in self.references)
+        shared = all(b.shape[1] == 1 and b.is_floating_point() for b in self.references)
         if self.n_references == 1 or not shared or any(len(index) > 1 for index in self.groups.index):
             return None
         rows = [b[:, 0].expand(self.n_references, *b.shape[2:]) for b in self.references]

@@ -50,11 +50,12 @@ def test_equal_to_an_encoding_by_hand(boosted):
 
     def to_tensor(frame):
         codes = frame.assign(**{name: frame[name].cat.codes for name in ("contract", "plan")})
-        return torch.tensor(codes.fillna(-777.0).to_numpy(dtype=float))
+        codes["charge"] = (codes["charge"] * 100).round().fillna(-777.0)
+        return torch.tensor(codes.to_numpy(dtype=int))
 
     def by_hand(x):
         frame = pd.DataFrame(x.numpy(), columns=FRAME.columns)
-        frame["charge"] = frame["charge"].replace(-777.0, np.nan)
+        frame["charge"] = frame["charge"].astype(float).replace(-777.0, np.nan) / 100
         for name in ("contract", "plan"):
             frame[name] = pd.Categorical.from_codes(frame[name].astype(int), dtype=dtypes[name])
         return margin(frame.astype(dtypes))
