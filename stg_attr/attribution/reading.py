@@ -325,10 +325,12 @@ def _averaged(
     profile: Profile, model: GatedModel, visible: Tensor, curve: Curve, settings: ReadingSettings
 ) -> Tensor | None:
     """Active probabilities averaged over the share of the output that is kept, [batch, gates]."""
-    worth = _second(profile, model)
     if profile.contributions is None:
         return None
-    worth = profile.contributions.abs() if worth is None else worth.clamp_min(0)
+    either = model.objective.fidelity.either_direction
+    worth = profile.influence if either else profile.mean_slopes
+    worth = profile.contributions if worth is None else worth
+    worth = worth.abs() if either else (worth * model.direction).clamp_min(0)
     start, end = log10(settings.most_missing), log10(settings.least_missing)
     missing = torch.logspace(start, end, settings.averaged, device="cpu")
     return averaged(worth.masked_fill(~visible, 0.0), curve.n_open, curve.retained, missing)

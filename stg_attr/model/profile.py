@@ -49,10 +49,13 @@ class Profile:
             score of the references that were used, [batch, gates]; None where they were not measured.
         influence: mean size of the slope of the score, [batch, gates]; None where that was not measured, and
             for a model without slopes.
+        mean_slopes: the contributions before they are corrected by pairs, which differ between seeds; None as
+            for influence, [batch, gates].
     """
 
     contributions: Tensor | None = None
     influence: Tensor | None = None
+    mean_slopes: Tensor | None = None
 
     @classmethod
     def unknown(cls, like: Tensor) -> Profile:
@@ -142,7 +145,7 @@ class _Measuring:
         influence = torch.where(self.blind, start.abs(), influence)
         scale = torch.where(self.blind, influence.amax(1, keepdim=True), influence)
         n_pairs = (n - near - path) // 2 if n_references == 1 else 0
-        return Profile(self._corrected(start, scale, n_pairs, baselines), influence)
+        return Profile(self._corrected(start, scale, n_pairs, baselines), influence, start)
 
     def _n_baselines(self, n: int, slopes: bool) -> int:
         """How many references are scored, with n evaluations for that and for what is done with them."""

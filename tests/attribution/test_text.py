@@ -6,6 +6,9 @@ from pathlib import Path
 import captum
 import pytest
 import torch
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 from stg_attr import (
     ArgumentError,
@@ -467,7 +470,9 @@ def test_the_page_on_text_runs(reviews):
     page = (Path(__file__).parents[2] / "docs" / "text.md").read_text(encoding="utf-8")
     texts, labels, _ = written(2, seed=5)
     causal = random_model("LlamaForCausalLM", transformers.LlamaConfig, num_key_value_heads=1)
-    names = {"model": model, "tokenizer": tokenizer, "texts": texts, "labels": labels, "causal": causal}
+    pipeline = make_pipeline(CountVectorizer(), LogisticRegression()).fit(texts, [0, 1])
+    names = {"model": model, "tokenizer": tokenizer, "texts": texts, "labels": labels, "causal": causal,
+             "pipeline": pipeline}  # fmt: skip
     for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
         exec(block, names)
     assert names["result"].token_attr.shape[0] == len(names["result"].output_tokens)
