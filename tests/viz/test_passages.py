@@ -50,7 +50,7 @@ TAGS = {
     "td",
 }
 TAGS |= {"img", "ul", "li"}
-ATTRIBUTES = {"class", "style", "title", "dir", "scope", "alt", "src"}
+ATTRIBUTES = {"class", "style", "title", "dir", "scope", "alt", "src", "width", "height"}
 
 
 class Reader(HTMLParser):
@@ -90,10 +90,14 @@ def _parsed(markup):
 @pytest.mark.parametrize("name", ["image", "table", "signal", "sentence"])
 def test_explanations_survive_notebooks_without_trust(name, request):
     markup = request.getfixturevalue(name)._repr_html_()
-    reader = _parsed(markup)
+    rules = re.findall(r"<style>.*?</style>", markup, flags=re.DOTALL)
+    reader = _parsed(re.sub(r"<style>.*?</style>", "", markup, flags=re.DOTALL))
     assert reader.stripped == []
     assert "bring the score from" in reader.text
     assert "http" not in markup
+    # the rules only choose between a light and a dark picture; where they are taken out, the light one is seen
+    assert all(".stg-picture" in line for rule in rules for line in rule.splitlines() if "{ display" in line)
+    assert markup.count('only-dark" width="0" height="0"') == markup.count("<img") // 2 == len(rules)
 
 
 def test_text_survives_notebooks_without_trust(sentence, tokens):
