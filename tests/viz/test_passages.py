@@ -95,7 +95,7 @@ def test_explanations_survive_notebooks_without_trust(name, request):
     assert reader.stripped == []
     assert "bring the score from" in reader.text
     assert "http" not in markup
-    # the rules only choose between a light and a dark picture; where they are taken out, the light one is seen
+    # the rules only choose between a light and a dark picture; without them the light one is seen
     assert all(".stg-picture" in line for rule in rules for line in rule.splitlines() if "{ display" in line)
     assert markup.count('only-dark" width="0" height="0"') == markup.count("<img") // 2 == len(rules)
 
