@@ -73,7 +73,16 @@ def _checked(given: Any, inputs: Rows) -> Rows:
 
 def _computed(function: Callable[[Any], Any], inputs: Rows) -> Rows:
     """The rows that a function of the inputs returns: of one table after the other."""
-    returned = function(copy.deepcopy(inputs.table))  # since the function may change its argument in place
+    table = copy.deepcopy(inputs.table)  # since the function may change its argument in place
+    try:
+        returned = function(table)
+    except Exception as failure:
+        raise ArgumentError(
+            "baselines",
+            expected=f"a function of {inputs.described}, which it is given as it is",
+            found=f"{type(failure).__name__}: {failure}",
+            mend="It gets the table that you explain, no tensor. Convert it inside the function.",
+        ) from failure
     tables = returned if isinstance(returned, list | tuple) and returned else [returned]
     rows = [_checked(table, inputs) for table in tables]
     wrong = [len(part) for part in rows if len(part) != len(inputs)]

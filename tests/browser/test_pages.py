@@ -312,7 +312,8 @@ def test_axes_have_titles(pages, look):
     page = look(pages / "table.html").page
     page.get_by_text("How the solve went").click()
     said = [set(chart.locator("text").all_text_contents()) for chart in page.locator("svg.stg-curve").all()]
-    assert {"features kept", "share of score"} < said[0]
+    assert "features kept" in said[0]
+    assert said[0] & {"share of score", "score"}  # no shares where input and baseline score nearly the same
     assert {"step", "loss"} < said[1]
 
 

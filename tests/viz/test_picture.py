@@ -19,9 +19,8 @@ def test_a_picture_is_the_pair_of_figure_and_axes(table):
 
 def test_a_notebook_shows_image_and_words(table):
     markup = viz.bars(table)._repr_html_()
-    assert re.match(
-        r'<img alt="Bars of active probability: [^"]+" style="[^"]+" src="data:image/png;base64,', markup
-    )
+    start = r'<img alt="Bars of active probability: [^"]+" class="stg-picture only-light" style="[^"]+" src='
+    assert re.match(start + '"data:image/png;base64,', markup)
 
 
 def test_words_with_quotes_are_escaped():

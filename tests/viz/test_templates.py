@@ -27,16 +27,16 @@ def test_there_are_templates():
 
 
 def test_values_are_escaped():
-    assert "<b>" not in render("viz/templates/image.html", alt='"><b>', data="")
+    assert "<b>" not in render("viz/templates/image.html", alt='"><b>', data="", dark="")
 
 
 def test_values_are_no_templates():
-    assert "{{ 7 * 7 }}" in render("viz/templates/image.html", alt="{{ 7 * 7 }}", data="")
+    assert "{{ 7 * 7 }}" in render("viz/templates/image.html", alt="{{ 7 * 7 }}", data="", dark="")
 
 
 def test_a_value_that_is_missing_is_an_error():
     with pytest.raises(UndefinedError, match="'data' is undefined"):
-        render("viz/templates/image.html", alt="")
+        render("viz/templates/image.html", alt="", dark="")
 
 
 def test_json_cannot_end_its_script():
