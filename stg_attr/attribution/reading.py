@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from stg_attr.explanation import (
+    Certificate,
     Curve,
     Explanation,
     ReadingSettings,
@@ -83,7 +84,6 @@ class Reading:
         model, solver = self.model, self.solver
         groups = model.groups
         points = self.settings.reading.curve_points if with_curve else 0
-        slopes, profiles = solver.estimator.proves_slopes, self.settings.profile
         rows = model.rows_per_selection
         reserved = evidence_rows(rows, model.n_held_out, points) + check_rows(rows, points)
         interrupted = solution.failure if isinstance(solution.failure, KeyboardInterrupt) else None
@@ -91,23 +91,10 @@ class Reading:
         explainable = model.anchors.explainable.unsqueeze(1)
         exists = groups.exists.expand_as(solution.parameter)
         visible = ((solution.influence > 0) | solution.learned.blind) & exists & explainable & model.differs
-        profile = Profile()
-        if with_curve and profiles.rows(slopes):
-            blind = solution.learned.blind & visible
-            profile = Profile.measure(model, visible, blind, slopes, solver.seed, profiles, allowance)
+        profile = self._profile(allowance, solution, visible) if with_curve else Profile()
         search, count, visible = self._searched(allowance, solution, visible, profile)
-        selected = search.ranking.top(count.unsqueeze(1))[0]
-        ranking = self._ordered(search, selected, solution)
-        certificate = None
-        if model.n_held_out:
-            certifier = Certifier(model, solver.sparsity, self.settings.certificate, allowance)
-            ranking, count, certificate = certifier.certified(
-                ranking, count, profile.influence if model.objective.fidelity.either_direction else None
-            )
-            ranking, count = self._seen_only(
-                allowance, ranking, count, search.needed | solver.proven(solution)
-            )
-            selected = ranking.top(count.unsqueeze(1))[0]
+        ranking, count, certificate = self._certified(allowance, solution, search, count, profile)
+        selected = ranking.top(count.unsqueeze(1))[0]
         log_alpha = _reported(ranking, selected, solver.gates.half, model.objective.fidelity.either_direction)
         log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
         probabilities = solver.gates.active_probability(log_alpha)
@@ -144,6 +131,28 @@ class Reading:
         )
         return explanation, failure
 
+    def _profile(self, allowance: Allowance, solution: Solution, visible: Tensor) -> Profile:
+        """Contributions and influence, where evaluations are left for them."""
+        slopes, settings = self.solver.estimator.proves_slopes, self.settings.profile
+        if not settings.rows(slopes):
+            return Profile()
+        blind = solution.learned.blind & visible
+        return Profile.measure(self.model, visible, blind, slopes, self.solver.seed, settings, allowance)
+
+    def _certified(
+        self, allowance: Allowance, solution: Solution, search: SetSearch, count: Tensor, profile: Profile
+    ) -> tuple[Ranking, Tensor, Certificate | None]:
+        """The features in order, how many are reported, and what is certified of these on held-out rows."""
+        model, solver = self.model, self.solver
+        ranking = self._ordered(search, search.ranking.top(count.unsqueeze(1))[0], solution)
+        if not model.n_held_out:
+            return ranking, count, None
+        second = profile.influence if model.objective.fidelity.either_direction else None
+        certifier = Certifier(model, solver.sparsity, self.settings.certificate, allowance)
+        ranking, count, certificate = certifier.certified(ranking, count, second)
+        needed = search.needed | solver.proven(solution)
+        return *self._seen_only(allowance, ranking, count, needed), certificate
+
     def _searched(
         self, allowance: Allowance, solution: Solution, visible: Tensor, profile: Profile
     ) -> tuple[SetSearch, Tensor, Tensor]:
@@ -165,7 +174,7 @@ class Reading:
                 partial(_affords, model, allowance),
                 other=partial(measure, other_view=True) if objective.n_views > 1 else None,
                 promise=solution.effect,
-                second=_second(profile, model),
+                second=profile.order(model),
                 swaps=swaps // model.rows_per_selection,
                 settings=settings,
             )
@@ -314,23 +323,13 @@ def _influence(solution: Solution, profile: Profile) -> Tensor:
     return profile.influence.to(least).maximum(least)
 
 
-def _second(profile: Profile, model: GatedModel) -> Tensor | None:
-    """The order of features by what was measured beside the solve, [batch, gates]; None without it."""
-    if model.objective.fidelity.either_direction:
-        return profile.influence
-    return None if profile.contributions is None else profile.contributions * model.direction
-
-
 def _averaged(
     profile: Profile, model: GatedModel, visible: Tensor, curve: Curve, settings: ReadingSettings
 ) -> Tensor | None:
     """Active probabilities averaged over the share of the output that is kept, [batch, gates]."""
-    if profile.contributions is None:
+    worth = profile.worth(model)
+    if worth is None:
         return None
-    either = model.objective.fidelity.either_direction
-    worth = profile.influence if either else profile.mean_slopes
-    worth = profile.contributions if worth is None else worth
-    worth = worth.abs() if either else (worth * model.direction).clamp_min(0)
     start, end = log10(settings.most_missing), log10(settings.least_missing)
     missing = torch.logspace(start, end, settings.averaged, device="cpu")
     return averaged(worth.masked_fill(~visible, 0.0), curve.n_open, curve.retained, missing)

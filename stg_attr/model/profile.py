@@ -57,6 +57,24 @@ class Profile:
     influence: Tensor | None = None
     mean_slopes: Tensor | None = None
 
+    def order(self, model: GatedModel) -> Tensor | None:
+        """Features by how much they matter to the objective, largest first, [batch, gates].
+
+        None where that was not measured.
+        """
+        if model.objective.fidelity.either_direction:
+            return self.influence
+        return None if self.contributions is None else self.contributions * model.direction
+
+    def worth(self, model: GatedModel) -> Tensor | None:
+        """How much each feature matters to the objective, at least 0, alike for all seeds; [batch, gates]."""
+        either = model.objective.fidelity.either_direction
+        found = self.influence if either else self.mean_slopes
+        found = self.contributions if found is None else found
+        if found is None:
+            return None
+        return found.abs() if either else (found * model.direction).clamp_min(0)
+
     @classmethod
     def unknown(cls, like: Tensor) -> Profile:
         """What is known of a model that failed: nothing."""
@@ -149,8 +167,7 @@ class _Measuring:
 
     def _n_baselines(self, n: int, slopes: bool) -> int:
         """How many references are scored, with n evaluations for that and for what is done with them."""
-        several = len(self._order) > 1
-        return min(len(self._order), n // (2 if slopes else 4)) if several else 1
+        return max(1, min(len(self._order), n // (2 if slopes else 4)))
 
     @property
     def _even(self) -> Tensor:
