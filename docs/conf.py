@@ -1,8 +1,11 @@
 """Sphinx configuration: `python run.py docs` builds the site into docs/_build, without a network."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
+
+from stg_attr.widgets.page import cell_output
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "site_parts"))
@@ -63,3 +66,10 @@ shutil.rmtree(HERE / "tutorials", ignore_errors=True)
 (HERE / "tutorials").mkdir()
 for notebook in sorted((HERE.parent / "tutorials").glob("*.ipynb")):
     shutil.copy(notebook, HERE / "tutorials")
+
+# the widget of the first page: its data are in the repository, its scripts are those of the package
+(HERE / "_build").mkdir(exist_ok=True)
+(HERE / "_build" / "landing.html").write_text(
+    cell_output(**json.loads((HERE / "widgets" / "landing.json").read_text(encoding="utf-8"))),
+    encoding="utf-8",
+)

@@ -8,6 +8,7 @@ itself are taken by hand.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -91,7 +92,11 @@ def take(browser: Browser, explorer: widgets.Explorer, name: str, scheme: str) -
 
 def main() -> None:
     """Take all of them."""
-    (HERE / "landing.html").write_text(landing().markup(), encoding="utf-8")
+    explorer = landing()
+    parts = {"state": explorer.page_state(), "picture": explorer.static()}
+    (HERE / "landing.json").write_text(
+        json.dumps(parts, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8"
+    )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for make in (photograph, compared, words, row):

@@ -141,13 +141,13 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[misc]  # ipywidgets ships n
 
         Where scripts do not run, the page shows the picture and the evidence of the shown example.
         """
-        Path(path).write_text(standalone_page(self._state(), self.static()), encoding="utf-8")
+        Path(path).write_text(standalone_page(self.page_state(), self.static()), encoding="utf-8")
 
     def markup(self) -> str:
         """The explorer as HTML for a page or an output of a cell; it needs no kernel and no network."""
-        return cell_output(self._state(), self.static())
+        return cell_output(self.page_state(), self.static())
 
-    def _state(self) -> Json:
+    def page_state(self) -> Json:
         """What a page needs: the traits, and the scores that were measured since."""
         names = ("key", "payload", "methods", "example", "budget", "show", "chosen")
         return {**{name: getattr(self, name) for name in names}, "known": self._known}

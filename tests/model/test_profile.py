@@ -195,3 +195,13 @@ def test_without_slopes_the_row_of_each_pair_is_known():
     found = _profile(_model(lambda rows: rows @ weight, x, references), slopes=False)
     expected = weight * (x - references.mean(0))
     torch.testing.assert_close(found.contributions, expected, atol=0.05, rtol=0.02)
+
+
+def test_few_evaluations_leave_one_reference():
+    """The contributions then add up to the difference from its score."""
+    net, x = _net(6), torch.ones(1, 8)
+    references = torch.randn(5, 8, generator=torch.Generator().manual_seed(6))
+    model = _model(net, x, references)
+    found = _profile(model, slopes=False, forwards=3)
+    first = references[model.blend.reference_order[:1]]
+    torch.testing.assert_close(found.contributions.sum(1), (net(x) - net(first)).detach())

@@ -74,7 +74,7 @@ def test_known_scores_are_not_measured_again(net, images, blocks):
 def test_sets_measured_ahead_are_on_the_page(image, tmp_path):
     explorer = widgets.explore(image, examples=[2])
     explorer.measure_ahead()
-    (known,) = explorer._state()["known"]
+    (known,) = explorer.page_state()["known"]
     for reading in image.readings():
         for column in range(16):
             kept = reading.selected[2].clone()
@@ -90,7 +90,7 @@ def test_any_sets_can_be_measured_ahead(image):
     explorer, sets = widgets.explore(image), torch.zeros(1, 16, dtype=torch.bool)
     sets[0, [4, 7]] = True
     explorer.measure_ahead(sets)
-    assert [len(known) for known in explorer._state()["known"]] == [2, 2, 2]
+    assert [len(known) for known in explorer.page_state()["known"]] == [2, 2, 2]
     with pytest.raises(ArgumentError, match=r"sets: expected .* 16 gates; found torch.bool of \[1, 15\]"):
         explorer.measure_ahead(torch.zeros(1, 15, dtype=torch.bool))
 
