@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from stg_attr.errors import ArgumentError, check_number
-from stg_attr.explanation import Explanation, Settings
+from stg_attr.explanation import Explanation, Settings, Status
 from stg_attr.gates import FeatureGroups, GateDistribution
-from stg_attr.model import Baselines, Given, Target, as_arguments
+from stg_attr.model import Baselines, Given, Memory, Target, as_arguments
 from stg_attr.objective import Objective
 from stg_attr.select import Sparsity
 from stg_attr.solve import Estimator, Reparameterized, ScoreFunction
@@ -23,12 +23,15 @@ from stg_attr.texts import Texts, Tokenized, over_words
 __all__ = [
     "Asked",
     "Data",
+    "Explanations",
     "Features",
     "OnStep",
+    "Parts",
     "Shown",
     "check_inputs_suit",
     "check_layer",
     "check_parts",
+    "one_by_one",
     "over_tensors",
 ]
 
@@ -41,6 +44,9 @@ Shown: TypeAlias = Baselines | Table | Mapping[str, Any] | str
 #: Which elements share a gate: integers for each input, groups of the columns of a table, or a function of
 #: split texts, such as `sentence_mask`.
 Features: TypeAlias = Given | Groups | Callable[[Any], Tensor] | None
+
+#: One for each target.
+Explanations: TypeAlias = tuple[Explanation, ...]
 
 #: Called after each step of a solve with the number of steps done, that of all steps, and a function that
 #: reads and measures the explanation as it stands, which costs evaluations. A `KeyboardInterrupt` that it
@@ -115,7 +121,11 @@ class Parts(Protocol):
     smoothness: float
     estimator: Estimator
     gates: GateDistribution
+    objective: Objective
+    sparsity: Sparsity
+    settings: Settings
     _default: Estimator | None
+    _memory: Memory | None
 
 
 M = TypeVar("M", bound=Parts)
@@ -212,6 +222,32 @@ def over_tensors(method: M, asked: Asked) -> tuple[M, Asked]:
     """
     over = asked.over_words() or asked.over_cells()
     return (method, asked) if over is None else (without_slopes(method), over)
+
+
+def one_by_one(explain: Callable[..., Explanation], targets: Iterable[Target]) -> Explanations:
+    """One explanation for each target; after Ctrl-C, those until then.
+
+    Args:
+        explain: called with `target=`.
+        targets: of the explanations.
+
+    Raises:
+        ArgumentError: it is a single one, or there are none.
+    """
+    given = [] if isinstance(targets, (int, str, type(None))) else list(targets)
+    if not given:
+        raise ArgumentError(
+            "targets",
+            expected="several targets, one for each explanation",
+            found=repr(targets),
+            mend="Pass range(10), or [0, 3]; or call explain for a single one.",
+        )
+    found: list[Explanation] = []
+    for target in given:
+        found.append(explain(target=target))
+        if Status.INTERRUPTED in found[-1].status:
+            break
+    return tuple(found)
 
 
 def check_layer(layer: Any) -> None:

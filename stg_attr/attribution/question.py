@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, cast
 
 import torch
@@ -15,6 +15,7 @@ from stg_attr.errors import check_count, check_share
 from stg_attr.explanation import (
     Column,
     Explanation,
+    Settings,
     Status,
     SufficientSets,
     as_feature_names,
@@ -24,6 +25,7 @@ from stg_attr.gates import Blend, FeatureGroups, GateDistribution, default_masks
 from stg_attr.model import (
     Gaps,
     GatedModel,
+    Memory,
     Scorer,
     as_arguments,
     as_index,
@@ -33,15 +35,16 @@ from stg_attr.model import (
     watched,
 )
 from stg_attr.objective import Objective
-from stg_attr.solve import Estimator, Learned
+from stg_attr.select.testing import held_out
+from stg_attr.solve import Estimator, Learned, Solver
 from stg_attr.tables import Cells
 
 from . import certify
 from .effort import Effort
-from .evidence import slopes_anywhere
-from .parts import Asked, check_inputs_suit
+from .evidence import check_rows, evidence_rows, slopes_anywhere
+from .parts import Asked, Parts, check_inputs_suit
 
-__all__ = ["Question"]
+__all__ = ["Question", "prepared"]
 
 _SHARE = "It is a share, not a count or a percentage."
 
@@ -67,6 +70,7 @@ class Question:
         feature_names: one per gate, if there are any.
         cells: those that the inputs are numbers of, where a table is explained.
         tokens: the text of each position of each example, where texts are explained.
+        memory: of rows that the model was run on for other targets.
     """
 
     forward: Callable[..., Any]
@@ -85,6 +89,7 @@ class Question:
     feature_names: tuple[str, ...] | None = None
     cells: Cells | None = None
     tokens: tuple[tuple[str, ...], ...] | None = None
+    memory: Memory | None = None
 
     @classmethod
     def of(
@@ -167,7 +172,7 @@ class Question:
 
     def scorer(self, rows: slice | Tensor) -> Scorer:
         """Runs the model on some rows."""
-        return Scorer(self.forward, self.arguments, self.batch, rows)
+        return Scorer(self.forward, self.arguments, self.batch, rows, self.memory)
 
     def model(self, rows: slice | Tensor, scorer: Scorer | None = None) -> GatedModel:
         """The model as a function of the gates of some rows; to be called within `undisturbed`."""
@@ -204,7 +209,7 @@ class Question:
             inputs=named.inputs,
             feature_mask=named.groups.index,
             baselines=named.mean_references(self.n_references, self.n_held_out),
-            question=replace(self, blend=self.blend.to(self.home)),
+            question=replace(self, blend=self.blend.to(self.home), memory=None),
         )
         return self.handed_back(found)
 
@@ -248,13 +253,15 @@ class Question:
         )
 
     def learned_before(
-        self, earlier: Explanation, gates: GateDistribution, n_restarts: int
-    ) -> tuple[Learned, Tensor]:
+        self, earlier: Explanation | None, gates: GateDistribution, n_restarts: int
+    ) -> tuple[Learned, Tensor] | None:
         """What an earlier explanation of the same examples has learned, and its loss trace, [steps, batch].
 
         Raises:
             ArgumentError: the explanation cannot be continued; see `stg_attr.explanation.learned_before`.
         """
+        if earlier is None:
+            return None
         blend = self.named.to(self.device)
         baselines = blend.mean_references(self.n_references, self.n_held_out)
         return learned_before(
@@ -283,3 +290,26 @@ class Question:
 
     def _models(self) -> Iterator[tuple[slice, GatedModel]]:
         return ((rows, self.model(rows)) for rows in self.shards())
+
+
+def prepared(
+    method: Parts, asked: Asked, effort: Effort, with_curve: bool, device: torch.device
+) -> tuple[Question, Solver, Settings]:
+    """What is asked of an attribution method, how it is solved, and how it is read.
+
+    Raises:
+        ArgumentError: an argument cannot be used.
+    """
+    settings, most = method.settings, effort.references(method.settings.plan)
+    kept = partial(held_out, sparsity=method.sparsity, settings=settings.certificate)
+    slopes, views = method.estimator.proves_slopes, method.objective.n_views
+    question = Question.of(asked, method.objective, method.estimator, device, effort, most, kept)
+    n, points = question.n_references, settings.reading.curve_points if with_curve else 0
+    rows, checks = evidence_rows(n, question.n_held_out, points), check_rows(n, points)
+    settings = effort.with_profile(settings, views + n + rows + checks)
+    rows += settings.profile.rows(slopes) if with_curve else 0
+    plan = effort.planned(views, n, rows, checks, settings.plan)
+    parts = (method.gates, method.sparsity, method.estimator, method.smoothness)
+    looks = effort.spares(*plan, views, n, rows + checks)
+    solver = Solver(*parts, *plan, effort.seed, effort.n_restarts, looks, settings.solver)
+    return replace(question, memory=method._memory), solver, settings

@@ -119,7 +119,7 @@ class Reading:
             curve=curve,
             loss_trace=solution.loss_trace,
             status=status,
-            n_evaluations=model.evaluations + model.scorer.checked,
+            n_evaluations=model.scorer.n_run,
             seed=solver.seed,
             gates=solver.gates,
             inputs=asked.inputs,

@@ -9,6 +9,7 @@ from .inputs import Baselines, Gaps, Given, Inputs, as_arguments, checked_inputs
 from .isolation import disturbing_layers, module_of, solve_device, undisturbed
 from .layer_site import LayerForward, LayerSite
 from .measured import Measured
+from .memory import Memory
 from .named import NamedInputs
 from .profile import Profile, ProfileSettings
 from .randomness import watched
@@ -31,6 +32,7 @@ __all__ = [
     "LayerForward",
     "LayerSite",
     "Measured",
+    "Memory",
     "NamedInputs",
     "Profile",
     "ProfileSettings",

@@ -125,7 +125,8 @@ def measured_again(model: GatedModel, allowance: Allowance) -> tuple[Tensor, Ten
     found = torch.full(index.shape, torch.nan, device=model.device).to(model.score_dtype)
     if allowance.failure is None:
         try:
-            found = _scores(model, index, hidden)
+            with model.scorer.anew():
+                found = _scores(model, index, hidden)
         except (Exception, KeyboardInterrupt) as failure:
             if not model.scorer.may_stop(failure):
                 raise

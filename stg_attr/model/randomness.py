@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["seeded_if_drawn", "watched"]
+__all__ = ["is_random", "seeded_if_drawn", "watched"]
 
 _solves = threading.local()  # the solves of each thread, innermost last: a model may explain another one
 
@@ -55,6 +55,12 @@ def uncompiled() -> contextlib.AbstractContextManager[Any]:
     """A context in which compiled models run uncompiled."""
     stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
     return contextlib.nullcontext() if stance is None else stance("force_eager")
+
+
+def is_random() -> bool:
+    """Whether the model of the innermost solve of this thread was seen to draw from torch's generator."""
+    stack = _solves.__dict__.get("stack")
+    return stack is not None and len(stack) > 0 and stack[-1].is_seeded
 
 
 class _Solve:

@@ -15,6 +15,7 @@ from stg_attr.gates import unusual
 from stg_attr.objective import Anchors
 
 from .examples import Arguments, Examples
+from .memory import Memory
 from .randomness import watched
 from .signals import raised_by_handler
 
@@ -39,6 +40,7 @@ class Scorer:
         arguments: additional arguments; tensors with `batch` rows are cut and repeated with the examples.
         batch: number of examples.
         rows: the examples that are scored, a slice or long [rows]; None for all.
+        memory: of rows that were run before, whose outputs need no slopes; None to run all.
 
     Attributes:
         forward: the model.
@@ -46,6 +48,7 @@ class Scorer:
         one_row_per_call: the model returns a single number, so that a call can have only one row.
         raised: the exception that the model raised last.
         checked: model rows evaluated `aside` for each example, long [batch] on the CPU.
+        remembered: model rows in `evaluations` that were not run, long [batch] on the CPU.
     """
 
     def __init__(
@@ -54,21 +57,27 @@ class Scorer:
         arguments: tuple[Any, ...],
         batch: int,
         rows: slice | Tensor | None = None,
+        memory: Memory | None = None,
     ) -> None:
         rows = slice(None) if rows is None else rows
         self.arguments = Arguments.of(arguments, batch).rows(rows)
         self.one_row_per_call = False
         self.raised: Exception | None = None
         self._row: torch.Size | None = None  # shape of a row of outputs, once a call has had several rows
-        self.forward = forward
+        self.forward, self._memory = forward, memory
         n = len(range(batch)[rows]) if isinstance(rows, slice) else len(rows)
         self._asked = torch.zeros(n, dtype=torch.long, device="cpu")
-        self.checked = torch.zeros_like(self._asked)
+        self.checked, self.remembered = torch.zeros_like(self._asked), torch.zeros_like(self._asked)
 
     @property
     def evaluations(self) -> Tensor:
-        """Model rows evaluated so far for each example, without those `aside`, long [batch] on the CPU."""
+        """Model rows asked for so far for each example, without those `aside`, long [batch] on the CPU."""
         return self._asked.clone()
+
+    @property
+    def n_run(self) -> Tensor:
+        """Rows that the model was run on for each example, long [batch] on the CPU."""
+        return self._asked + self.checked - self.remembered
 
     @contextlib.contextmanager
     def aside(self) -> Iterator[None]:
@@ -78,9 +87,19 @@ class Scorer:
         """
         counted, self._asked = self._asked, self.checked
         try:
-            yield
+            with self.anew():
+                yield
         finally:
             self._asked = counted
+
+    @contextlib.contextmanager
+    def anew(self) -> Iterator[None]:
+        """Run the model on rows that it was run on before, too."""
+        memory, self._memory = self._memory, None
+        try:
+            yield
+        finally:
+            self._memory = memory
 
     def output(self, inputs: Sequence[Tensor], examples: Examples) -> Tensor:
         """Call the model and count its rows; its output, [samples * examples, ...].
@@ -89,11 +108,17 @@ class Scorer:
             inputs: blended inputs, each [samples * examples, ...]; examples of the first sample come first.
             examples: the examples they belong to.
         """
-        n = inputs[0].shape[0]
-        repeats = n // len(examples.index)
+        repeats = inputs[0].shape[0] // len(examples.index)
         # index_add_ counts an example that is listed several times as often as it is listed; += would not
         self._asked.index_add_(0, examples.index, examples.ones, alpha=repeats)
-        arguments = examples.arguments.repeated(repeats)
+        arguments, recalled = examples.arguments.repeated(repeats), None
+        if self._memory is not None and not self.one_row_per_call and self._memory.may_answer():
+            recalled = self._memory.recall(inputs, arguments, examples.arguments.order)
+            self.remembered.index_add_(0, examples.index, recalled.known.reshape(repeats, -1).sum(0))
+            inputs, arguments = recalled.inputs, recalled.arguments
+            if not len(inputs[0]):
+                return recalled.whole()
+        n = inputs[0].shape[0]
         try:
             with watched():
                 output = self.forward(*inputs, *arguments)
@@ -101,9 +126,10 @@ class Scorer:
             if not raised_by_handler(error):
                 self.raised = error  # an error of the model, which `may_stop` tells from all others
             raise
-        found = _checked_output(output, n, self.one_row_per_call, self._row)
+        row = self._row if self._memory is None else self._row or self._memory.row
+        found = _checked_output(output, n, self.one_row_per_call, row)
         self._row = found.shape[1:] if n > 1 else self._row
-        return found
+        return found if recalled is None else recalled.whole(found)
 
     def may_stop(self, failure: BaseException) -> bool:
         """Whether an exception is Ctrl-C or came from the model: what was learned before it is then kept."""
