@@ -13,6 +13,7 @@ from stg_attr.errors import ArgumentError
 from stg_attr.gates import word_mask
 from stg_attr.model import NamedInputs, solve_device, undisturbed
 
+from .answers import Answers
 from .given import Example, as_texts, is_texts, mask_of
 from .outputs import Similarity, answer_index, scores, spans
 from .strings import AsTensors
@@ -41,23 +42,16 @@ class Tokenized:
         """Find the embedding.
 
         Raises:
-            ArgumentError: there is none, the model has an encoder and a decoder, or the tokenizer cannot say
-                which word a token is of.
+            ArgumentError: there is none, or the tokenizer cannot say which word a token is of.
         """
-        found = cls(model, tokenizer, _embedding(model))
+        reads = model.get_encoder() if _has_decoder(model) else model
+        found = cls(model, tokenizer, _embedding(reads))
         if not callable(tokenizer) or not getattr(tokenizer, "is_fast", False):
             raise ArgumentError(
                 "tokenizer",
                 expected="a fast tokenizer of transformers, which says which word a token is of",
                 found=type(tokenizer).__name__,
                 mend="Load it with transformers.AutoTokenizer.from_pretrained(name).",
-            )
-        if getattr(found.config, "is_encoder_decoder", False):
-            raise ArgumentError(
-                "model",
-                expected="an encoder or a decoder",
-                found=f"{type(model).__name__}, which has both, so that a word is embedded twice",
-                mend="Explain its tokens with LayerStochasticGates(NamedInputs(model, encoding), layer).",
             )
         return found
 
@@ -70,7 +64,8 @@ class Tokenized:
     @property
     def is_headless(self) -> bool:
         """Whether the model returns the states of tokens, or an embedding of the text, and no scores."""
-        return self._packs or getattr(self.model, "base_model", None) is self.model
+        is_base = getattr(self.model, "base_model", None) is self.model
+        return self._packs or (is_base and not _has_decoder(self.model))
 
     @property
     def _packs(self) -> bool:
@@ -95,12 +90,11 @@ class Tokenized:
                 mend="Pass a list of strings; LayerStochasticGates(model, layer) takes tensors.",
             )
         examples = as_texts(inputs)
-        alone = self.is_headless and len(examples[0]) > 1
-        texts = (
-            [[(example[k],) for example in examples] for k in range(len(examples[0]))]
-            if alone
-            else [examples]
-        )
+        _check_pairs(examples)
+        alone, answered = self.is_headless and len(examples[0]) > 1, _has_decoder(self.model)
+        texts = [examples]
+        if alone or answered:
+            texts = [[(e[k],) for e in examples] for k in range(1 if answered else len(examples[0]))]
         encoded = [_Encoded(self, part, feature_mask) for part in texts]
         hidden = self._hidden(baselines)
         values = [value for one in encoded for value in one.values]
@@ -116,7 +110,7 @@ class Tokenized:
         forward = self._forward(encoded, alone)
         if isinstance(forward, Similarity):
             more = self._whole(forward, values)
-        return AsTensors(
+        over = AsTensors(
             forward=forward,
             inputs=tuple(values),
             baselines=None if hidden is None else tuple(per_name),
@@ -129,6 +123,24 @@ class Tokenized:
             ),
             spent=int(alone),
         )
+        if answered:
+            answers = self._answers(encoded[0], examples)
+            over = answers.after(over, self.model, self.tokenizer, encoded[0].names, self._decoder_embeds)
+        return over
+
+    def _answers(self, encoded: _Encoded, examples: Sequence[Example]) -> Answers:
+        """The second texts of pairs, else what the model writes."""
+        if len(examples[0]) > 1:
+            return Answers.written_before(self.model, self.tokenizer, examples)
+        device = solve_device(self.model, encoded.values[0], None)
+        with undisturbed(self.model, device, 0), torch.no_grad():
+            return Answers.own(self.model, encoded.names, [v.to(device) for v in encoded.values])
+
+    @property
+    def _decoder_embeds(self) -> bool:
+        """Whether the embedding is that of the decoder, too, so that it runs twice."""
+        model: Any = self.model
+        return bool(model.get_decoder().get_input_embeddings() is self.embedding)
 
     def _whole(self, similarity: Similarity, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The embeddings of whole texts, for each example by itself, as a solve has it in any batch."""
@@ -211,11 +223,6 @@ class _Encoded:
         self._examples = examples
         tokenizer = owner.tokenizer
         columns = [list(texts) for texts in zip(*examples, strict=True)]
-        if len(columns) > 2:
-            raise ArgumentError(
-                "inputs", expected="single texts or pairs", found=f"{len(columns)} texts for each example",
-                mend="Join some of them to one text.",
-            )  # fmt: skip
         plain = tokenizer(*columns, verbose=False)["input_ids"]
         _check_ids(plain, owner)
         _check_padding({len(ids) for ids in plain}, tokenizer)
@@ -263,6 +270,21 @@ class _Encoded:
         first = next(i for i, is_there in enumerate(one.attention_mask) if is_there)
         found[first] = "\n" * new_line + found[first]
         return found
+
+
+def _has_decoder(model: Any) -> bool:
+    """Whether a model has an encoder and a decoder, such as T5."""
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
+
+
+def _check_pairs(examples: Sequence[Example]) -> None:
+    if len(examples[0]) > 2:
+        raise ArgumentError(
+            "inputs",
+            expected="single texts or pairs",
+            found=f"{len(examples[0])} texts for each example",
+            mend="Join some of them to one text.",
+        )
 
 
 def _embedding(model: Any) -> nn.Module:
