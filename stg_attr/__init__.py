@@ -25,6 +25,7 @@ from .gates import (
     word_mask,
 )
 from .objective import Delete, Hybrid, OutputMatch, Preserve, RetainedScore
+from .population import SharedStochasticGates
 from .select import Budget, FixedWeight, OnAverage, OnMost, Sweep
 from .solve import Reparameterized, ScoreFunction
 from .tables import one_hot_groups
@@ -52,6 +53,7 @@ __all__ = [
     "RetainedScore",
     "ScoreFunction",
     "Settings",
+    "SharedStochasticGates",
     "Status",
     "StochasticGates",
     "Sweep",

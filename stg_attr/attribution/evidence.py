@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Certificate, Curve, ReadingSettings, Scores
+from stg_attr.gates import PairedBlend
 from stg_attr.model import MOST_ALONE, Allowance, GatedModel, Scorer, measured_again, most_again, tolerance
 from stg_attr.select import OnAverage, OnMost, Ranking, Sparsity, Sweep
 
@@ -124,7 +125,8 @@ def evidence(
     chosen = _point_of(curve, count)
     here = replace(curve, **{name: value.gather(1, chosen) for name, value in vars(curve).items()})
     fragile = (measured.worst_share.T.gather(1, chosen) <= 0).squeeze(1) & (count > 0)
-    fragile &= model.rows_per_selection > 1  # a single baseline is no reference among others
+    # a single baseline is no reference among others, and of many rows there is always one that loses all
+    fragile &= model.rows_per_selection > 1 and not isinstance(model.blend, PairedBlend)
     scores = Scores(anchors.full, anchors.baseline, here.kept.squeeze(1), here.removed.squeeze(1))
     return scores, curve, fragile
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stg_attr.errors import ArgumentError, check_number
 from stg_attr.explanation import Explanation, Settings, Status
-from stg_attr.gates import FeatureGroups, GateDistribution
+from stg_attr.gates import FeatureGroups, GateDistribution, Pairs
 from stg_attr.model import Baselines, Given, Memory, Target, as_arguments
 from stg_attr.objective import Objective
 from stg_attr.select import Sparsity
@@ -38,8 +38,9 @@ __all__ = [
 #: What can be explained: tensors, a table, or texts.
 Data: TypeAlias = Given | Table | Texts
 
-#: What closed gates show: a baseline of tensors, rows or cells of a table, or a word.
-Shown: TypeAlias = Baselines | Table | Mapping[str, Any] | str
+#: What closed gates show: a baseline of tensors, rows or cells of a table, or a word; or rows and references,
+#: of which each sample shows others.
+Shown: TypeAlias = Baselines | Table | Mapping[str, Any] | str | Pairs
 
 #: Which elements share a gate: integers for each input, groups of the columns of a table, or a function of
 #: split texts, such as `sentence_mask`.

@@ -21,7 +21,7 @@ from stg_attr.explanation import (
     as_feature_names,
     learned_before,
 )
-from stg_attr.gates import Blend, FeatureGroups, GateDistribution, default_masks
+from stg_attr.gates import Blend, FeatureGroups, GateDistribution, Pairs, default_masks
 from stg_attr.model import (
     Gaps,
     GatedModel,
@@ -125,7 +125,9 @@ class Question:
         check_inputs_suit(estimator, moved, groups)
         arguments = as_arguments(asked.arguments)
         with watched(is_model=False):
-            blend = Blend.of(moved, gaps.without(asked.baselines), groups)
+            shown = gaps.without(asked.baselines)
+            paired = isinstance(shown, Pairs)
+            blend = shown.blend(moved, groups) if paired else Blend.of(moved, shown, groups)
         return cls(
             forward=gaps.filled(asked.forward),
             arguments=own_arguments(arguments, device),

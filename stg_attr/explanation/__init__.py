@@ -4,6 +4,7 @@ from .columns import Column, Kind
 from .explanation import Explanation, Question
 from .layout import lay_out
 from .names import as_feature_names, group_name, value_texts
+from .population import Population
 from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
 from .resumed import check_same_scores, in_words, learned_before
 from .settings import PlanSettings, ReadingSettings, Settings
@@ -18,6 +19,7 @@ __all__ = [
     "Explanation",
     "Kind",
     "PlanSettings",
+    "Population",
     "Question",
     "ReadingSettings",
     "Restarts",

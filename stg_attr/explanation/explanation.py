@@ -21,6 +21,7 @@ from .frame import to_frame
 from .layout import lay_out
 from .names import NAMES
 from .points import point_of, read_at
+from .population import Population
 from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
 from .settings import Settings
 from .showing import describe, in_lines, show
@@ -96,6 +97,7 @@ class Explanation(Batch):
         restarts: what several solves selected; None where only one was asked for, and after another reading.
         learned: what `explain(resume=...)` continues from; None in what was read from an older file.
         objective: what the gates had to do, in words; None in what was read from an older file.
+        population: of gates that many rows share, what their sets are worth over these; None otherwise.
         question: the model and its arguments, for `minimal`, `sufficient_sets` and `score_of`; None in what
             was loaded, unpickled or copied, and in `rows` of an explanation: these are data only.
     """
@@ -130,6 +132,7 @@ class Explanation(Batch):
     restarts: Restarts | None = field(default=None, metadata=per_example())
     learned: Learned | None = field(default=None, metadata=per_example())
     objective: str | None = field(default=None, repr=False, metadata={"as_text": AS_IT_IS})
+    population: Population | None = field(default=None, metadata=per_example())
     question: Question | None = field(default=None, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:

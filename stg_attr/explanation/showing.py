@@ -65,6 +65,9 @@ def describe(explanation: Any, example: int) -> str:
         certificate = explanation.certificate
         if certificate is not None and explanation.status[example].tells_shares:
             parts.append(f"They {certificate.sentence(example)}.")
+    if explanation.population is not None:
+        kept = explanation.population.sentence(int(explanation.n_selected[example]))
+        parts += [f"They {kept}."] if kept else []
     if explanation.restarts is not None:
         agreement = float(explanation.restarts.agreement[example])
         parts.append(f"The selections of {len(explanation.restarts)} restarts overlap by {agreement:.0%}.")

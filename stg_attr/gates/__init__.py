@@ -9,6 +9,7 @@ from .features import FeatureGroups
 from .filling import FillIn, NearestRows, Table
 from .layer_masks import activation_masks
 from .masks import column_mask, default_masks, grid_mask, pixel_mask, position_mask, superpixel_mask
+from .pairs import PairedBlend, Pairs
 from .tensors import unusual
 from .text_masks import sentence_mask, token_mask, word_mask
 
@@ -24,6 +25,8 @@ __all__ = [
     "Gaussian",
     "GaussianStochasticGates",
     "NearestRows",
+    "PairedBlend",
+    "Pairs",
     "ReferenceSet",
     "Table",
     "activation_masks",

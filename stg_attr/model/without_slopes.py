@@ -115,7 +115,8 @@ def _two_references(blend: Blend, unseen: Tensor, references: Tensor) -> tuple[T
     if len(references) == 1:
         return torch.zeros(1, n, dtype=torch.long, device=unseen.device), unseen.any(1).unsqueeze(0)
     closed = torch.zeros(len(references), *unseen.shape, dtype=blend.dtype, device=unseen.device)
-    shown = [part.reshape(-1, n, *part.shape[1:]) for part in blend(closed, references.to(unseen.device))]
+    parts = blend(closed, references.to(unseen.device))[: len(blend.inputs)]
+    shown = [part.reshape(-1, n, *part.shape[1:]) for part in parts]
     point, chosen, differ = list(blend.inputs), [], []
     for _ in range(looks(len(references))):
         far = torch.stack([
