@@ -13,9 +13,9 @@ from .memory import Memory
 from .named import NamedInputs
 from .profile import Profile, ProfileSettings
 from .randomness import watched
-from .scorer import Scorer, picked, score_dtype
+from .scorer import Scorer
 from .signals import raised_by_handler
-from .targets import Target, as_index, flat_place, resolve_target
+from .targets import Target, as_index
 from .without_slopes import looks
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "checked_inputs",
     "depends_on_others",
     "disturbing_layers",
-    "flat_place",
     "goes_along",
     "is_out_of_memory",
     "looks",
@@ -51,10 +50,7 @@ __all__ = [
     "module_of",
     "most_again",
     "own_arguments",
-    "picked",
     "raised_by_handler",
-    "resolve_target",
-    "score_dtype",
     "solve_device",
     "tolerance",
     "undisturbed",

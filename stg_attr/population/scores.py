@@ -11,7 +11,9 @@ from torch import Tensor
 
 from stg_attr.attribution.question import Question
 from stg_attr.gates import Blend
-from stg_attr.model import Examples, Scorer, flat_place, picked, resolve_target, score_dtype
+from stg_attr.model import Examples, Scorer
+from stg_attr.model.scorer import picked, score_dtype
+from stg_attr.model.targets import flat_place, resolve_target
 
 __all__ = ["RowScores"]
 
