@@ -112,6 +112,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 said = ["a great film", "great cast, great plot", "a poor film", "poor cast, poor plot"]
 pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(said, [1, 1, 0, 0])
+from transformers import BertForMaskedLM
+masked = BertForMaskedLM(BertConfig(**size)).eval()
 class Encoder:
     def encode(self, texts):
         return torch.tensor([[1.0, float("password" in text), len(text) / 40] for text in texts]).numpy()

@@ -1,4 +1,4 @@
-"""XGBoost and LightGBM on frames with categories and missing cells, which they take as they are."""
+"""XGBoost, LightGBM and CatBoost on frames with categories and missing cells, which they take as they are."""
 
 from __future__ import annotations
 
@@ -91,3 +91,27 @@ def test_the_selected_columns_are_the_smallest_set_by_brute_force(boosted):
     np.testing.assert_allclose(sums.numpy(), scores, rtol=1e-5, atol=1e-5)
     kept = (scores - scores[0]) / (scores[-1] - scores[0]) >= 0.9
     assert int(found.n_selected[0]) == min(sum(s) for s, suffices in zip(sets, kept, strict=True) if suffices)
+
+
+def test_catboost_with_categories_and_missing_numbers():
+    """CatBoost takes missing numbers; a missing category it wants as a category of its own."""
+    catboost = pytest.importorskip("catboost", reason="CatBoost is not installed: its wheel takes 97 MB")
+    names = ["contract", "plan"]
+    frame = FRAME.assign(**{name: FRAME[name].cat.add_categories("none").fillna("none") for name in names})
+    model = catboost.CatBoostClassifier(
+        iterations=20, cat_features=names, thread_count=1, random_seed=0, verbose=0, allow_writing_files=False
+    ).fit(frame, LEFT)
+    rows = frame[frame.charge.isna()].iloc[:2]
+    stg = StochasticGates(lambda table: model.predict(table, prediction_type="RawFormulaVal"))
+    found = stg.explain(rows, frame[100:160])
+    np.testing.assert_allclose(found.scores.full, model.predict(rows, prediction_type="RawFormulaVal"))
+    assert found.to_frame().query("name == 'charge'")["value"].tolist() == ["missing", "missing"]
+    hidden = frame[100:160].reset_index(drop=True)
+    for i in range(2):  # the score of the selection, by frames that are put together by hand
+        shown = hidden.copy()
+        for name in np.array(found.feature_names)[found.selected[i].numpy()]:
+            shown[name] = pd.concat([rows[name].iloc[[i]]] * 60, ignore_index=True).astype(frame[name].dtype)
+        alone = stg.explain(rows.iloc[[i]], hidden.iloc[:5])
+        by_hand = model.predict(shown.iloc[:5], prediction_type="RawFormulaVal").mean()
+        measured = alone.score_of(found.selected[[i]][None])
+        np.testing.assert_allclose(float(measured), by_hand, rtol=1e-9)
