@@ -88,6 +88,22 @@ def factory():
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2)).eval()
 """,
+    "media.md": """
+import numpy as np, torch
+from types import SimpleNamespace
+from PIL import Image
+from torch import nn
+from tests.recipes.models import Looks, RightSquare, flashes, process, tokenizer
+image = torch.zeros(1, 3, 64, 64)
+image[:, :, 16:32, 16:32] = 1
+detector, segment, video_model, seeing = RightSquare(), nn.Conv2d(3, 2, 3, padding=1), flashes, Looks()
+segment.bias.data = torch.tensor([0.0, 1.0])
+clip, wave = torch.rand(1, 1, 12, 16, 16), torch.randn(1, 22528)
+net = SimpleNamespace(audio_forward=lambda w, rate: w.unflatten(1, (-1, 512)).abs().mean(2).clamp(0, 1))
+pixels = np.full((64, 64, 3), 20, np.uint8)
+pixels[20:40, 8:24], pixels[26:46, 40:56] = (220, 30, 30), (30, 60, 220)
+picture = Image.fromarray(pixels)
+""",
     "text.md": """
 import torch
 from transformers import BertConfig, BertForSequenceClassification, LlamaConfig, LlamaForCausalLM
@@ -120,7 +136,12 @@ class Encoder:
 encoder = Encoder()
 """,
 }
-NEEDS = {"widgets.md": "anywidget", "scale.md": "pyarrow", "text.md": "transformers"}
+NEEDS = {
+    "widgets.md": "anywidget",
+    "scale.md": "pyarrow",
+    "text.md": "transformers",
+    "media.md": "transformers",
+}
 
 
 def blocks(page: Path) -> list[str]:
