@@ -28,6 +28,9 @@ class ReferenceSet:
 
     Args:
         rows: reference rows, [references, ...], each of the shape of one example.
+        amounts: for ids that stand for amounts, as the cells of a table do: these amounts, of the shape of
+            `rows`, NaN where an id stands for none. They make contributions more exact and change nothing
+            else.
 
     Example:
         >>> ReferenceSet(torch.zeros(100, 3)).rows.shape
@@ -35,6 +38,7 @@ class ReferenceSet:
     """
 
     rows: Tensor
+    amounts: Tensor | None = None
 
 
 #: What a closed gate shows: a number, a tensor ([1 or batch, ...]), many reference rows, or a function of
@@ -198,12 +202,15 @@ class Blend(Batch):
         groups: which gate each element belongs to.
         fills: for each input what fills in its hidden elements in place of its references, or None; none at
             all where no input has one. The references are then those where all is hidden.
+        amounts: for each input the `amounts` of its `ReferenceSet`, or None; none at all where no input has
+            some.
     """
 
     inputs: tuple[Tensor, ...] = field(metadata=per_example())
     references: tuple[Tensor, ...] = field(metadata=per_example(axis=1, shared=True))
     groups: FeatureGroups = field(metadata=per_example())
     fills: tuple[FillIn | None, ...] = ()
+    amounts: tuple[Tensor | None, ...] = ()
 
     @classmethod
     def of(
@@ -220,7 +227,9 @@ class Blend(Batch):
         references = as_references(baselines, inputs)
         each = baselines if isinstance(baselines, tuple) else (baselines,) * len(inputs)
         fills = tuple(b if isinstance(b, FillIn) else None for b in each)
-        return cls(inputs, references, groups, fills if any(fills) else ())
+        amounts = tuple(b.amounts if isinstance(b, ReferenceSet) else None for b in each)
+        known = any(a is not None for a in amounts)
+        return cls(inputs, references, groups, fills if any(fills) else (), amounts if known else ())
 
     @property
     def n_references(self) -> int:
@@ -263,19 +272,6 @@ class Blend(Batch):
             if bool((found | ~self.groups.exists).all()):
                 break  # most inputs differ in everything from the first reference
         return found
-
-    @cached_property
-    def reference_values(self) -> Tensor | None:
-        """The mean value of each feature in each of several references, [references, gates].
-
-        None where there is one, where references or features are not the same for all examples, and of whole
-        numbers, which may be ids, or stand for the cells of a table: these have no mean.
-        """
-        shared = all(b.shape[1] == 1 and b.is_floating_point() for b in self.references)
-        if self.n_references == 1 or not shared or any(len(index) > 1 for index in self.groups.index):
-            return None
-        rows = [b[:, 0].expand(self.n_references, *b.shape[2:]) for b in self.references]
-        return self.groups.reduce(rows).cpu()
 
     @property
     def dtype(self) -> torch.dtype:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .allowance import Allowance
 from .gated import GatedModel
+from .reference_effects import ReferenceEffects
 from .regression import adjusted
 
 __all__ = ["Profile", "ProfileSettings"]
@@ -211,14 +212,23 @@ class _Measuring:
         if not n_pairs:
             return start
         noise, level, everyone = self._uniform(n_pairs), self._levels(n_pairs), self.model.everyone.index
-        step = max(1, _MOST_NUMBERS // (n_pairs * start.shape[1]))
+        effects = ReferenceEffects.of(self.model.blend, self._order[: len(baselines)])
+        columns = start.shape[1] if effects is None else max(start.shape[1], len(effects.gate))
+        step = max(1, _MOST_NUMBERS // (n_pairs * columns))
         return torch.cat([
-            self._corrected_rows(rows, start, scale, noise, level, baselines)
+            self._corrected_rows(rows, start, scale, noise, level, baselines, effects)
             for rows in torch.split(everyone, step)
         ])  # fmt: skip
 
     def _corrected_rows(
-        self, rows: Tensor, start: Tensor, scale: Tensor, noise: Tensor, level: Tensor, baselines: Tensor
+        self,
+        rows: Tensor,
+        start: Tensor,
+        scale: Tensor,
+        noise: Tensor,
+        level: Tensor,
+        baselines: Tensor,
+        effects: ReferenceEffects | None,
     ) -> Tensor:
         """The same of some examples, long [examples]."""
         model, on, n_pairs = self.model, rows.to(start.device), len(level)
@@ -229,20 +239,11 @@ class _Measuring:
         others = (reacts & ~pairs).to(model.dtype)
         difference = model.scores(gates, shown, examples) - model.scores(others, shown, examples)
         # a reference whose own score differs from the mean moves all contributions together
-        off = (baselines - baselines.mean(0))[torch.arange(n_pairs, device="cpu") % len(baselines)]
+        which = torch.arange(n_pairs, device="cpu") % len(baselines)
+        off = (baselines - baselines.mean(0))[which]
         balance = (gates - others).sum(2) / reacts.sum(1).clamp_min(1)
-        hidden_by = self._hidden_by(n_pairs, len(baselines))
-        return adjusted(start[on], scale[on] * reacts, pairs, difference + off * balance, hidden_by)
-
-    def _hidden_by(self, n: int, among: int) -> Tensor | None:
-        """How far the references of n samples lie from the mean of those used; see `adjusted`."""
-        values = self.model.blend.reference_values
-        if values is None:
-            return None
-        used = values[self._order[:among]]
-        least = torch.finfo(used.dtype).tiny
-        unit = (used - used.mean(0)) / used.std(0, correction=0).clamp_min(least)
-        return unit[torch.arange(n, device="cpu") % among]
+        of_pairs = None if effects is None else effects.shown(which)
+        return adjusted(start[on], scale[on] * reacts, pairs, difference + off * balance, of_pairs)
 
 
 def _shares(values: Tensor) -> Tensor:

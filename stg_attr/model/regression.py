@@ -5,13 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .reference_effects import ReferenceEffects
+
 __all__ = ["adjusted"]
 
 _RATIOS = (-6, 6, 49)  # powers of ten of noise over signal: the first, the last, and how many
 
 
 def adjusted(
-    start: Tensor, scale: Tensor, pairs: Tensor, difference: Tensor, hidden_by: Tensor | None = None
+    start: Tensor,
+    scale: Tensor,
+    pairs: Tensor,
+    difference: Tensor,
+    effects: ReferenceEffects | None = None,
 ) -> Tensor:
     r"""Correct contributions by a regression on the scores of sets and of their complements.
 
@@ -27,13 +33,13 @@ def adjusted(
         scale: how wrong each of them may be, in proportion, [batch, gates]; 0 for those that are right.
         pairs: the sets S, bool [pairs, batch, gates], drawn with the weights of KernelSHAP.
         difference: s(x_S) - s(x_{not S}), [pairs, batch].
-        hidden_by: how far the reference of each pair lies from the mean reference in each feature, in
-            standard deviations, h, [pairs, gates]; None for one reference. The differences, to which the mean
-            of d times the difference of the reference's own score has been added, then also hold
+        effects: what the reference of each pair shows, h, with a column e for something of feature i(e); None
+            for one reference. The differences, to which the mean of d times the difference of the
+            reference's own score has been added, then also hold
 
-                sum_i (mean(d) - d_i) h_i b_i,  b ~ N(0, v scale^2),
+                sum_e (mean(d) - d_i(e)) h_e b_e,  b_e ~ N(0, v scale_i(e)^2),
 
-            which is exact where the score is linear.
+            which is exact where the score is a sum of linear functions of features.
 
     Returns:
         Contributions with the sums of `start`, [batch, gates].
@@ -51,11 +57,12 @@ def adjusted(
     total = variance.sum(1).clamp_min(tiny).reshape(-1, 1, 1)
     spread_over = weighted - sums * variance.unsqueeze(1) / total  # [batch, pairs, gates]
     covariance = spread_over @ inside.transpose(1, 2)
-    if hidden_by is not None:
+    if effects is not None:
         known = (spread != 0).unsqueeze(1)
         balance = inside.sum(2, keepdim=True) / known.sum(2, keepdim=True).clamp_min(1)
-        part = (inside - balance) * known * hidden_by.to(inside)
-        covariance = covariance + (part * variance.unsqueeze(1)) @ part.transpose(1, 2)
+        of, shown = effects.gate, effects.columns.to(inside)
+        part = ((inside - balance) * known)[:, :, of] * shown
+        covariance = covariance + (part * variance[:, of].unsqueeze(1)) @ part.transpose(1, 2)
     # scores that are not finite say nothing
     finite = left.isfinite().all(1, keepdim=True) & covariance.isfinite().all(2).all(1, keepdim=True)
     covariance, left = covariance.where(finite.unsqueeze(2), 0.0), left.where(finite, 0.0)

@@ -87,7 +87,9 @@ class Cells:
         found = self.numbers[n:]
         if self.nearest is not None:
             return nearest_cells(found, self._shown, self.nearest)
-        return (lambda _: found.reshape(-1, n, columns)) if self.one_each else ReferenceSet(found)
+        if self.one_each:
+            return lambda _: found.reshape(-1, n, columns)
+        return ReferenceSet(found, self._values(found, is_reference=True))
 
     def table(self, numbers: Tensor, examples: Tensor | None = None) -> Any:
         """The table of some cells, in the form of the inputs.

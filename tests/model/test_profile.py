@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stg_attr.gates import Blend, FeatureGroups
+from stg_attr.gates import Blend, FeatureGroups, ReferenceSet
 from stg_attr.model import Allowance, GatedModel, Profile, ProfileSettings, Scorer
+from stg_attr.model.reference_effects import ReferenceEffects
 from stg_attr.model.regression import adjusted
 from stg_attr.objective import Preserve
 
@@ -205,3 +206,81 @@ def test_few_evaluations_leave_one_reference():
     found = _profile(model, slopes=False, forwards=3)
     first = references[model.blend.reference_order[:1]]
     torch.testing.assert_close(found.contributions.sum(1), (net(x) - net(first)).detach())
+
+
+def _ids(seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Effects of ids, [columns, ids], rows to explain and references of these ids."""
+    generator = torch.Generator().manual_seed(seed)
+    effects = 3 * torch.randn(5, 7, generator=generator)
+    drawn = torch.randint(0, 7, (43, 5), generator=generator)
+    return effects, drawn[:3], drawn[3:]
+
+
+def test_without_slopes_ids_of_a_sum_contribute_their_terms():
+    """Each id of a reference has an effect of its own, which moves the scores of its pairs."""
+    effects, x, references = _ids(0)
+
+    def score(rows):
+        return effects[torch.arange(5), rows].sum(1)
+
+    found = _profile(_model(score, x, references), slopes=False)
+    columns = torch.arange(5)
+    expected = effects[columns, x] - effects[columns, references].mean(0)
+    torch.testing.assert_close(found.contributions, expected, atol=0.1, rtol=0.02)
+
+
+def test_contributions_do_not_depend_on_the_numbering_of_ids():
+    effects, x, references = _ids(1)
+    new = torch.stack([torch.randperm(7, generator=torch.Generator().manual_seed(i)) for i in range(5)])
+
+    def renamed(rows):
+        return new[torch.arange(5), rows]
+
+    def score(rows):
+        return effects[torch.arange(5), rows].sin().prod(1) + effects[torch.arange(5), rows].sum(1)
+
+    def same(rows):
+        return score(new.argsort(1)[torch.arange(5), rows])
+
+    found = _profile(_model(score, x, references), slopes=False).contributions
+    other = _profile(_model(same, renamed(x), renamed(references)), slopes=False).contributions
+    torch.testing.assert_close(other, found, atol=1e-4, rtol=1e-4)
+
+
+def test_a_group_of_ids_is_one_value():
+    """Columns 0 and 1 share a gate; their effect is that of both together."""
+    _, x, references = _ids(2)
+    both = 3 * torch.randn(7, 7, generator=torch.Generator().manual_seed(2))
+    references = references[:12]
+
+    def score(rows):
+        return both[rows[:, 0], rows[:, 1]] + rows[:, 2].double() - 2 * rows[:, 3] + rows[:, 4] % 2
+
+    mask = torch.tensor([[0, 0, 1, 2, 3]])
+    found = _profile(_model(score, x, references, mask), slopes=False).contributions
+    single = torch.stack([both[x[:, 0], x[:, 1]], x[:, 2], -2 * x[:, 3], x[:, 4] % 2], 1)
+    r = references
+    mean = torch.stack([both[r[:, 0], r[:, 1]], r[:, 2], -2 * r[:, 3], r[:, 4] % 2], 1).mean(0)
+    torch.testing.assert_close(found, (single - mean).double(), atol=0.15, rtol=0.02)
+
+
+def test_effects_of_references_have_a_column_for_all_that_they_show():
+    """One in proportion and one for each threshold, for each id, and for what is missing."""
+    references = torch.tensor([[0, 5, 3], [1, 5, 4], [2, 9, 3], [3, 5, 4]])
+    amounts = torch.tensor(
+        [[1.0, torch.nan, 7.0], [2.0, torch.nan, 7.0], [2.0, torch.nan, torch.nan], [7.0] * 3]
+    )
+    amounts[:, 1] = torch.nan
+    x = torch.zeros(1, 3, dtype=torch.long)
+    blend = Blend.of((x,), ReferenceSet(references, amounts), FeatureGroups.from_mask(None, (x,)))
+    found = ReferenceEffects.of(blend, torch.arange(4))
+    columns = [found.columns[:, found.gate == gate].T for gate in range(3)]
+    shown = [{tuple((column > 0).tolist()) for column in some} for some in columns]
+    T, F = True, False  # which references lie above the mean
+    assert shown[0] == {(F, F, F, T), (F, T, T, T)}
+    assert shown[1] == {(T, T, F, T), (F, F, T, F)}
+    assert shown[2] == {(T, T, F, T)}  # amounts 7, 7, missing, 7
+    torch.testing.assert_close(found.columns.mean(0), torch.zeros(len(found.gate)).double())
+    size = torch.zeros(3).double().index_add(0, found.gate, found.columns.square().mean(0))
+    torch.testing.assert_close(size, torch.ones(3).double())
+    assert ReferenceEffects.of(blend, torch.tensor([2])) is None

@@ -62,9 +62,9 @@ def test_equal_to_an_encoding_by_hand(boosted):
 
     rows, others = FRAME[:4], FRAME[100:160]
     np.testing.assert_array_equal(by_hand(to_tensor(rows)), margin(rows))
-    encoded = StochasticGates(by_hand, estimator=ScoreFunction()).explain(
-        to_tensor(rows), ReferenceSet(to_tensor(others))
-    )
+    amounts = others.assign(contract=np.nan, plan=np.nan).astype(float).to_numpy()  # categories have none
+    references = ReferenceSet(to_tensor(others), torch.tensor(amounts))
+    encoded = StochasticGates(by_hand, estimator=ScoreFunction()).explain(to_tensor(rows), references)
     found = StochasticGates(margin).explain(rows, others)
     assert torch.equal(found.selected, encoded.selected)
     for name in ("log_alpha", "contributions"):

@@ -82,7 +82,9 @@ def test_equal_to_an_encoding_by_hand(pipeline):
         columns = {name: [known[name][i] for i in x[:, j].tolist()] for j, name in enumerate(known)}
         return pipeline.decision_function(pd.DataFrame(columns).astype(FRAME.dtypes))
 
-    by_hand = StochasticGates(decoded, estimator=ScoreFunction()).explain(codes[:3], ReferenceSet(codes[3:]))
+    amounts = pool.iloc[3:].assign(contract=np.nan, plan=np.nan, since=pool.since.iloc[3:].astype("int64"))
+    references = ReferenceSet(codes[3:], torch.tensor(amounts.astype(float).to_numpy()))
+    by_hand = StochasticGates(decoded, estimator=ScoreFunction()).explain(codes[:3], references)
     found = StochasticGates(pipeline.decision_function).explain(ROWS, OTHERS)
     for name in ("log_alpha", "selected", "contributions", "n_evaluations", "attributions"):
         mine, theirs = getattr(found, name), getattr(by_hand, name)
@@ -140,3 +142,24 @@ def test_names_and_cells_are_shown(pipeline, tmp_path):
     again = Explanation.load(tmp_path / "a.safetensors")
     assert again.columns == found.columns
     assert again.describe(1) == found.describe(1)
+
+
+def test_contributions_of_a_sum_are_its_terms(pipeline):
+    """With rows of numbers, texts, dates and missing cells, of which each has a part of the log odds."""
+    rows, others = FRAME.iloc[:12], FRAME.iloc[100:160]
+    found = StochasticGates(pipeline.decision_function).explain(rows, baselines=others).contributions
+    weight, prepare = pipeline[-1].coef_[0], pipeline[:-1]
+    sizes = [
+        1,
+        1,
+        *(len(known) for known in prepare[-1].named_transformers_["onehotencoder"].categories_),
+        1,
+        1,
+    ]
+    of = np.repeat(["calls", "charge", "contract", "plan", "paperless", "since"], sizes)
+    parts = [
+        pd.DataFrame(np.asarray(prepare.transform(table)) * weight, columns=of) for table in (rows, others)
+    ]
+    here, there = (part.T.groupby(level=0).sum().T[FRAME.columns] for part in parts)
+    expected = torch.tensor((here - there.mean()).to_numpy())
+    torch.testing.assert_close(found.double(), expected, atol=0.12, rtol=0.02)
