@@ -118,7 +118,10 @@ def demo(interpreter: str, arguments: list[str]) -> int:
 def test(interpreter: str, arguments: list[str]) -> int:
     """Run the quick tests, or with --all every test; other arguments go to pytest."""
     if "--all" in arguments:
-        return call([interpreter, "-m", "pytest", *(a for a in arguments if a != "--all")])
+        # a process for each of up to four processors; tests of one file stay together, since they share models
+        several = ("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile")
+        others = (a for a in arguments if a != "--all")
+        return call([interpreter, "-m", "pytest", *several, *others])
     print("These are the quick tests; `python run.py test --all` runs every test.", flush=True)
     return call([interpreter, "-m", "pytest", "-m", "not slow and not browser", *arguments])
 

@@ -164,7 +164,7 @@ def test_all_zero_and_all_one_are_drawn(name, value, request, explain):
         assert np.isfinite([*ax.get_xlim(), *ax.get_ylim()]).all()
 
 
-@pytest.mark.parametrize("name", set(EVERY) - {"scatter"})  # a feature of all elements has no value
+@pytest.mark.parametrize("name", sorted(set(EVERY) - {"scatter"}))  # a feature of all elements has no value
 def test_one_feature_is_drawn(name, request, explain):
     draw, source = EVERY[name]
     x = request.getfixturevalue(source).inputs[0]
@@ -183,7 +183,7 @@ def test_axes_must_be_one(name, request):
 OF_MANY = {"importance", "beeswarm", "matrix", "grid", "comparison", "scatter", *SIGNED} - {"signed bars"}
 
 
-@pytest.mark.parametrize("name", set(EVERY) - OF_MANY)
+@pytest.mark.parametrize("name", sorted(set(EVERY) - OF_MANY))
 def test_there_must_be_such_an_example(name, request):
     draw, source = EVERY[name]
     explanation = request.getfixturevalue(source)
