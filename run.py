@@ -118,7 +118,7 @@ def demo(interpreter: str, arguments: list[str]) -> int:
 def test(interpreter: str, arguments: list[str]) -> int:
     """Run the quick tests, or with --all every test; other arguments go to pytest."""
     if "--all" in arguments:
-        # a process for each of up to four processors; tests of one file stay together, since they share models
+        # up to four processes; tests of one file stay together, since they share models
         several = ("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile")
         others = (a for a in arguments if a != "--all")
         return call([interpreter, "-m", "pytest", *several, *others])

@@ -14,6 +14,7 @@ from stg_attr.errors import ArgumentError
 from stg_attr.gates import unusual
 from stg_attr.objective import Anchors
 
+from .chunks import is_out_of_memory
 from .examples import Arguments, Examples
 from .memory import Memory
 from .randomness import watched
@@ -63,6 +64,7 @@ class Scorer:
         self.arguments = Arguments.of(arguments, batch).rows(rows)
         self.one_row_per_call = False
         self.raised: Exception | None = None
+        self._has_answered = False
         self._row: torch.Size | None = None  # shape of a row of outputs, once a call has had several rows
         self.forward, self._memory = forward, memory
         n = len(range(batch)[rows]) if isinstance(rows, slice) else len(rows)
@@ -123,13 +125,21 @@ class Scorer:
             with watched():
                 output = self.forward(*inputs, *arguments)
         except Exception as error:
-            if not raised_by_handler(error):
-                self.raised = error  # an error of the model, which `may_stop` tells from all others
+            if raised_by_handler(error):
+                raise
+            if self._answers_one_only(n) and not is_out_of_memory(error):
+                raise only_alone(error, n) from error
+            self.raised = error  # an error of the model, which `may_stop` tells from all others
             raise
         row = self._row if self._memory is None else self._row or self._memory.row
         found = _checked_output(output, n, self.one_row_per_call, row)
         self._row = found.shape[1:] if n > 1 else self._row
+        self._has_answered = True
         return found if recalled is None else recalled.whole(found)
+
+    def _answers_one_only(self, rows: int) -> bool:
+        """Whether the model has answered for one row, and this is its first call with several."""
+        return len(self._asked) == 1 and rows > 1 and self._has_answered and self._row is None
 
     def may_stop(self, failure: BaseException) -> bool:
         """Whether an exception is Ctrl-C or came from the model: what was learned before it is then kept."""
@@ -285,6 +295,17 @@ def not_by_row(found: str) -> ArgumentError:
         "(labels, lengths, a state) as tensors in additional_forward_args; or explain one example at a time "
         "with perturbations_per_eval=1. Rows that belong together, such as the nodes of a graph, are one "
         "example.",
+    )
+
+
+def only_alone(error: Exception, rows: int) -> ArgumentError:
+    """The error for a function that answers for one row, and fails for several."""
+    return ArgumentError(
+        "forward_func",
+        expected="a function that scores any number of rows, since one call scores many masked inputs",
+        found=f"{type(error).__name__} for {rows} rows, though a single one works: {error}",
+        mend="It may close over its example: name the output by target, and pass what belongs to the example "
+        "(a label, a length) as a tensor in additional_forward_args; or pass perturbations_per_eval=1.",
     )
 
 

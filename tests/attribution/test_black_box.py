@@ -70,7 +70,11 @@ def test_a_model_returns_numbers_of_any_kind(forward, untouched):
     assert torch.equal(explanation.attributions, explain(both).attributions)
 
 
-@pytest.mark.parametrize("number", [float, int, bool, np.float32, torch.as_tensor], ids=["float", "int", "bool", "float32", "tensor"])
+@pytest.mark.parametrize(
+    "number",
+    [float, int, bool, np.float32, torch.as_tensor],
+    ids=["float", "int", "bool", "float32", "tensor"],
+)
 def test_a_function_of_a_single_row_returns_a_number(number):
     """Examples one at a time; batches by internal_batch_size."""
 

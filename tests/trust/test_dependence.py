@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from stg_attr import (
+    ArgumentError,
     Delete,
     LayerStochasticGates,
     OutputMatch,
@@ -316,6 +317,29 @@ def test_one_example_at_a_time_works_as_the_error_says():
         )
         torch.testing.assert_close(found.attributions, along.attributions, rtol=0, atol=1e-5)
         assert found.status == along.status
+
+
+ALONE = {
+    "label": lambda x: -functional.cross_entropy(NET(x), Y[:1], reduction="none"),
+    "fixed row beside it": lambda x: NET(torch.cat([x[:, :3], X[:1, 3:]], dim=1))[:, 0],
+    "shape": lambda x: NET(x.reshape(1, -1))[:, 0],
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("run", ["attribute", "explain"])
+@pytest.mark.parametrize("references", [1, 7])
+def test_a_function_of_one_row_is_refused_at_once(name, run, references):
+    """Its own error would not say that many masked inputs are scored in one call."""
+    counted, baselines = Counted(ALONE[name]), torch.zeros(references, X.shape[1])
+    said = (
+        r"any number of rows.*Error for \d+ rows, though a single one works.*target.*additional_forward_args"
+    )
+    with pytest.raises(ArgumentError, match=said) as raised:
+        getattr(StochasticGates(counted), run)(X[:1], baselines)
+    assert raised.value.__cause__ is not None
+    assert counted.calls <= 5
+    assert getattr(StochasticGates(counted), run)(X[:1], baselines, perturbations_per_eval=1) is not None
 
 
 def test_what_is_passed_along_is_paired_as_it_should_be():
