@@ -12,6 +12,7 @@ from captum.attr import LLMAttribution
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError, Interrupted, warn
+from stg_attr.model import Prefixes
 
 from .input import StochasticGates
 from .layer import LayerStochasticGates
@@ -55,6 +56,7 @@ class LLMStochasticGates(LLMAttribution):  # type: ignore[misc]  # captum ships 
     ) -> None:
         super().__init__(attr_method, tokenizer, attr_target)
         self.include_per_token_attr = per_token
+        self._prefixes: Prefixes | None = None  # during a solve without gradients
         solve = _in_ids if isinstance(attr_method, LayerStochasticGates) else _in_parts
         connected: Any = self.attr_method  # captum's copy, whose forward_func is the method below
         self.attr_method: Any = _EveryTarget(connected, solve, self)
@@ -63,9 +65,15 @@ class LLMStochasticGates(LLMAttribution):  # type: ignore[misc]  # captum ships 
         self, perturbed_tensor: Tensor, inp: Any, target_tokens: Tensor, *settings: Any
     ) -> Tensor:
         """Scores of the answer to every row of a perturbed prompt, [rows, 1 or 1 + tokens]."""
+        rows = torch.split(perturbed_tensor, 1)
+        if self._prefixes is not None and settings[:2] == (True, None):  # use_cached_outputs, and no hook
+            prompts = [_only_tokens(self._format_model_input(inp.to_model_input(row))) for row in rows]
+            whole = [prompt for prompt in prompts if prompt is not None]
+            if len(whole) == len(rows):
+                tokens = self._prefixes.log_probabilities(whole, target_tokens.to(whole[0].device))
+                return _scores(tokens, self.include_per_token_attr, self.attr_target)
         shape = (1, 1 + len(target_tokens) if self.include_per_token_attr else 1)
         call = super()._forward_func
-        rows = torch.split(perturbed_tensor, 1)
         return torch.cat([call(row, inp, target_tokens, *settings).reshape(shape) for row in rows])
 
 
@@ -82,7 +90,11 @@ class _EveryTarget:
 
     def attribute(self, inputs: Tensor, additional_forward_args: tuple[Any, ...], **kwargs: Any) -> Tensor:
         """Active probabilities, [1 or 1 + tokens, features]."""
-        return self._solve(self._method, self._owner, inputs, additional_forward_args, kwargs)
+        self._owner._prefixes = Prefixes(self._owner.model)
+        try:
+            return self._solve(self._method, self._owner, inputs, additional_forward_args, kwargs)
+        finally:
+            self._owner._prefixes = None
 
 
 def _in_parts(
@@ -98,9 +110,10 @@ def _in_parts(
 
     def remembered(shown: Tensor) -> Tensor:
         keys = [tuple(row) for row in shown.long().tolist()]
-        for key, row in zip(keys, torch.split(shown, 1), strict=True):
-            if key not in known:
-                known[key] = forward(row, *arguments)
+        missing = {key: i for i, key in enumerate(keys) if key not in known}
+        if missing:  # in one call, so that prompts that begin alike can share work
+            found = forward(shown[list(missing.values())], *arguments)
+            known.update(zip(missing, torch.split(found, 1), strict=True))
         return torch.cat([known[key] for key in keys])
 
     solver = copy(method)
@@ -170,17 +183,34 @@ def _in_ids(
     return found
 
 
+def _only_tokens(inputs: Any) -> Tensor | None:
+    """The tokens of a prompt, long [positions]; None where the model is given more, such as an image."""
+    if isinstance(inputs, Tensor):
+        return inputs[0]
+    attention = inputs.get("attention_mask")
+    others = set(inputs) - {"input_ids", "attention_mask"}
+    hides = attention is not None and not bool(attention.all())
+    ids = inputs["input_ids"]
+    return None if others or hides or not ids.shape[1] else ids[0]
+
+
+def _scores(tokens: Tensor, per_token: bool, attr_target: str) -> Tensor:
+    """Scores of an answer, and of its tokens, from log-probabilities [rows, tokens]."""
+    whole = tokens.sum(1, keepdim=True)
+    scores = torch.cat([whole, tokens], 1) if per_token else whole
+    return scores if attr_target == "log_prob" else scores.exp()
+
+
 class _AnswerScores:
     """Log-probability (or probability) of an answer and of each of its tokens, given all before."""
 
     def __init__(self, model: Callable[..., Any], prompt_length: int, attr_target: str) -> None:
         self.__wrapped__ = model  # where functools.wraps would say it
         self._start = prompt_length
-        self._as_log = attr_target == "log_prob"
+        self._attr_target = attr_target
 
     def __call__(self, ids: Tensor) -> Tensor:
         """[rows, 1 + tokens]."""
         logits = self.__wrapped__(ids).logits[:, self._start - 1 : -1].log_softmax(2)
         tokens = logits.gather(2, ids[:, self._start :].unsqueeze(2)).squeeze(2)
-        scores = torch.cat([tokens.sum(1, keepdim=True), tokens], 1)
-        return scores if self._as_log else scores.exp()
+        return _scores(tokens, True, self._attr_target)

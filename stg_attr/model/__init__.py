@@ -11,6 +11,7 @@ from .layer_site import LayerForward, LayerSite
 from .measured import Measured
 from .memory import Memory
 from .named import NamedInputs
+from .prefixes import Prefixes
 from .profile import Profile, ProfileSettings
 from .randomness import watched
 from .scorer import Scorer
@@ -34,6 +35,7 @@ __all__ = [
     "Measured",
     "Memory",
     "NamedInputs",
+    "Prefixes",
     "Profile",
     "ProfileSettings",
     "Scorer",

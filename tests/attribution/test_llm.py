@@ -10,6 +10,7 @@ import torch
 from captum.attr import FeatureAblation, LLMAttribution, TextTemplateInput, TextTokenInput
 
 from stg_attr import ArgumentError, LayerStochasticGates, LLMStochasticGates, ScoreFunction, StochasticGates
+from stg_attr.model import Prefixes
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
@@ -236,6 +237,7 @@ def test_after_ctrl_c_what_was_learned_is_returned_with_a_warning(make, trained)
         assert found.token_attr.shape == whole.token_attr.shape
         if make is by_score and call == n_calls - 1:  # one score after the other: the first is done
             torch.testing.assert_close(found.seq_attr, whole.seq_attr)
+        elif make is by_score:
             assert not torch.equal(found.token_attr, whole.token_attr)
 
 
@@ -245,3 +247,95 @@ def test_ctrl_c_before_anything_is_learned_is_raised(make, trained):
     inp = TextTokenInput("the cat saw red :", llm.tokenizer)
     with pressing_at(llm.model, 2), pytest.raises(KeyboardInterrupt):
         llm.attribute(inp, target="apple milk", n_steps=6)
+
+
+def answers(model, rows, answer):
+    """Log-probabilities of the tokens of an answer, each prompt run whole and by itself."""
+    found = []
+    for prompt in rows:
+        logits = model(torch.cat([prompt, answer])[None]).logits[0, len(prompt) - 1 : -1]
+        found.append(logits.log_softmax(1).gather(1, answer[:, None]).squeeze(1))
+    return torch.stack(found).detach()
+
+
+def prompts(n, generator):
+    """Prompts that begin with the same five tokens, of different lengths."""
+    head = torch.randint(3, 20, (5,), generator=generator)
+    rows = [torch.randint(3, 20, (int(k),), generator=generator) for k in torch.randint(1, 9, (n,))]
+    return [torch.cat([head, row]) for row in rows]
+
+
+def other_model(name):
+    """Models whose cache is not that of Llama, with random weights."""
+    size = {"vocab_size": 25, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    size |= {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8}
+    if name == "GPT2":
+        config = transformers.GPT2Config(vocab_size=25, n_embd=16, n_layer=2, n_head=2)
+        return transformers.GPT2LMHeadModel(config).eval()
+    if name == "Mamba":  # keeps a state, of which no token can be taken away
+        config = transformers.MambaConfig(vocab_size=25, hidden_size=16, num_hidden_layers=1, state_size=4)
+        return transformers.MambaForCausalLM(config).eval()
+    config = transformers.MistralConfig(**size, sliding_window=3)  # keeps a window of three tokens
+    return transformers.MistralForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize("name", ["Llama", "GPT2", "Mistral", "Mamba"])
+@pytest.mark.filterwarnings("ignore")  # of transformers, about slow Mamba
+def test_prompts_that_begin_alike_have_the_answers_that_they_have_alone(name, trained):
+    generator = torch.Generator().manual_seed(2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = trained[0] if name == "Llama" else other_model(name)
+        rows, answer = prompts(12, generator), torch.tensor([7, 12, 4])
+    shared = Prefixes(model)
+    for some in (rows, rows[3:7], rows[:1]):
+        torch.testing.assert_close(
+            shared.log_probabilities(some, answer), answers(model, some, answer), rtol=1e-4, atol=1e-4
+        )
+    whole = sum(len(row) + 2 for row in [*rows, *rows[3:7], *rows[:1]])
+    assert shared.n_tokens < 0.75 * whole if name in ("Llama", "GPT2") else shared.n_tokens == whole
+
+
+def test_a_call_that_fails_leaves_nothing_behind(trained):
+    model, answer, rows = (
+        trained[0],
+        torch.tensor([7, 12]),
+        [torch.tensor([3, 4, 5]), torch.tensor([3, 4, 6, 5])],
+    )
+    shared = Prefixes(model)
+    shared.log_probabilities(rows, answer)
+    with pressing_at(model, 1), pytest.raises(KeyboardInterrupt):
+        shared.log_probabilities(rows, answer)
+    found = shared.log_probabilities(rows, answer)
+    torch.testing.assert_close(found, answers(model, rows, answer), rtol=1e-5, atol=1e-5)
+
+
+def test_an_answer_of_one_token_after_equal_prompts(trained):
+    model, answer = trained[0], torch.tensor([7])
+    row = torch.tensor([3, 4, 5])
+    shared = Prefixes(model)
+    found = shared.log_probabilities([row, row, row[:1]], answer)
+    torch.testing.assert_close(found, answers(model, [row, row, row[:1]], answer), rtol=1e-5, atol=1e-5)
+    assert shared.n_tokens == 1 + 2 + 1  # the last token of a prompt is run for its logits
+
+
+def test_the_explanation_is_that_of_rows_that_are_run_whole(trained, monkeypatch):
+    model, tokenizer = trained
+    head = "the house was very near . " * 3
+    inp = TextTemplateInput(head + "{} {} near the {} :", ["red", "one", "cat"], baselines=["a", "a", "a"])
+    seen, forward = [], model.forward
+
+    @functools.wraps(forward)
+    def counted(input_ids, **kwargs):
+        seen.append(input_ids.shape[1])
+        return forward(input_ids, **kwargs)
+
+    monkeypatch.setattr(model, "forward", counted)
+    llm, tokens = by_score(model, tokenizer), {}
+    for cached in (True, False):
+        found = llm.attribute(inp, target="apple milk", use_cached_outputs=cached, forward_in_tokens=False)
+        tokens[cached] = sum(seen), found
+        seen.clear()
+    torch.testing.assert_close(tokens[True][1].seq_attr, tokens[False][1].seq_attr, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(tokens[True][1].token_attr, tokens[False][1].token_attr, rtol=1e-4, atol=1e-4)
+    assert tokens[True][0] < 0.5 * tokens[False][0]
