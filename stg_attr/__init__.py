@@ -1,5 +1,6 @@
 """Sparse, checkable attributions for any PyTorch model, by stochastic gates over its input."""
 
+from .amortized import AmortizedSettings, AmortizedStochasticGates
 from .attribution import (
     LayerStochasticGates,
     LLMStochasticGates,
@@ -31,6 +32,8 @@ from .solve import Reparameterized, ScoreFunction
 from .tables import one_hot_groups
 
 __all__ = [
+    "AmortizedSettings",
+    "AmortizedStochasticGates",
     "ArgumentError",
     "Bernoulli",
     "BinaryConcrete",

@@ -51,9 +51,9 @@ class SharedStochasticGates:
     https://arxiv.org/abs/2004.00668, samples rows and references in the same way.
 
     Args:
-        method: the question, as for single rows. Where the model returns one number for a row, the default
-            objective is `Preserve(OutputMatch())`: scores of some rows rise and those of others fall, so that
-            their mean says nothing.
+        method: the question, as for single rows, but that the default objective is `Preserve()`, what
+            suffices; or `Preserve(OutputMatch())` where the model returns one number for a row: scores of
+            some rows rise and those of others fall, so that their mean says nothing.
         n_draws: pairs of a row and a reference on which gates are learned and sets are searched.
         settings: the numbers behind the defaults; None for those that suit a population.
 
@@ -206,8 +206,8 @@ def _with(method: StochasticGates, settings: Settings, scores: RowScores) -> Sto
     changed = copy.copy(method)
     changed.settings = settings
     one_number = not scores.classes and scores.everyone.place is None
-    if one_number and method.objective == Hybrid():
-        changed.objective = Preserve(OutputMatch())
+    if method.objective == Hybrid():
+        changed.objective = Preserve(OutputMatch()) if one_number else Preserve()
     if changed.objective.removes and changed.objective.fidelity.either_direction:
         raise ArgumentError(
             "objective",

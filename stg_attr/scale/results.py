@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["DatasetAttributions", "Summary", "load_attributions", "summarise"]
 
 #: Statuses of explanations that can be trusted.
-_RELIABLE = (Status.CONVERGED.name, Status.BASELINE_HIGHER.name, Status.NOTHING_TO_EXPLAIN.name)
+_RELIABLE = (
+    Status.CONVERGED.name,
+    Status.PROPOSED.name,
+    Status.BASELINE_HIGHER.name,
+    Status.NOTHING_TO_EXPLAIN.name,
+)
 
 _SHOWN_FEATURES = 10  # features in the text of a summary
 _SHOWN_MESSAGES = 10  # error messages in a summary

@@ -46,7 +46,11 @@ def test_a_score_below_its_baseline_is_explained_and_not_doubted():
 
 
 def test_only_two_statuses_are_free_of_doubt():
-    assert {status for status in Status if not status.doubtful} == {Status.CONVERGED, Status.BASELINE_HIGHER}
+    assert {status for status in Status if not status.doubtful} == {
+        Status.CONVERGED,
+        Status.PROPOSED,
+        Status.BASELINE_HIGHER,
+    }
     for status in Status:
         assert status.value.startswith(f"{status.short}: ")
         assert len(status.short) < 30

@@ -1,0 +1,42 @@
+"""The numbers that decide how a net learns to propose gates, and when a proposal is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["AmortizedSettings"]
+
+
+@dataclass(frozen=True)
+class AmortizedSettings:
+    """How a net learns gates, and when its proposal is taken without a solve.
+
+    Attributes:
+        width: units of the hidden layers of the default net.
+        learning_rate: of Adam; it falls to 0 along a cosine.
+        batch: rows of an update.
+        samples: gate samples of each row in an update, where the model has slopes.
+        samples_without_slopes: the same where it has none.
+        references: references of each row on which the unit of its loss is measured in an update.
+        held_out: rows that are kept for the held-out loss, at most, and a fifth of the rows at most.
+        patience: passes without a lower held-out loss after which training ends.
+        most_measured: sizes of the proposed set that are measured for a row.
+        slopes: gate values at which a default net is given the slopes of the score in the gates, for models
+            that have them: all gates open, then halves of it. Each costs an evaluation of a row.
+        largest: a proposed set may have this many times the features that the rows of the held-out loss need
+            on average; a row with a larger one is solved.
+        weight_of_start: how many updates of a solve the proposal counts for, where it is the start of one.
+    """
+
+    width: int = 256
+    learning_rate: float = 1e-3
+    batch: int = 256
+    samples: int = 2
+    samples_without_slopes: int = 8
+    references: int = 2
+    held_out: int = 256
+    patience: int = 10
+    most_measured: int = 5
+    slopes: int = 2
+    largest: float = 2.0
+    weight_of_start: int = 4
