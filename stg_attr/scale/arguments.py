@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeAlias
 
+import numpy as np
 from torch import Tensor
 
 from stg_attr.attribution import LayerStochasticGates, StochasticGates
@@ -53,7 +54,7 @@ def check_arguments(arguments: ExplainArguments) -> None:
         **{name: arguments.get(name, defaults[name].default) for name in numbers}
     )  # `Effort` checks the numbers
     _check_forward_args(arguments.get("additional_forward_args"))
-    _check_no_table(arguments.get("baselines"))
+    _check_no_array(arguments.get("baselines"))
     seed = arguments.get("seed", 0)
     if not -(2**63) <= seed < 2**63:
         raise ArgumentError(
@@ -64,15 +65,14 @@ def check_arguments(arguments: ExplainArguments) -> None:
         )
 
 
-def _check_no_table(baselines: Any) -> None:
-    """Refuse a table, since the rows of a data set are explained as numbers."""
-    if hasattr(baselines, "columns") or (hasattr(baselines, "dtype") and not isinstance(baselines, Tensor)):
+def _check_no_array(baselines: Any) -> None:
+    """Refuse an array: of a data set, DataFrames are explained as tables, and all else as tensors."""
+    if isinstance(baselines, np.ndarray):
         raise ArgumentError(
             "baselines",
-            expected="a number, a tensor, a ReferenceSet or a function, since rows are explained as numbers",
-            found=type(baselines).__name__,
-            mend="Convert it with torch.as_tensor. Strings, dates and missing cells are explained by "
-            "explain(frame, baselines=frame, internal_batch_size=64), in one process.",
+            expected="a number, a tensor, a ReferenceSet or a function; or a DataFrame, if the data are one",
+            found="ndarray",
+            mend="Convert it with torch.as_tensor.",
         )
 
 

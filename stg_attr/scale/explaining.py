@@ -50,6 +50,7 @@ def schema(id_type: str) -> pa.Schema:
             ("id", pa.type_for_alias(id_type)),
             ("target", pa.list_(pa.int64())),
             ("feature_ids", pa.list_(pa.int64())),
+            ("feature_names", pa.list_(pa.string())),
             ("attributions", pa.list_(pa.float32())),
             ("log_alpha", pa.list_(pa.float32())),
             ("selected", pa.list_(pa.bool_())),
@@ -246,6 +247,7 @@ def _record(explanation: Explanation, i: int, row: Row, note: str) -> dict[str, 
         "id": row.id,
         "target": [] if explanation.target is None else explanation.target[i].tolist(),
         "feature_ids": explanation.feature_ids[i][exists].tolist(),
+        "feature_names": _names(explanation, i),
         "attributions": explanation.active_probabilities[i][exists].tolist(),
         "log_alpha": explanation.log_alpha[i][exists].tolist(),
         "selected": explanation.selected[i][exists].tolist(),
@@ -261,6 +263,12 @@ def _record(explanation: Explanation, i: int, row: Row, note: str) -> dict[str, 
         "seed": explanation.seed,
         "evaluations": int(explanation.n_evaluations[i]),
     }
+
+
+def _names(explanation: Explanation, i: int) -> list[str] | None:
+    """The names of the features that an example has; None without names."""
+    names, exists = explanation.feature_names, (explanation.feature_ids[i] >= 0).tolist()
+    return None if names is None else [name for name, there in zip(names, exists, strict=True) if there]
 
 
 def _certified(explanation: Explanation, i: int) -> dict[str, Any]:

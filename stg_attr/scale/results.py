@@ -51,6 +51,7 @@ class DatasetAttributions:
         log_alpha: gate parameters, [rows, features]; filled with -inf.
         selected: the features reported as needed, bool [rows, features]; filled with False.
         feature_ids: of the features, long [rows, features]; filled with -1.
+        feature_names: of the features of the first row; None where there are no names.
         target: explained output of each row, long [rows, dims]; filled with -1.
         evidence: measured scores `full`, `baseline`, `kept`, `removed`, and `sufficiency` and
             `comprehensiveness`, each double [rows].
@@ -65,6 +66,7 @@ class DatasetAttributions:
     log_alpha: Tensor
     selected: Tensor
     feature_ids: Tensor
+    feature_names: tuple[str, ...] | None
     target: Tensor
     evidence: Mapping[str, Tensor]
     status: tuple[Status, ...]
@@ -99,12 +101,19 @@ def load_attributions(path: str | Path) -> DatasetAttributions:
         log_alpha=torch.from_numpy(_padded(table, "log_alpha", -np.inf)),
         selected=torch.from_numpy(_padded(table, "selected", False)),
         feature_ids=torch.from_numpy(_padded(table, "feature_ids", -1)).long(),
+        feature_names=_first_names(table),
         target=torch.from_numpy(_padded(table, "target", -1)),
         evidence={name: torch.from_numpy(table[name].to_numpy().copy()) for name in EVIDENCE},
         status=tuple(Status[name] for name in table["status"].to_pylist()),
         evaluations=torch.from_numpy(table["evaluations"].to_numpy().copy()),
         failures=_by_id(failed["id"].to_pylist(), failed["message"].to_pylist()),
     )
+
+
+def _first_names(table: pa.Table) -> tuple[str, ...] | None:
+    """The names of the features of the first row; files of earlier releases have none."""
+    found = table["feature_names"][:1].to_pylist() if "feature_names" in table.column_names else [None]
+    return tuple(found[0]) if found and found[0] is not None else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ from .manifest import Manifest
 from .rows import Columns, Name
 from .shards import Output, ShardSizes, check_arrow
 from .sources import DataSet, Source, as_source, is_ray
+from .tables import as_cells, is_table
 from .worker import Done, Job, Make, RayActors, Worker, load_explainer, model_fingerprint
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def explain_dataset(
             `ray.data.Dataset`.
         output: a folder that every worker finds under this path. Its Parquet files are in `rows`.
         columns: the model's inputs: columns of a table, or indices or keys of the items of a torch data set.
-            All columns of numbers together are one input; each column of arrays is one input. None for all
+            All columns of numbers together are one input; each column of arrays is one input. Of a DataFrame
+            with a table as `baselines`, columns of any kind, and the model gets DataFrames. None for all
             columns of a table except the next two, or for the first element of a tuple.
         id_column: the id of each row in the output; None for its position. In a `ray.data.Dataset` it must
             hold different whole numbers, because the rows of such a data set have no positions.
@@ -111,19 +113,25 @@ def explain_dataset(
     actors = _actors(engine, dataset)
     check_arguments(arguments)
     _check_sizes(batch_rows, shard_rows)
+    source: Source | None = None
     folder = Output(Path(output).resolve())
+    if is_table(arguments.get("baselines")):
+        stg_or_factory, cells, arguments = as_cells(stg_or_factory, dataset, given, arguments)
+        source, given = cells, cells.columns
     run = _DatasetRun(
         stg_or_factory, given, folder, arguments, batch_rows, shard_rows, model_version, overwrite
     )
-    if actors is None:
+    if source is None and not is_ray(dataset):
         source = as_source(dataset, given)
+    if actors is None:
+        assert source is not None
         return run.in_this_process(source, _rank(engine, overwrite), show_progress)
     from .on_ray import Cluster
 
     with Cluster(actors, reads_data=is_ray(dataset)) as cluster:
-        if is_ray(dataset):
+        if source is None:
             return run.on_ray_data(cluster, dataset, show_progress)
-        return run.on_ray(cluster, as_source(dataset, given), show_progress)
+        return run.on_ray(cluster, source, show_progress)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 from stg_attr.attribution import LayerStochasticGates, StochasticGates
 from stg_attr.errors import ArgumentError, check_count, check_number
 from stg_attr.model import disturbing_layers, module_of
+from stg_attr.tables import OverCells
 
 from .arguments import ExplainArguments, check_accepted
 from .explaining import FAILED, explain_rows
@@ -146,6 +147,7 @@ def model_fingerprint(stg: Explainer, version: str | None = None) -> dict[str, s
         ArgumentError: the model, or an attribute, does not say what it consists of.
     """
     model = stg.forward_func
+    model = model.__wrapped__ if isinstance(model, OverCells) else model  # its cells are the data
     name = getattr(model, "__qualname__", type(model).__qualname__)
     attributes = dict(vars(stg))
     settings = {
@@ -245,9 +247,10 @@ class Worker:
 def _input_dtype(stg: Explainer) -> torch.dtype | None:
     """Dtype for the inputs: that of the model's parameters, otherwise torch's default.
 
-    None for gates on a layer, because the inputs may be token ids, which must stay integers.
+    None for gates on a layer, because the inputs may be token ids, and for numbers of cells: these must stay
+    integers.
     """
-    if isinstance(stg, LayerStochasticGates):
+    if isinstance(stg, LayerStochasticGates) or isinstance(stg.forward_func, OverCells):
         return None
     module = module_of(stg.forward_func)
     parameter = None if module is None else next(module.parameters(), None)

@@ -448,9 +448,9 @@ def test_other_arguments_of_the_model_are_the_same_for_all_rows(explain, rows):
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars", "numpy"])
-def test_tables_as_baselines_are_refused_before_anything_is_written(library, tmp_path):
+def test_tables_as_baselines_of_tensors_are_refused_before_anything_is_written(library, tmp_path):
     module = pytest.importorskip(library)
     table = module.zeros((3, 2)) if library == "numpy" else module.DataFrame({"a": [1.0], "b": ["x"]})
-    with pytest.raises(ArgumentError, match=r"baselines: .*as numbers; found .*internal_batch_size=64"):
+    with pytest.raises(ArgumentError, match=r"baselines: expected a number.*; found .*torch.as_tensor"):
         explain_dataset(lambda: None, TensorDataset(torch.zeros(3, 2)), tmp_path / "out", baselines=table)
     assert not (tmp_path / "out").exists()
