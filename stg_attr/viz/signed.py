@@ -91,13 +91,15 @@ def draw_steps(ax: Axes, shares: Shares) -> None:
     for place, start in enumerate(starts[:-1]):
         ax.plot([start, start], [place + 0.35, place + 0.65], color=NEUTRAL, linewidth=0.8)
     ax.set_ylim(len(starts), -0.6)
-    bottom, top = rounded((starts[-1], shares.full), shares.full - starts[-1])
+    bottom, top, stated = rounded((starts[-1], shares.full, shares.baseline), shares.full - starts[-1])
+    # contributions are measured with some of the reference rows, and scores are stated for others
+    name = "baseline" if bottom == stated else "mean of the rows behind the contributions"
     ax.annotate(
         f"this row {top}", (shares.full, -0.6), (0, 2), textcoords="offset points", ha="center", va="bottom",
         fontsize="small",
     )  # fmt: skip
     ax.annotate(
-        f"baseline {bottom}", (starts[-1], len(starts)), (4, 2), textcoords="offset points",
+        f"{name} {bottom}", (starts[-1], len(starts)), (4, 2), textcoords="offset points",
         va="bottom", fontsize="small",
     )  # fmt: skip
     for score, y in ((starts[-1], len(starts)), (shares.full, -0.6)):
