@@ -290,6 +290,17 @@ class AmortizedStochasticGates:
         return self._net
 
     @property
+    def forward_func(self) -> Any:
+        """The model."""
+        return self.method.forward_func
+
+    @property
+    def identity(self) -> tuple[Any, ...]:
+        """All that decides what is proposed and taken: nets that differ in it give other results."""
+        state = {} if self._net is None else self._net.state_dict()
+        return (self.settings, state, self._typical, self._gradient)
+
+    @property
     def _n_slopes(self) -> int:
         """Gate values at which a default net sees the slopes of the score."""
         return self.settings.slopes if self.method.estimator.proves_slopes else 0

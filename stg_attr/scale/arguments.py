@@ -90,7 +90,7 @@ def _check_forward_args(given: Any) -> None:
         )
 
 
-def check_accepted(explainer: StochasticGates | LayerStochasticGates, arguments: ExplainArguments) -> None:
+def check_accepted(explainer: Any, arguments: ExplainArguments) -> None:
     """Check that this explainer has the arguments.
 
     Raises:

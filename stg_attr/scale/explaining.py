@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from stg_attr.amortized import AmortizedStochasticGates
 from stg_attr.attribution import Explanation, LayerStochasticGates, Status, StochasticGates
 from stg_attr.errors import Interrupted, ModelFailure
 from stg_attr.gates import ReferenceSet
@@ -79,7 +80,7 @@ def failures_raised() -> Iterator[None]:
 
 
 def explain_rows(
-    stg: StochasticGates | LayerStochasticGates,
+    stg: StochasticGates | LayerStochasticGates | AmortizedStochasticGates,
     rows: Sequence[Row],
     arguments: ExplainArguments,
     id_type: str,
@@ -129,7 +130,7 @@ _Results = Iterator[tuple[list[int], Explanation | None, str]]
 
 
 def _explain_or_split(
-    stg: StochasticGates | LayerStochasticGates,
+    stg: StochasticGates | LayerStochasticGates | AmortizedStochasticGates,
     rows: Sequence[Row],
     indices: list[int],
     arguments: ExplainArguments,
@@ -176,7 +177,7 @@ def _with_memory_note(results: _Results) -> _Results:
 
 
 def _explain(
-    stg: StochasticGates | LayerStochasticGates,
+    stg: StochasticGates | LayerStochasticGates | AmortizedStochasticGates,
     rows: Sequence[Row],
     arguments: ExplainArguments,
     per_call: int | None,

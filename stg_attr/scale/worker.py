@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import torch
 
+from stg_attr.amortized import AmortizedStochasticGates
 from stg_attr.attribution import LayerStochasticGates, StochasticGates
 from stg_attr.errors import ArgumentError, check_count, check_number
 from stg_attr.model import disturbing_layers, module_of
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 #: What explains a batch of rows.
-Explainer: TypeAlias = StochasticGates | LayerStochasticGates
+Explainer: TypeAlias = StochasticGates | LayerStochasticGates | AmortizedStochasticGates
 
 #: The explainer, or a function that returns the explainer or its model.
 Make: TypeAlias = "Explainer | Callable[[], Explainer | Callable[..., torch.Tensor]]"
@@ -146,6 +147,8 @@ def model_fingerprint(stg: Explainer, version: str | None = None) -> dict[str, s
     Raises:
         ArgumentError: the model, or an attribute, does not say what it consists of.
     """
+    if isinstance(stg, AmortizedStochasticGates):
+        return model_fingerprint(stg.method, version) | {"net": described(stg.identity, "net")}
     model = stg.forward_func
     model = model.__wrapped__ if isinstance(model, OverCells) else model  # its cells are the data
     name = getattr(model, "__qualname__", type(model).__qualname__)
@@ -250,6 +253,7 @@ def _input_dtype(stg: Explainer) -> torch.dtype | None:
     None for gates on a layer, because the inputs may be token ids, and for numbers of cells: these must stay
     integers.
     """
+    stg = stg.method if isinstance(stg, AmortizedStochasticGates) else stg
     if isinstance(stg, LayerStochasticGates) or isinstance(stg.forward_func, OverCells):
         return None
     module = module_of(stg.forward_func)

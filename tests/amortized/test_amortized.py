@@ -195,3 +195,16 @@ def test_what_cannot_be_learned_from_is_refused():
         AmortizedStochasticGates(StochasticGates(switch), net=switch)
     with pytest.raises(stg_attr.ArgumentError, match=r"net.*\[batch, gates\] = \[\d+, 6\]"):
         AmortizedStochasticGates(StochasticGates(switch), nn.Linear(6, 5)).fit(ROWS)  # one output too few
+
+
+def test_a_data_set_is_explained_on_shards_as_by_one_call(tmp_path):
+    pytest.importorskip("pyarrow")
+    from stg_attr.scale import explain_dataset, load_attributions
+
+    fast = AmortizedStochasticGates(StochasticGates(switch), settings=QUICK).fit(ROWS[:300], n_epochs=3)
+    dataset = torch.utils.data.TensorDataset(FRESH)
+    explain_dataset(fast, dataset, tmp_path / "out", batch_rows=20)
+    found, one = load_attributions(tmp_path / "out"), fast.explain(FRESH)
+    torch.testing.assert_close(found.attributions.double(), one.attributions.double(), rtol=1e-4, atol=1e-4)
+    assert list(found.status) == list(one.status)
+    assert Status.PROPOSED in found.status
