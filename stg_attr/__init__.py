@@ -7,6 +7,7 @@ from .attribution import (
     NamedInputs,
     StochasticGates,
 )
+from .components import ComponentStochasticGates
 from .errors import ArgumentError
 from .explanation import Explanation, Settings, Status, show_with
 from .gates import (
@@ -38,6 +39,7 @@ __all__ = [
     "Bernoulli",
     "BinaryConcrete",
     "Budget",
+    "ComponentStochasticGates",
     "Delete",
     "Explanation",
     "FillIn",
