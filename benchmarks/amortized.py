@@ -91,7 +91,7 @@ def synthetic(name: str) -> Case:
     problem = tabular.load(name, 0, n_rows=N_ROWS, n_references=512)
     rows = torch.randn(10_000, 11, generator=torch.Generator().manual_seed(77))
     method = StochasticGates(problem.forward, objective=Preserve(OutputMatch()))
-    return Case(method, rows, problem.rows, ReferenceSet(problem.data), problem.truth)
+    return Case(method, rows, problem.inputs, ReferenceSet(problem.data), problem.truth)
 
 
 CASES: dict[str, Callable[[], Case]] = {

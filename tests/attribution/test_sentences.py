@@ -45,7 +45,7 @@ def test_a_score_below_its_baseline_is_explained_and_not_doubted():
     assert "Read with care" not in found.describe()
 
 
-def test_only_two_statuses_are_free_of_doubt():
+def test_only_three_statuses_are_free_of_doubt():
     assert {status for status in Status if not status.doubtful} == {
         Status.CONVERGED,
         Status.PROPOSED,
