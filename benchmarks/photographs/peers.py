@@ -19,7 +19,8 @@ from captum.attr import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stg_attr import StochasticGates, superpixel_mask
+from stg_attr import StochasticGates, references, superpixel_mask
+from stg_attr.model import Baselines
 
 from .cases import last_convolution
 
@@ -44,11 +45,11 @@ class Counter(nn.Module):
 Method = Callable[[Counter, Tensor, Tensor, int], Tensor]
 
 
-def gates(**effort: int) -> Method:
-    """The project, with its defaults and some effort."""
+def gates(baseline: Baselines = None, **effort: int) -> Method:
+    """The project, with its defaults, a baseline and some effort."""
 
     def attribute(model: Counter, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        found = StochasticGates(model).attribute(x, target=y, seed=seed, **effort)
+        found = StochasticGates(model).attribute(x, baseline, target=y, seed=seed, **effort)
         assert isinstance(found, Tensor)
         return found
 
@@ -156,6 +157,7 @@ def methods(n_samples: int) -> dict[str, Method]:
         "Integrated Gradients, absolute": integrated_gradients,
         "**gates**, `max_evals=40`": gates(max_evals=40),
         "**gates**, `max_evals=200`": gates(max_evals=200),
+        "**gates**, `max_evals=200`, blur": gates(references.blur(10), max_evals=200),
         "**gates**, default": gates(),
     }
 
