@@ -16,7 +16,8 @@ from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Settings
 from stg_attr.gates import GateDistribution
 from stg_attr.model import Gaps, Given, Target, as_arguments, checked_inputs, undisturbed
-from stg_attr.objective import Objective
+from stg_attr.objective import Hybrid, Objective, Preserve
+from stg_attr.population import SharedStochasticGates
 from stg_attr.select import Sparsity
 from stg_attr.solve import Estimator
 
@@ -149,6 +150,69 @@ class ComponentStochasticGates(StochasticGates):
         over = self._over_components(inputs, baselines, target, additional_forward_args, Effort(**effort))
         found = self._answer(over.asked, over.effort, True, show_progress, on_step, resume)
         return replace(found, n_evaluations=found.n_evaluations + over.n_read)
+
+    def explain_shared(
+        self,
+        inputs: Given,
+        baselines: Counterfactuals = None,
+        target: Target = None,
+        additional_forward_args: Any = None,
+        *,
+        n_steps: int | None = None,
+        n_samples: int | None = None,
+        max_evals: int | None = None,
+        seed: int = 0,
+        show_progress: bool = False,
+    ) -> Explanation:
+        """One set of components for all inputs together: see `attribute` for the arguments.
+
+        Each sample of the gates is scored on another input, so that the score is a mean over inputs. Half of
+        the inputs are kept from the solve and the search: the certificate and `population` are about them.
+        Where the model returns one number for a row, the default objective is `Preserve()`: what the set
+        keeps of the mean.
+
+        Args:
+            inputs: as for `attribute`, a hundred or more of them.
+            baselines: as for `attribute`.
+            target: as for `attribute`.
+            additional_forward_args: as for `attribute`.
+            n_steps: as for `SharedStochasticGates.explain`.
+            n_samples: as above.
+            max_evals: rows that the model may be run on altogether; None for any number.
+            seed: of the noise, and of the draws of inputs.
+            show_progress: show a progress bar.
+
+        Returns:
+            As `SharedStochasticGates.explain`, with a column for each component in the place of features.
+
+        Raises:
+            ArgumentError: an argument, a site, or the model's output cannot be used.
+        """
+        over = self._over_components(inputs, baselines, target, additional_forward_args, Effort(seed=seed))
+        asked, n = over.asked, len(over.asked.inputs)
+        method = StochasticGates(
+            asked.forward,
+            objective=Preserve() if self.objective == Hybrid() else self.objective,
+            sparsity=self.sparsity,
+            gates=self.gates,
+            estimator=self.estimator,
+            smoothness=0.0,
+            device=self.device,
+        )
+        left = None if max_evals is None else max(1, max_evals - over.n_read * n)
+        found = SharedStochasticGates(method).explain(
+            asked.inputs,
+            target=target,
+            additional_forward_args=asked.arguments,
+            feature_mask=asked.feature_mask,
+            n_steps=n_steps,
+            n_samples=n_samples,
+            max_evals=left,
+            seed=seed,
+            show_progress=show_progress,
+            feature_names=self.components,
+        )
+        return replace(found, n_evaluations=found.n_evaluations + over.n_read * n)
 
     def _over_components(
         self, inputs: Given, baselines: Counterfactuals, target: Target, arguments: Any, effort: Effort
