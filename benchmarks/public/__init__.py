@@ -1,0 +1,1 @@
+"""Yardsticks that others published; see `python run.py bench public --help`."""
