@@ -127,7 +127,7 @@ class Scorer:
         except Exception as error:
             if raised_by_handler(error):
                 raise
-            if self._answers_one_only(n) and not is_out_of_memory(error):
+            if self._answers_one_only(n) and _is_about_shapes(error):
                 raise only_alone(error, n) from error
             self.raised = error  # an error of the model, which `may_stop` tells from all others
             raise
@@ -144,6 +144,12 @@ class Scorer:
     def may_stop(self, failure: BaseException) -> bool:
         """Whether an exception is Ctrl-C or came from the model: what was learned before it is then kept."""
         return isinstance(failure, KeyboardInterrupt) or failure is self.raised
+
+
+def _is_about_shapes(error: Exception) -> bool:
+    """Whether an error may say that tensors do not fit each other."""
+    kinds = (ValueError, RuntimeError, IndexError, AssertionError)
+    return isinstance(error, kinds) and not is_out_of_memory(error)
 
 
 def picked(output: Tensor, examples: Examples) -> Tensor:

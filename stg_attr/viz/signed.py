@@ -93,7 +93,7 @@ def draw_steps(ax: Axes, shares: Shares) -> None:
     ax.set_ylim(len(starts), -0.6)
     bottom, top, stated = rounded((starts[-1], shares.full, shares.baseline), shares.full - starts[-1])
     # contributions are measured with some of the reference rows, and scores are stated for others
-    name = "baseline" if bottom == stated else "mean of the rows behind the contributions"
+    name = "baseline" if bottom == stated else "contributions start at"
     ax.annotate(
         f"this row {top}", (shares.full, -0.6), (0, 2), textcoords="offset points", ha="center", va="bottom",
         fontsize="small",

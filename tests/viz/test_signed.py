@@ -91,7 +91,7 @@ def test_a_waterfall_names_the_rows_that_it_starts_from(signed):
     """Scores are stated for other reference rows than those that contributions were measured with."""
     scores = replace(signed.scores, baseline=signed.scores.baseline - 0.3)
     texts = [text.get_text() for text in viz.waterfall(replace(signed, scores=scores), 3).ax.texts]
-    assert "mean of the rows behind the contributions 0.1" in texts
+    assert "contributions start at 0.1" in texts
 
 
 def test_a_waterfall_needs_contributions(table):
