@@ -127,7 +127,7 @@ class Scorer:
         except Exception as error:
             if raised_by_handler(error):
                 raise
-            if self._answers_one_only(n) and _is_about_shapes(error):
+            if self._answers_one_only(inputs, examples, error):
                 raise only_alone(error, n) from error
             self.raised = error  # an error of the model, which `may_stop` tells from all others
             raise
@@ -137,9 +137,16 @@ class Scorer:
         self._has_answered = True
         return found if recalled is None else recalled.whole(found)
 
-    def _answers_one_only(self, rows: int) -> bool:
-        """Whether the model has answered for one row, and this is its first call with several."""
-        return len(self._asked) == 1 and rows > 1 and self._has_answered and self._row is None
+    def _answers_one_only(self, inputs: Sequence[Tensor], examples: Examples, error: Exception) -> bool:
+        """Whether the model, which failed in its first call with several rows, answers for one of them."""
+        first = len(self._asked) == 1 and len(inputs[0]) > 1 and self._has_answered and self._row is None
+        if not first or not _is_about_shapes(error):
+            return False
+        try:
+            self.forward(*(x[:1].clone() for x in inputs), *examples.arguments.repeated(1))
+        except Exception:
+            return False
+        return True
 
     def may_stop(self, failure: BaseException) -> bool:
         """Whether an exception is Ctrl-C or came from the model: what was learned before it is then kept."""

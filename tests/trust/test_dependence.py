@@ -342,6 +342,19 @@ def test_a_function_of_one_row_is_refused_at_once(name, run, references):
     assert getattr(StochasticGates(counted), run)(X[:1], baselines, perturbations_per_eval=1) is not None
 
 
+def test_a_function_that_fails_from_its_second_call_on_has_its_own_error():
+    calls = []
+
+    def broken(x):
+        calls.append(len(x))
+        if len(calls) > 1:
+            raise ValueError("out of order")
+        return x[:, 0]
+
+    with pytest.raises(ValueError, match=r"^out of order"):
+        StochasticGates(broken).attribute(X[:1])
+
+
 def test_what_is_passed_along_is_paired_as_it_should_be():
     found = StochasticGates(NET).explain(X, target=Y)
     along = StochasticGates(lambda x, y: NET(x)[torch.arange(len(x)), y]).explain(
