@@ -118,7 +118,7 @@ def test_in_live_widgets(notebook, inert):
         _output(notebook, name).locator(".stg-sentence").wait_for()
     for name in ("workbench", "errors"):
         _output(notebook, name).get_by_label("Runs").wait_for()
-    assert "though a single one works: <img src=x" in _output(notebook, "errors").inner_text()
+    assert "ValueError: <img src=x" in _output(notebook, "errors").inner_text()
     inert(notebook)
     assert notebook.outside == []
     assert notebook.errors == []
