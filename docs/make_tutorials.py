@@ -46,10 +46,13 @@ def executed(script: Path) -> NotebookNode:
     notebook = unexecuted(script)
     packages = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     settings = {"PYTHONPATH": packages, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0"}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as sockets:
         client = NotebookClient(
             notebook, timeout=SECONDS, record_timing=False, resources={"metadata": {"path": folder}}
         )
+        if os.name != "nt":  # a port that was free may be taken when the kernel starts; a socket file is not
+            client.config.KernelManager.transport = "ipc"
+            client.config.KernelManager.ip = str(Path(sockets) / "kernel")
         client.execute(env={**os.environ, **settings})
     for cell in notebook.cells:
         _drop_log_of_ray(cell)
