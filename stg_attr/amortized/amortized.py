@@ -17,7 +17,7 @@ from stg_attr.attribution.question import Question, prepared
 from stg_attr.errors import ArgumentError, check_count
 from stg_attr.explanation import Explanation
 from stg_attr.gates import FeatureGroups
-from stg_attr.model import Baselines, Gaps, GatedModel, Inputs, Target, checked_inputs, undisturbed
+from stg_attr.model import Baselines, Gaps, GatedModel, Inputs, Target, undisturbed
 from stg_attr.progress import progress
 from stg_attr.select import Ranking, Sweep
 from stg_attr.solve import Learned
@@ -133,7 +133,7 @@ class AmortizedStochasticGates:
         source = Source.of(inputs, self.settings, seed)
         ask = Ask(self.method, baselines, target, additional_forward_args, feature_mask, layer_baselines)
         first = ask.of(source.held_out[0])
-        device = self.method.solve_device(checked_inputs(Gaps.of(first.inputs).without(first.inputs))[0])
+        device = self.method.solve_device(first.first_input)
 
         def models(batches: Iterable[Inputs]) -> Iterator[GatedModel]:
             return (ask.model(ask.of(rows), self.settings.references, device) for rows in batches)
@@ -225,7 +225,7 @@ class AmortizedStochasticGates:
         effort = Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, None, seed)
         ask = Ask(self.method, baselines, target, additional_forward_args, feature_mask, layer_baselines)
         asked = replace(ask.of(inputs), feature_names=feature_names)
-        device = self.method.solve_device(checked_inputs(Gaps.of(asked.inputs).without(asked.inputs))[0])
+        device = self.method.solve_device(asked.first_input)
         with undisturbed(asked.forward, device, seed) as forward:
             question, solver, settings = prepared(
                 ask.method, replace(asked, forward=forward), effort, True, device

@@ -45,7 +45,7 @@ class Ask:
         )
         if isinstance(self.method, LayerStochasticGates):
             over = self.method._over_activations(asked, self.layer_baselines, False, Effort())
-            self.spent = over.n_evaluations
+            self.spent = over.spent
             return over.asked
         self.method, asked = over_tensors(self.method, asked)
         return asked

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stg_attr.explanation import Explanation, Settings, Status, check_same_scores, stopped_by, warn_about
 from stg_attr.gates import GateDistribution
-from stg_attr.model import Gaps, Inputs, Memory, Target, checked_inputs, solve_device, undisturbed
+from stg_attr.model import Gaps, Inputs, Memory, Target, solve_device, undisturbed
 from stg_attr.objective import Hybrid, Objective
 from stg_attr.progress import Bar, progress
 from stg_attr.select import Sparsity, Sweep
@@ -242,7 +242,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
     ) -> Explanation:
         """Solve and read what is asked, part by part of `internal_batch_size` examples."""
         method, asked = over_tensors(self, asked)
-        device = self.solve_device(checked_inputs(Gaps.of(asked.inputs).without(asked.inputs))[0])
+        device = self.solve_device(asked.first_input)
         parts: list[Explanation] = []
         with undisturbed(asked.forward, device, effort.seed) as forward:
             asked = replace(asked, forward=forward)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,13 +17,13 @@ from stg_attr.gates import FillIn, GateDistribution, activation_masks, as_refere
 from stg_attr.model import (
     Baselines,
     Gaps,
+    GivenRows,
     Inputs,
     LayerForward,
     LayerSite,
     Target,
     as_arguments,
     checked_inputs,
-    goes_along,
     module_of,
     undisturbed,
 )
@@ -35,7 +35,7 @@ from stg_attr.texts import Tokenized
 
 from .effort import Effort, with_effort
 from .input import StochasticGates
-from .parts import Asked, Data, Features, OnStep, Shown, check_layer
+from .parts import Asked, Data, Features, Inner, OnStep, Shown, check_layer
 
 __all__ = ["LayerStochasticGates"]
 
@@ -212,13 +212,11 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
             self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask, feature_names
         )
         over = self._over_activations(asked, layer_baselines, attribute_to_layer_input, Effort(**effort))
-        found = self._answer(over.asked, over.effort, True, show_progress, on_step, resume)
-        spent = over.n_evaluations.to(found.n_evaluations.device)
-        return replace(found, n_evaluations=found.n_evaluations + spent)
+        return over.counted(self._answer(over.asked, over.effort, True, show_progress, on_step, resume))
 
     def _over_activations(
         self, asked: Asked, layer_baselines: Baselines, at_input: bool, effort: Effort
-    ) -> _OverActivations:
+    ) -> Inner:
         """The same question about the activations of the layer."""
         if self._tokenized is not None:
             asked = asked.over_tokens(self._tokenized, layer_baselines)
@@ -247,24 +245,7 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
             tokens=asked.tokens,
         )
         rows_run = [site.asked[i] + asked.spent for i in range(len(given[0]))]
-        n_evaluations = torch.tensor(rows_run, device="cpu")
-        left = None if effort.max_evals is None else effort.max_evals - int(n_evaluations.max())
-        return _OverActivations(over, replace(effort, max_evals=left), n_evaluations)
-
-
-@dataclass(frozen=True)
-class _OverActivations:
-    """A question about inputs as one about activations.
-
-    Attributes:
-        asked: what is explained.
-        effort: what it may cost, less what it took to read the activations.
-        n_evaluations: model rows for each example that reading them took, long [batch] on the CPU.
-    """
-
-    asked: Asked
-    effort: Effort
-    n_evaluations: Tensor
+        return Inner.of(over, effort, torch.tensor(rows_run, device="cpu"))
 
 
 @dataclass(frozen=True)
@@ -279,24 +260,13 @@ class _Reader:
 
     def __call__(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """The activations of inputs [batch, ...], each [batch, ...]."""
-        batch = len(inputs[0])
-        along = [goes_along(a, batch) for a in self.arguments]
-
-        def given(rows: Sequence[int]) -> list[Any]:
-            some = list(rows)
-            cut = [a[some] if moves else a for a, moves in zip(self.arguments, along, strict=True)]
-            return [_moved(value, self.device) for value in (*(x[some] for x in inputs), *cut)]
-
+        given = GivenRows(tuple(inputs), self.arguments, self.device)
+        batch = len(given)
         parts = [
             self.site.read(self.forward, given, range(batch)[start : start + self.rows])
             for start in range(0, batch, self.rows)
         ]
         return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    # a copy, since models may work in place
-    return value.detach().to(device).clone() if isinstance(value, Tensor) else value
 
 
 def _checked_baselines(

@@ -13,18 +13,21 @@ from torch import Tensor, nn
 from stg_attr.errors import ArgumentError, check_number
 from stg_attr.explanation import Explanation, Settings, Status
 from stg_attr.gates import FeatureGroups, GateDistribution, Pairs
-from stg_attr.model import Baselines, Given, Memory, Target, as_arguments
+from stg_attr.model import Baselines, Gaps, Given, Memory, Target, as_arguments, checked_inputs
 from stg_attr.objective import Objective
 from stg_attr.select import Sparsity
 from stg_attr.solve import Estimator, Reparameterized, ScoreFunction
 from stg_attr.tables import Cells, Groups, OverCells, Table, grouped
 from stg_attr.texts import Texts, Tokenized, over_words
 
+from .effort import Effort
+
 __all__ = [
     "Asked",
     "Data",
     "Explanations",
     "Features",
+    "Inner",
     "OnStep",
     "Parts",
     "Shown",
@@ -74,6 +77,15 @@ class Asked:
     tokens: tuple[tuple[str, ...], ...] | None = None
     spent: int = 0
 
+    @property
+    def first_input(self) -> Tensor:
+        """The first of the inputs, by which the device of a solve is chosen.
+
+        Raises:
+            ArgumentError: see `checked_inputs`.
+        """
+        return checked_inputs(Gaps.of(self.inputs).without(self.inputs))[0]
+
     def over_words(self) -> Asked | None:
         """The same question about which words of a text are shown; None where the inputs are no texts."""
         arguments = as_arguments(self.arguments)
@@ -113,6 +125,31 @@ class Asked:
             feature_names=names,
             cells=cells,
         )
+
+
+@dataclass(frozen=True)
+class Inner:
+    """A question about inputs as one about what is inside the model: activations, or gates of components.
+
+    Attributes:
+        asked: what is explained.
+        effort: what it may cost, less `spent`.
+        spent: model rows for each example that it took to read the model, long [batch] on the CPU.
+    """
+
+    asked: Asked
+    effort: Effort
+    spent: Tensor
+
+    @classmethod
+    def of(cls, asked: Asked, effort: Effort, spent: Tensor) -> Inner:
+        """The same, given what the question as a whole may cost."""
+        left = None if effort.max_evals is None else effort.max_evals - int(spent.max())
+        return cls(asked, replace(effort, max_evals=left), spent)
+
+    def counted(self, found: Explanation) -> Explanation:
+        """The explanation with the evaluations that reading took."""
+        return replace(found, n_evaluations=found.n_evaluations + self.spent.to(found.n_evaluations.device))
 
 
 class Parts(Protocol):

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
-from stg_attr.model import Given, checked_inputs, goes_along
+from stg_attr.model import Given, GivenRows, checked_inputs
 from stg_attr.model.layer_rows import LayerRows
 
 from .forward import Shown
 from .runs import SiteRuns
 
-__all__ = ["Closed", "Counterfactuals", "MeanActivation", "Rows", "checked_counterfactuals"]
+__all__ = ["Closed", "Counterfactuals", "MeanActivation", "checked_counterfactuals"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,31 +41,6 @@ Counterfactuals: TypeAlias = Given | MeanActivation | None
 
 
 @dataclass(frozen=True)
-class Rows:
-    """What the model is given for some examples.
-
-    Attributes:
-        inputs: each [rows, ...].
-        arguments: additional arguments; those with a row for each example are cut.
-        device: where the model runs.
-    """
-
-    inputs: tuple[Tensor, ...]
-    arguments: tuple[Any, ...]
-    device: torch.device
-
-    def __len__(self) -> int:
-        return len(self.inputs[0])
-
-    def __call__(self, rows: Sequence[int]) -> list[Any]:
-        """Copies of the inputs and arguments of some rows, since models may work in place."""
-        some, n = list(rows), len(self)
-        cut = [a[some] if goes_along(a, n) else a for a in self.arguments]
-        values = (*(x[some] for x in self.inputs), *cut)
-        return [v.detach().to(self.device).clone() if isinstance(v, Tensor) else v for v in values]
-
-
-@dataclass(frozen=True)
 class Closed:
     """Reads what closed components show.
 
@@ -81,12 +56,12 @@ class Closed:
     places: Sequence[LayerRows]
     together: int
 
-    def each(self, rows: Rows) -> Shown:
+    def each(self, rows: GivenRows) -> Shown:
         """The activations of inputs, [rows, ...] for each site and run of its module."""
         parts = list(self._parts(rows))
         return [[torch.cat(runs) for runs in zip(*site, strict=True)] for site in zip(*parts, strict=True)]
 
-    def mean(self, rows: Rows) -> Shown:
+    def mean(self, rows: GivenRows) -> Shown:
         """Their mean over the inputs, [1, ...]."""
         total: Shown = []
         for part in self._parts(rows):
@@ -98,14 +73,14 @@ class Closed:
             total = [[a + b for a, b in zip(x, y, strict=True)] for x, y in pairs] if total else sums
         return [[t / len(rows) for t in site] for site in total]
 
-    def zero(self, rows: Rows) -> Shown:
+    def zero(self, rows: GivenRows) -> Shown:
         """0 in the shape of the activations of an input, [1, ...]."""
         values = rows(range(1))
         inputs, arguments = tuple(values[: len(rows.inputs)]), tuple(values[len(rows.inputs) :])
-        one = next(self._parts(Rows(inputs, arguments, rows.device)))
+        one = next(self._parts(GivenRows(inputs, arguments, rows.device)))
         return [[torch.zeros_like(t) for t in site] for site in one]
 
-    def _parts(self, rows: Rows) -> Iterator[Shown]:
+    def _parts(self, rows: GivenRows) -> Iterator[Shown]:
         """The activations, some rows after the others."""
         for start in range(0, len(rows), self.together):
             some = range(len(rows))[start : start + self.together]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,17 +11,17 @@ from torch import Tensor
 
 from stg_attr.attribution import Explanation, OnStep, StochasticGates
 from stg_attr.attribution.effort import Effort, with_effort
-from stg_attr.attribution.parts import Asked
+from stg_attr.attribution.parts import Asked, Inner
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Settings
 from stg_attr.gates import GateDistribution
-from stg_attr.model import Gaps, Given, Target, as_arguments, checked_inputs, undisturbed
+from stg_attr.model import Gaps, Given, GivenRows, Target, as_arguments, checked_inputs, undisturbed
 from stg_attr.objective import Hybrid, Objective, Preserve
 from stg_attr.population import SharedStochasticGates
 from stg_attr.select import Sparsity
 from stg_attr.solve import Estimator
 
-from .closed import Closed, Counterfactuals, MeanActivation, Rows, checked_counterfactuals
+from .closed import Closed, Counterfactuals, MeanActivation, checked_counterfactuals
 from .forward import ComponentForward, Shown, located
 from .runs import SiteRuns
 from .site import Site, checked_sites, component_names
@@ -148,8 +148,7 @@ class ComponentStochasticGates(StochasticGates):
             ArgumentError: an argument, a site, or the model's output cannot be used.
         """
         over = self._over_components(inputs, baselines, target, additional_forward_args, Effort(**effort))
-        found = self._answer(over.asked, over.effort, True, show_progress, on_step, resume)
-        return replace(found, n_evaluations=found.n_evaluations + over.n_read)
+        return over.counted(self._answer(over.asked, over.effort, True, show_progress, on_step, resume))
 
     def explain_shared(
         self,
@@ -168,8 +167,7 @@ class ComponentStochasticGates(StochasticGates):
 
         Each sample of the gates is scored on another input, so that the score is a mean over inputs. Half of
         the inputs are kept from the solve and the search: the certificate and `population` are about them.
-        Where the model returns one number for a row, the default objective is `Preserve()`: what the set
-        keeps of the mean.
+        The default objective is `Preserve()`: what the set keeps of the mean.
 
         Args:
             inputs: as for `attribute`, a hundred or more of them.
@@ -189,7 +187,7 @@ class ComponentStochasticGates(StochasticGates):
             ArgumentError: an argument, a site, or the model's output cannot be used.
         """
         over = self._over_components(inputs, baselines, target, additional_forward_args, Effort(seed=seed))
-        asked, n = over.asked, len(over.asked.inputs)
+        asked, n_read = over.asked, int(over.spent.sum())
         method = StochasticGates(
             asked.forward,
             objective=Preserve() if self.objective == Hybrid() else self.objective,
@@ -199,7 +197,7 @@ class ComponentStochasticGates(StochasticGates):
             smoothness=0.0,
             device=self.device,
         )
-        left = None if max_evals is None else max(1, max_evals - over.n_read * n)
+        left = None if max_evals is None else max(1, max_evals - n_read)
         found = SharedStochasticGates(method).explain(
             asked.inputs,
             target=target,
@@ -212,17 +210,17 @@ class ComponentStochasticGates(StochasticGates):
             show_progress=show_progress,
             feature_names=self.components,
         )
-        return replace(found, n_evaluations=found.n_evaluations + over.n_read * n)
+        return replace(found, n_evaluations=found.n_evaluations + n_read)
 
     def _over_components(
         self, inputs: Given, baselines: Counterfactuals, target: Target, arguments: Any, effort: Effort
-    ) -> _OverComponents:
+    ) -> Inner:
         """The same question about the gates of the components."""
         gaps = Gaps.of(inputs)
         given = checked_inputs(gaps.without(inputs))
         forward = gaps.filled(self.forward_func)
         device = self.solve_device(given[0])
-        rows = Rows(given, as_arguments(arguments), device)
+        rows = GivenRows(given, as_arguments(arguments), device)
         runs = SiteRuns(self.sites)
         with undisturbed(forward, device, effort.seed) as model:
             places = located(runs, model, rows, len(rows))
@@ -238,27 +236,12 @@ class ComponentStochasticGates(StochasticGates):
             torch.arange(gates.shape[1], device="cpu").unsqueeze(0),
             self.components,
         )
-        n_read = 2 + int(baselines is not None)
-        left = None if effort.max_evals is None else effort.max_evals - n_read
-        return _OverComponents(asked, replace(effort, max_evals=left), n_read)
+        # at most: where the rows of a site are, and what closed components show
+        n_read = torch.full((len(rows),), 2 + int(baselines is not None), device="cpu")
+        return Inner.of(asked, effort, n_read)
 
 
-@dataclass(frozen=True)
-class _OverComponents:
-    """A question about inputs as one about the gates of components.
-
-    Attributes:
-        asked: what is explained.
-        effort: what it may cost, less what it took to read what closed components show.
-        n_read: model rows for each example that this took, at most.
-    """
-
-    asked: Asked
-    effort: Effort
-    n_read: int
-
-
-def _closed(reader: Closed, baselines: Counterfactuals, rows: Rows) -> Shown:
+def _closed(reader: Closed, baselines: Counterfactuals, rows: GivenRows) -> Shown:
     if baselines is None:
         return reader.zero(rows)
     if not isinstance(baselines, MeanActivation):
@@ -279,7 +262,7 @@ def _closed(reader: Closed, baselines: Counterfactuals, rows: Rows) -> Shown:
             found=str([tuple(x.shape[1:]) for x in several]),
             mend="Give inputs of the same shape, for example of the same number of tokens.",
         )
-    return reader.mean(Rows(several, arguments, rows.device))
+    return reader.mean(GivenRows(several, arguments, rows.device))
 
 
 def _dtype(closed: Shown) -> torch.dtype:

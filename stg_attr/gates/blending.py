@@ -16,7 +16,7 @@ from .features import FeatureGroups
 from .filling import FillIn
 from .tensors import unusual
 
-__all__ = ["Baseline", "Blend", "ReferenceSet", "as_references"]
+__all__ = ["Baseline", "Blend", "ReferenceSet", "as_references", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -301,12 +301,15 @@ class Blend(Batch):
             b = (
                 references[draws] if references.shape[0] > 1 else references
             )  # [samples or 1, 1 or batch, ...]
-        if x.is_floating_point() or x.is_complex():
-            # lerp returns exactly b at z = 0 and exactly x at z = 1; z * x + (1 - z) * b may round
-            blended = torch.lerp(b, x, z.to(x.dtype))
-        else:
-            blended = torch.where(z > 0.5, x, b)  # a mixture of integers, such as ids, has no meaning
-        return blended.expand(gates.shape[0], *x.shape).flatten(0, 1)
+        return mixed(x, b, z).expand(gates.shape[0], *x.shape).flatten(0, 1)
+
+
+def mixed(x: Tensor, b: Tensor, z: Tensor) -> Tensor:
+    """Blend values whose shapes broadcast: z x + (1 - z) b; of whole numbers and flags, x where z > 0.5."""
+    if x.is_floating_point() or x.is_complex():
+        # lerp returns exactly b at z = 0 and exactly x at z = 1; z * x + (1 - z) * b may round
+        return torch.lerp(b, x, z.to(x.dtype))
+    return torch.where(z > 0.5, x, b)  # a mixture of integers, such as ids, has no meaning
 
 
 def _mean_of(references: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .blending import Blend
+from .blending import Blend, mixed
 from .features import FeatureGroups
 
 __all__ = ["PairedBlend", "Pairs"]
@@ -72,6 +72,11 @@ class Pairs:
         references = tuple(_mean(b.flatten(0, 1)).unsqueeze(0) for b in self.references)
         return PairedBlend(inputs, references, groups, pairs=self)
 
+    @property
+    def mean_row(self) -> tuple[Tensor, ...]:
+        """What stands for all rows: their mean, each [1, ...]; of whole numbers the first."""
+        return tuple(_mean(x) for x in self.rows)
+
     def shown(self, draws: Tensor, which: int) -> tuple[Tensor, Tensor]:
         """Rows and references of some draws, twice [draws, 1, ...].
 
@@ -116,10 +121,6 @@ class PairedBlend(Blend):
                 break
         return found
 
-    @cached_property
-    def reference_values(self) -> None:
-        """None: how far a reference is from a row depends on the row, too."""
-
     def __call__(self, gates: Tensor, draws: Tensor) -> tuple[Tensor, ...]:
         """The inputs that the model sees, each [samples * batch, ...], and the numbers of their rows, long.
 
@@ -134,9 +135,7 @@ class PairedBlend(Blend):
 
     def _paired(self, gates: Tensor, draws: Tensor, which: int) -> Tensor:
         z, (x, b) = self.groups.expand(gates, which), self.pairs.shown(draws, which)
-        real = x.is_floating_point() or x.is_complex()
-        blended = torch.lerp(b, x, z.to(x.dtype)) if real else torch.where(z > 0.5, x, b)
-        return blended.expand(*gates.shape[:2], *x.shape[2:]).flatten(0, 1)
+        return mixed(x, b, z).expand(*gates.shape[:2], *x.shape[2:]).flatten(0, 1)
 
 
 def _mean(rows: Tensor) -> Tensor:

@@ -40,7 +40,8 @@ class ReferenceEffects:
             used: which references are shown, long [references].
 
         Returns:
-            None for one reference, or where references or features are not the same for all examples.
+            None for one reference, where references or features are not the same for all examples, and where
+            the references do not differ.
         """
         shared = all(b.shape[1] == 1 for b in blend.references)
         if len(used) < 2 or not shared or any(len(index) > 1 for index in blend.groups.index):
@@ -67,7 +68,7 @@ class ReferenceEffects:
         columns = torch.cat(parts, dim=1) / several.clamp_min(1).sqrt()
         gate = torch.arange(columns.shape[2], device="cpu").expand(columns.shape[1], -1)
         differs = (columns != 0).any(0)
-        return cls(columns[:, differs], gate[differs])
+        return cls(columns[:, differs], gate[differs]) if bool(differs.any()) else None
 
     def shown(self, which: Tensor) -> ReferenceEffects:
         """Those of some references, each any number of times, long [samples]."""

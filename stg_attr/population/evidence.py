@@ -12,11 +12,9 @@ from stg_attr.explanation import Explanation, Population
 from stg_attr.gates import PairedBlend
 from stg_attr.select import Ranking
 
-from .scores import RowScores
+from .scores import ROWS_OF_A_CALL, RowScores
 
 __all__ = ["Answers", "measured"]
-
-_ROWS = 256  # rows in one call of the model
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ def _means(
 ) -> Tensor:
     """Of one set, bool [gates]: the share of rows whose class stays, that of right answers, and the loss."""
     parts = []
-    for some in torch.split(draws, _ROWS):
+    for some in torch.split(draws, ROWS_OF_A_CALL):
         gates = selected.to(blend.dtype).expand(len(some), 1, -1)
         *values, rows = blend(gates, some)
         output, examples = scores.output(values, rows)

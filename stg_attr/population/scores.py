@@ -15,9 +15,9 @@ from stg_attr.model import Examples, Scorer
 from stg_attr.model.scorer import picked, score_dtype
 from stg_attr.model.targets import flat_place, resolve_target
 
-__all__ = ["RowScores"]
+__all__ = ["ROWS_OF_A_CALL", "RowScores"]
 
-_ROWS = 256  # rows in one call of the model where the whole inputs are scored
+ROWS_OF_A_CALL = 256  # of the model, where there is no solve that decides it
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class RowScores:
         everyone = Examples(index, nothing, scorer.arguments)
         parts = [
             scorer.output([x[rows.to(x.device)].clone() for x in blend.inputs], everyone.rows(rows))
-            for rows in torch.split(index, _ROWS)
+            for rows in torch.split(index, ROWS_OF_A_CALL)
         ]
         output = torch.cat(parts)
         target = resolve_target(question.index, output, question.forward)

@@ -17,7 +17,7 @@ from stg_attr.attribution.question import Question
 from stg_attr.errors import ArgumentError, check_count
 from stg_attr.explanation import Explanation, PlanSettings, Settings
 from stg_attr.gates import PairedBlend, Pairs, ReferenceSet
-from stg_attr.model import Gaps, Inputs, ProfileSettings, Target, checked_inputs, undisturbed
+from stg_attr.model import Inputs, ProfileSettings, Target, undisturbed
 from stg_attr.objective import Hybrid, OutputMatch, Preserve
 from stg_attr.select import CertificateSettings
 from stg_attr.select.testing import held_out
@@ -132,7 +132,7 @@ class SharedStochasticGates:
         asked = Asked(model, inputs, shown, target, additional_forward_args, *features)
         method, asked = over_tensors(self.method, asked)
         effort = Effort(n_steps=n_steps, n_samples=n_samples, max_evals=max_evals, seed=seed)
-        device = method.solve_device(checked_inputs(Gaps.of(asked.inputs).without(asked.inputs))[0])
+        device = method.solve_device(asked.first_input)
         with undisturbed(asked.forward, device, seed) as forward:
             own = self._of_rows(method, replace(asked, forward=forward), effort, device)
             scores = RowScores.of(own)
@@ -180,7 +180,7 @@ class SharedStochasticGates:
         scores = scores.centred(pairs.row[shown])
         question = Asked(
             scores,
-            _mean_row(own),
+            _as_given(pairs.mean_row, own),
             pairs,
             0 if scores.classes else None,
             None,
@@ -224,11 +224,10 @@ def _as_set(baseline: Any) -> Any:
     return ReferenceSet(baseline) if several else baseline
 
 
-def _mean_row(own: Question) -> Inputs:
-    """What stands for the inputs of all rows: their mean, or the first where they are whole numbers."""
-    x = own.blend.inputs
-    means = tuple(part.mean(0, keepdim=True) if part.is_floating_point() else part[:1] for part in x)
-    return means[0].to(own.home) if own.single else tuple(part.to(own.home) for part in means)
+def _as_given(inputs: tuple[Tensor, ...], own: Question) -> Inputs:
+    """Inputs in the structure, and on the device, in which the user gave them."""
+    there = tuple(part.to(own.home) for part in inputs)
+    return there[0] if own.single else there
 
 
 def _checked_labels(labels: Tensor | None, rows: int) -> Tensor | None:
