@@ -17,7 +17,6 @@ from stg_attr.gates import FillIn, GateDistribution, activation_masks, as_refere
 from stg_attr.model import (
     Baselines,
     Gaps,
-    GivenRows,
     Inputs,
     LayerForward,
     LayerSite,
@@ -28,6 +27,7 @@ from stg_attr.model import (
     undisturbed,
 )
 from stg_attr.model.buffers import kept_buffers
+from stg_attr.model.given_rows import GivenRows
 from stg_attr.objective import Objective
 from stg_attr.select import Sparsity
 from stg_attr.solve import Estimator

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
-from stg_attr.model import Given, GivenRows, checked_inputs
+from stg_attr.model import Given, checked_inputs
+from stg_attr.model.given_rows import GivenRows
 from stg_attr.model.layer_rows import LayerRows
 
 from .forward import Shown

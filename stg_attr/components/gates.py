@@ -15,7 +15,8 @@ from stg_attr.attribution.parts import Asked, Inner
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Settings
 from stg_attr.gates import GateDistribution
-from stg_attr.model import Gaps, Given, GivenRows, Target, as_arguments, checked_inputs, undisturbed
+from stg_attr.model import Gaps, Given, Target, as_arguments, checked_inputs, undisturbed
+from stg_attr.model.given_rows import GivenRows
 from stg_attr.objective import Hybrid, Objective, Preserve
 from stg_attr.population import SharedStochasticGates
 from stg_attr.select import Sparsity

@@ -6,7 +6,6 @@ their `as_text`; a field with neither is not written.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields
 from os import PathLike
@@ -17,14 +16,15 @@ import torch
 from torch import Tensor
 
 from stg_attr.batch import Batch, Holds
-from stg_attr.errors import ArgumentError
+from stg_attr.tensor_files import DAMAGED, damaged, read, write
 
 __all__ = ["load", "save"]
 
 B = TypeVar("B", bound=Batch)
 
 _VERSION = 2
-_DAMAGED = (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError, RecursionError)
+_EXPECTED = f"a file written by Explanation.save, version {_VERSION}"
+_MEND = "Save it again with this version of stg_attr."
 _DTYPES = {
     float: (torch.float32, torch.float64, torch.float16, torch.bfloat16),
     int: (torch.int64,),
@@ -38,22 +38,10 @@ def save(record: Batch, path: str | PathLike[str]) -> None:
     Raises:
         ArgumentError: a part of it cannot be written without code, or the file cannot be written.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
     text = {"version": _VERSION, **_texts(record)}
     # `single` tells a lone tensor from a tuple of one; only attributions may be either
     text["single"] = isinstance(getattr(record, "attributions", None), Tensor)
-    tensors = {name: x.detach().cpu().clone().contiguous() for name, x in _tensors(record).items()}
-    try:
-        save_file(tensors, path, {"stg_attr": json.dumps(text)})
-    except (SafetensorError, OSError) as error:
-        raise ArgumentError(
-            "path",
-            expected="the name of a file in a folder that is there and can be written to",
-            found=f"{path}: {error}",
-            mend="Make the folder first, for example with Path(path).parent.mkdir(parents=True).",
-        ) from error
+    write(path, "stg_attr", text, _tensors(record))
 
 
 def _texts(record: Batch) -> dict[str, Any]:
@@ -93,28 +81,14 @@ def load(kind: type[B], path: str | PathLike[str], check: Callable[[B], None]) -
         ArgumentError: the file holds no such record, is damaged, or cannot be read.
         FileNotFoundError: there is no such file.
     """
-    from safetensors import SafetensorError, safe_open
-
+    text, tensors = read(path, "stg_attr", _VERSION, _EXPECTED, _MEND)
     try:
-        with safe_open(path, "pt") as file:
-            text: dict[str, Any] = json.loads((file.metadata() or {})["stg_attr"])
-            # copies, since the tensors of the file change when the file does
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-        if text["version"] != _VERSION:
-            raise ValueError(f"version {text['version']}")
         record = _assembled(kind, text, tensors, "")
         _check_record(record, {})
         check(record)
         return record
-    except FileNotFoundError:
-        raise
-    except (SafetensorError, OSError, *_DAMAGED) as error:
-        raise ArgumentError(
-            "path",
-            expected=f"a file written by Explanation.save, version {_VERSION}",
-            found=f"{path}: {error}",
-            mend="Save it again with this version of stg_attr.",
-        ) from error
+    except DAMAGED as error:
+        raise damaged(path, error, _EXPECTED, _MEND) from error
 
 
 def _assembled(kind: type[B], text: dict[str, Any], tensors: dict[str, Tensor], prefix: str) -> B:

@@ -5,7 +5,6 @@ from .chunks import Chunks, ChunkSettings, is_out_of_memory
 from .dependence import MOST_ALONE, depends_on_others, measured_again, most_again, tolerance
 from .examples import Examples, goes_along
 from .gated import GatedModel
-from .given_rows import GivenRows
 from .inputs import Baselines, Gaps, Given, Inputs, as_arguments, checked_inputs, own_arguments
 from .isolation import disturbing_layers, module_of, solve_device, undisturbed
 from .layer_site import LayerForward, LayerSite
@@ -30,7 +29,6 @@ __all__ = [
     "Gaps",
     "GatedModel",
     "Given",
-    "GivenRows",
     "Inputs",
     "LayerForward",
     "LayerSite",
