@@ -90,23 +90,11 @@ def rise(n_masks: int, cells: int = 7, shown: float = 0.5) -> Method:
     return attribute
 
 
-def kernel_shap(n_samples: int) -> Method:
-    """About 50 superpixels."""
+def superpixels(kind: type[KernelShap] | type[Lime], n_samples: int) -> Method:
+    """A regression on random sets of about 50 superpixels, with Captum's defaults."""
 
     def attribute(model: Counter, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        found: Tensor = KernelShap(model).attribute(
-            x, target=y, feature_mask=superpixel_mask(x), n_samples=n_samples, perturbations_per_eval=_ROWS
-        )
-        return found
-
-    return attribute
-
-
-def lime(n_samples: int) -> Method:
-    """About 50 superpixels, with Captum's defaults."""
-
-    def attribute(model: Counter, x: Tensor, y: Tensor, seed: int) -> Tensor:
-        found: Tensor = Lime(model).attribute(
+        found: Tensor = kind(model).attribute(
             x, target=y, feature_mask=superpixel_mask(x), n_samples=n_samples, perturbations_per_eval=_ROWS
         )
         return found
@@ -150,8 +138,8 @@ def methods(n_samples: int) -> dict[str, Method]:
         "Grad-CAM": grad_cam,
         "Guided Grad-CAM, absolute": guided_grad_cam,
         f"RISE, {n_samples} masks": rise(n_samples),
-        "KernelSHAP, superpixels": kernel_shap(n_samples),
-        "LIME, superpixels": lime(n_samples),
+        "KernelSHAP, superpixels": superpixels(KernelShap, n_samples),
+        "LIME, superpixels": superpixels(Lime, n_samples),
         "Occlusion, 32 / 16": occlusion,
         "SmoothGrad": smooth_grad,
         "Integrated Gradients, absolute": integrated_gradients,

@@ -92,7 +92,7 @@ class AmortizedStochasticGates:
             )
         self.method, self.settings = method, AmortizedSettings() if settings is None else settings
         self.trained: Trained | None = None
-        self._net = None if net is None else GateNet(net, method.gates.start, 0)
+        self._net = None if net is None else GateNet(net, method.gates.start, 0, self.settings.spread)
         self._typical, self._gradient = 0.0, 0.0
         self._shapes: Any = None  # of the inputs and their dtypes, and the number of gates
 
@@ -240,12 +240,10 @@ class AmortizedStochasticGates:
                     parts.append(self._part(question, rows, proposal, fallback))
                     bar.update()
             found = question.answered(parts, None)
-        spent = ask.spent
-        return (
-            found
-            if spent is None
-            else replace(found, n_evaluations=found.n_evaluations + spent.to(found.n_evaluations.device))
-        )
+        if ask.spent is None:
+            return found
+        spent = ask.spent.to(found.n_evaluations.device)
+        return replace(found, n_evaluations=found.n_evaluations + spent)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the net to a safetensors file: tensors and text, no code.
@@ -270,8 +268,7 @@ class AmortizedStochasticGates:
             if self._net is None:
                 shapes, n_gates = numbers["shapes"]
                 blank = [torch.zeros(shape, dtype=getattr(torch, kind)) for shape, kind in shapes]
-                made = default_net(blank, int(n_gates), self.settings.width, self._n_slopes)
-                self._net = GateNet(made, self.method.gates.start, self._n_slopes)
+                self._net = self._default(blank, int(n_gates))
             self._net.load_state_dict(tensors)
             self._typical, self._gradient = float(numbers["typical"]), float(numbers["gradient"])
             self._shapes = numbers["shapes"]
@@ -284,10 +281,13 @@ class AmortizedStochasticGates:
         shapes = [([2, *x.shape[1:]], str(x.dtype).removeprefix("torch.")) for x in inputs]
         self._shapes = [shapes, groups.n_gates]
         if self._net is None:
-            made = default_net(inputs, groups.n_gates, self.settings.width, self._n_slopes)
-            self._net = GateNet(made, self.method.gates.start, self._n_slopes)
-        self._net.to(device)
-        return self._net
+            self._net = self._default(inputs, groups.n_gates)
+        return self._net.to(device)
+
+    def _default(self, inputs: Sequence[Tensor], n_gates: int) -> GateNet:
+        """A net for inputs of this shape."""
+        made = default_net(inputs, n_gates, self._n_slopes, self.settings)
+        return GateNet(made, self.method.gates.start, self._n_slopes, self.settings.spread)
 
     @property
     def forward_func(self) -> Any:

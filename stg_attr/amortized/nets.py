@@ -12,11 +12,9 @@ from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups
 from stg_attr.model import GatedModel
 
-__all__ = ["GateNet", "default_net"]
+from .settings import AmortizedSettings
 
-_LARGEST = 2.0  # standard deviation of the parameters of a row
-_HEADS, _BLOCKS = 4, 2  # of the transformer for tokens
-_IDS = 4096  # token ids are taken modulo this number
+__all__ = ["GateNet", "default_net"]
 
 
 class GateNet(nn.Module):
@@ -28,11 +26,12 @@ class GateNet(nn.Module):
         start: where gate parameters start; it is added.
         n_slopes: number of gate values at which the net is given the slopes of the score, as a further input
             [n_slopes, batch, gates], and the groups; 0 for none of both.
+        spread: see `AmortizedSettings`.
     """
 
-    def __init__(self, net: nn.Module, start: float, n_slopes: int) -> None:
+    def __init__(self, net: nn.Module, start: float, n_slopes: int, spread: float) -> None:
         super().__init__()
-        self.net, self.start, self.n_slopes = net, start, n_slopes
+        self.net, self.start, self.n_slopes, self.spread = net, start, n_slopes, spread
 
     def of(self, model: GatedModel) -> Tensor:
         """Gate parameters of the rows of a model, [batch, gates]."""
@@ -65,15 +64,12 @@ class GateNet(nn.Module):
         raise _wrong_output(found, batch, groups.n_gates)
 
     def _spread(self, found: Tensor, groups: FeatureGroups) -> Tensor:
-        """Parameters around the start, whose standard deviation over gates is below `_LARGEST`.
-
-        Where they differ by much more, all samples at a budget have the same gates, and nothing is learned.
-        """
+        """Parameters around the start, whose standard deviation over gates is below `spread`."""
         exists = groups.exists.to(found.dtype)
         n = exists.sum(1, keepdim=True)
         centred = (found - (found * exists).sum(1, keepdim=True) / n) * exists
         variance = centred.square().sum(1, keepdim=True) / n
-        return self.start + centred / (1 + variance / _LARGEST**2).sqrt()
+        return self.start + centred / (1 + variance / self.spread**2).sqrt()
 
 
 def _fits(found: Tensor, x: Tensor) -> bool:
@@ -91,17 +87,19 @@ def _wrong_output(found: Any, batch: int, n_gates: int) -> ArgumentError:
     )
 
 
-def default_net(inputs: Sequence[Tensor], n_gates: int, width: int, n_slopes: int) -> nn.Module:
+def default_net(
+    inputs: Sequence[Tensor], n_gates: int, n_slopes: int, settings: AmortizedSettings
+) -> nn.Module:
     """A small net that suits the shape of the inputs.
 
     A convolutional one for images [batch, channels, height, width], a transformer for token ids [batch,
     positions] and embedded tokens [batch, positions, width], else one with two hidden layers.
     """
-    x = inputs[0]
+    x, width = inputs[0], settings.width
     if len(inputs) == 1 and x.dim() == 4 and min(x.shape[2:]) > 1:
         return _Images(x.shape[1] + n_slopes, max(16, width // 4))
     if len(inputs) == 1 and ((x.dim() == 3 and x.shape[1] > 1) or not x.is_floating_point()):
-        return _Tokens(x, max(16, width // 4), n_slopes)
+        return _Tokens(x, n_slopes, settings)
     return _Columns(inputs, n_gates, width, n_slopes)
 
 
@@ -154,23 +152,25 @@ class _Images(nn.Module):
 class _Tokens(nn.Module):
     """A transformer over token ids, or over embedded tokens. One number for each position."""
 
-    def __init__(self, x: Tensor, width: int, n_slopes: int) -> None:
+    def __init__(self, x: Tensor, n_slopes: int, settings: AmortizedSettings) -> None:
         super().__init__()
-        width -= width % _HEADS
-        self.embedding = nn.Linear(x.shape[2], width) if x.dim() == 3 else nn.Embedding(_IDS, width)
+        width = max(16, settings.width // 4)
+        width -= width % settings.heads
+        self.ids = settings.ids
+        self.embedding = nn.Linear(x.shape[2], width) if x.dim() == 3 else nn.Embedding(settings.ids, width)
         self.slopes = nn.Linear(n_slopes, width) if n_slopes else None
         self.position = nn.Parameter(0.02 * torch.randn(x.shape[1], width))
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(
-                width, _HEADS, 2 * width, dropout=0.0, batch_first=True, norm_first=True
+                width, settings.heads, 2 * width, dropout=0.0, batch_first=True, norm_first=True
             )
-            for _ in range(_BLOCKS)
+            for _ in range(settings.blocks)
         )
         self.last = _last(width, 1)
 
     def forward(self, x: Tensor, slopes: Tensor | None = None, groups: Any = None) -> Tensor:
         ids = x.dim() == 2
-        hidden = self.embedding(x.long().remainder(_IDS) if ids else x) + self.position
+        hidden = self.embedding(x.long().remainder(self.ids) if ids else x) + self.position
         if slopes is not None and self.slopes is not None:
             each = groups.expand(slopes, 0, ungated=0.0).expand(len(slopes), *x.shape)
             each = each if ids else each[..., 0]  # a token has one gate, which all numbers of it share

@@ -13,6 +13,11 @@ class AmortizedSettings:
 
     Attributes:
         width: units of the hidden layers of the default net.
+        heads: of a block of the default net for tokens.
+        blocks: of the default net for tokens.
+        ids: token ids are taken modulo this number.
+        spread: the standard deviation of the proposed parameters of a row stays below it. Where they differ
+            by much more, all samples at a budget have the same gates, and nothing is learned.
         learning_rate: of Adam; it falls to 0 along a cosine.
         batch: rows of an update.
         samples: gate samples of each row in an update, where the model has slopes.
@@ -29,6 +34,10 @@ class AmortizedSettings:
     """
 
     width: int = 256
+    heads: int = 4
+    blocks: int = 2
+    ids: int = 4096
+    spread: float = 2.0
     learning_rate: float = 1e-3
     batch: int = 256
     samples: int = 2

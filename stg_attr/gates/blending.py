@@ -227,7 +227,7 @@ class Blend(Batch):
         references = as_references(baselines, inputs)
         each = baselines if isinstance(baselines, tuple) else (baselines,) * len(inputs)
         fills = tuple(b if isinstance(b, FillIn) else None for b in each)
-        amounts = tuple(b.amounts if isinstance(b, ReferenceSet) else None for b in each)
+        amounts = tuple(_amounts(b) for b in each)
         known = any(a is not None for a in amounts)
         return cls(inputs, references, groups, fills if any(fills) else (), amounts if known else ())
 
@@ -310,6 +310,20 @@ def mixed(x: Tensor, b: Tensor, z: Tensor) -> Tensor:
         # lerp returns exactly b at z = 0 and exactly x at z = 1; z * x + (1 - z) * b may round
         return torch.lerp(b, x, z.to(x.dtype))
     return torch.where(z > 0.5, x, b)  # a mixture of integers, such as ids, has no meaning
+
+
+def _amounts(baseline: Baseline | None) -> Tensor | None:
+    if not isinstance(baseline, ReferenceSet) or baseline.amounts is None:
+        return None
+    amounts, rows = baseline.amounts, baseline.rows
+    if not isinstance(amounts, Tensor) or amounts.shape != rows.shape:
+        raise ArgumentError(
+            "amounts",
+            expected=f"a tensor like the rows of the ReferenceSet, {tuple(rows.shape)}",
+            found=str(tuple(amounts.shape)) if isinstance(amounts, Tensor) else type(amounts).__name__,
+            mend="Give one amount for each entry of rows, and NaN where there is none.",
+        )
+    return amounts
 
 
 def _mean_of(references: Tensor) -> Tensor:

@@ -27,6 +27,8 @@ class ProfileSettings:
         forwards: the same for a model without slopes, where each says less.
         near: share of the evaluations that are spent near the input.
         hidden: largest share of the features that is hidden there.
+        thresholds: for a model without slopes and several references, at most so many values of each feature
+            at which its effect may jump.
         least: where `max_evals` leaves fewer evaluations than this number for it, nothing is measured.
     """
 
@@ -34,6 +36,7 @@ class ProfileSettings:
     forwards: int = 256
     near: float = 1 / 3
     hidden: float = 0.1
+    thresholds: int = 15
     least: int = 8
 
     def rows(self, slopes: bool) -> int:
@@ -212,7 +215,9 @@ class _Measuring:
         if not n_pairs:
             return start
         noise, level, everyone = self._uniform(n_pairs), self._levels(n_pairs), self.model.everyone.index
-        effects = ReferenceEffects.of(self.model.blend, self._order[: len(baselines)])
+        effects = ReferenceEffects.of(
+            self.model.blend, self._order[: len(baselines)], self.settings.thresholds
+        )
         columns = start.shape[1] if effects is None else max(start.shape[1], len(effects.gate))
         step = max(1, _MOST_NUMBERS // (n_pairs * columns))
         return torch.cat([

@@ -11,8 +11,6 @@ from stg_attr.gates import Blend
 
 __all__ = ["ReferenceEffects"]
 
-_MOST_STEPS = 15  # for each feature; more thresholds would say little more than their neighbours
-
 
 @dataclass(frozen=True)
 class ReferenceEffects:
@@ -32,12 +30,13 @@ class ReferenceEffects:
     gate: Tensor
 
     @classmethod
-    def of(cls, blend: Blend, used: Tensor) -> ReferenceEffects | None:
+    def of(cls, blend: Blend, used: Tensor, thresholds: int) -> ReferenceEffects | None:
         """Read the references.
 
         Args:
             blend: inputs, references and features.
             used: which references are shown, long [references].
+            thresholds: of each feature with amounts, at most.
 
         Returns:
             None for one reference, where references or features are not the same for all examples, and where
@@ -60,7 +59,7 @@ class ReferenceEffects:
         filled = torch.where(there, mean, mean.nanmean(0)).nan_to_num()
         parts = [
             _unit(filled.unsqueeze(1)) * numeric,
-            _unit(_steps(filled)) * numeric,
+            _unit(_steps(filled, thresholds)) * numeric,
             _unit(there.to(filled.dtype).unsqueeze(1)) * numeric,  # a missing amount has an effect of its own
             _unit(_levels(torch.where(numeric, 0, alike))),
         ]
@@ -110,10 +109,10 @@ def _dense_rank(values: Tensor) -> Tensor:
     return torch.empty_like(place).scatter_(0, place, new.cumsum(0))
 
 
-def _steps(values: Tensor) -> Tensor:
+def _steps(values: Tensor, most: int) -> Tensor:
     """1 where a value is above a threshold between references, [references, steps, gates]."""
     ordered, n = values.sort(0).values, len(values)
-    after = torch.linspace(0, n - 1, min(n - 1, _MOST_STEPS) + 1, device="cpu").long()[:-1]
+    after = torch.linspace(0, n - 1, min(n - 1, most) + 1, device="cpu").long()[:-1]
     cut = (ordered[after] + ordered[after + 1]) / 2
     return (values.unsqueeze(1) > cut).to(values.dtype)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stg_attr.errors import ArgumentError
 from stg_attr.gates import Blend, FeatureGroups, ReferenceSet
 from stg_attr.model import Allowance, GatedModel, Profile, ProfileSettings, Scorer
 from stg_attr.model.reference_effects import ReferenceEffects
@@ -273,7 +274,7 @@ def test_effects_of_references_have_a_column_for_all_that_they_show():
     amounts[:, 1] = torch.nan
     x = torch.zeros(1, 3, dtype=torch.long)
     blend = Blend.of((x,), ReferenceSet(references, amounts), FeatureGroups.from_mask(None, (x,)))
-    found = ReferenceEffects.of(blend, torch.arange(4))
+    found = ReferenceEffects.of(blend, torch.arange(4), 15)
     columns = [found.columns[:, found.gate == gate].T for gate in range(3)]
     shown = [{tuple((column > 0).tolist()) for column in some} for some in columns]
     T, F = True, False  # which references lie above the mean
@@ -283,4 +284,12 @@ def test_effects_of_references_have_a_column_for_all_that_they_show():
     torch.testing.assert_close(found.columns.mean(0), torch.zeros(len(found.gate)).double())
     size = torch.zeros(3).double().index_add(0, found.gate, found.columns.square().mean(0))
     torch.testing.assert_close(size, torch.ones(3).double())
-    assert ReferenceEffects.of(blend, torch.tensor([2])) is None
+    assert ReferenceEffects.of(blend, torch.tensor([2]), 15) is None
+
+
+def test_amounts_have_the_shape_of_the_rows():
+    x = torch.zeros(1, 3, dtype=torch.long)
+    groups = FeatureGroups.from_mask(None, (x,))
+    for amounts in (torch.zeros(4, 2), [1.0, 2.0]):
+        with pytest.raises(ArgumentError, match="amounts: expected a tensor like the rows"):
+            Blend.of((x,), ReferenceSet(torch.zeros(4, 3, dtype=torch.long), amounts), groups)
