@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
-from stg_attr import ArgumentError
+from stg_attr import ArgumentError, Explanation
 from stg_attr.components import (
     ComponentStochasticGates,
     MeanActivation,
@@ -254,3 +254,29 @@ def test_a_module_that_runs_once_for_each_row_is_refused():
 
     with pytest.raises(ArgumentError, match="equally often"):
         ComponentStochasticGates(forward, [Site("inner", inner)]).explain(X, target=0)
+
+
+def test_sets_and_files_are_those_of_features(tmp_path):
+    """Every set is scored by hand: a minimal one suffices and can spare none, further ones suffice."""
+    found = ComponentStochasticGates(lambda x: NET(x)[:, 0], SITES).explain(X, baselines=OTHER)
+    one, two = activations(OTHER)
+    scores = found.score_of(found.selected)
+    torch.testing.assert_close(scores, by_hand(found.selected, one, two).detach(), rtol=0, atol=1e-12)
+    full, base = found.scores.full, found.scores.baseline
+
+    def share(selected):
+        return ((by_hand(selected, one, two).detach() - base) / (full - base)).double()
+
+    minimal = found.minimal(0.9)
+    assert bool((share(minimal.selected) >= 0.9).all())
+    for gate in range(8):
+        fewer = minimal.selected.clone()
+        fewer[:, gate] = False
+        assert bool(((share(fewer) < 0.9) | ~minimal.selected[:, gate]).all())
+    sets = found.sufficient_sets(0.9).selected  # [sets, batch, gates]; rows without a further set are empty
+    for selected in sets:
+        assert bool(((share(selected) >= 0.9) | ~selected.any(1)).all())
+    found.save(tmp_path / "components.safetensors")
+    again = Explanation.load(tmp_path / "components.safetensors")
+    assert torch.equal(again.selected, found.selected)
+    assert again.feature_names == found.feature_names

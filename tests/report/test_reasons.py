@@ -44,3 +44,14 @@ def test_what_was_not_selected_or_has_no_effect_is_no_reason(explanation):
 def test_an_explanation_without_contributions_is_refused(explanation):
     with pytest.raises(ArgumentError, match="contributions of the features"):
         reason_codes(replace(explanation, contributions=None))
+
+
+def test_columns_that_share_an_id_are_one_reason():
+    rows = torch.tensor([[1.0, 1.0, 1.0, 1.0]])
+    found = StochasticGates(lambda x: x @ WEIGHTS).explain(
+        rows, baselines=torch.zeros(1, 4), feature_mask=torch.tensor([[0, 0, 0, 1]])
+    )
+    everything = replace(found, selected=torch.ones_like(found.selected))
+    reasons = [(r.feature, r.value, r.direction) for r in reason_codes(everything)]
+    assert reasons == [(1, "1", "raises"), (0, "", "raises")]
+    assert [r.contribution for r in reason_codes(everything)] == pytest.approx([2, 1], abs=1e-3)
