@@ -192,7 +192,7 @@ def _flat(inputs: Sequence[Tensor]) -> Tensor:
 
 
 def _last(width: int, n: int) -> nn.Linear:
-    """The last layer, which says nothing at first."""
+    """The last layer; it returns 0 before training."""
     layer = nn.Linear(width, n)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""Proposals: what a net says of rows, measured on the model before it is taken."""
+"""Proposals: the sets that a net proposes for rows, measured on the model before they are taken."""
 
 from __future__ import annotations
 

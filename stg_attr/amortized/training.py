@@ -23,7 +23,7 @@ __all__ = ["Trained", "Trainer"]
 
 @dataclass
 class Trained:
-    """What a training was.
+    """How a training went.
 
     Attributes:
         held_out_losses: median loss of rows that were not learned from, after each pass.

@@ -41,7 +41,7 @@ class Status(enum.Enum):
     """How far an example's explanation can be trusted; the value is the sentence that says so."""
 
     CONVERGED = "Converged: the selected features did not change in the last third of the steps."
-    PROPOSED = "Proposed: by a net, and measured; nothing was solved for this row."
+    PROPOSED = "Proposed: a net chose the features, and they were measured on the model. No solve was run."
     NOT_SUFFICIENT = (
         "Not sufficient: the selected features keep less of the score than was asked for. A model has no "
         "slopes where it rounds, compares or looks up ids: use estimator=ScoreFunction() there."

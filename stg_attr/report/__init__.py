@@ -1,4 +1,4 @@
-"""What a reader who was not there needs of many explanations: the reasons of each row, as a table."""
+"""Tables of many explained rows, for readers who did not run the model: the reasons of each row."""
 
 from .reasons import Reason, reason_codes
 
