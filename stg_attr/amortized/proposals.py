@@ -81,7 +81,10 @@ class Proposal:
             scores=scores,
             curve=curve,
             loss_trace=parameter.new_zeros(0, len(parameter)),
-            status=(Status.PROPOSED,) * len(parameter),
+            status=tuple(
+                Status.PROPOSED if there else Status.NOTHING_TO_EXPLAIN
+                for there in model.anchors.explainable.tolist()
+            ),
             n_evaluations=model.evaluations,
             seed=self.solver.seed,
             gates=gates,

@@ -61,6 +61,15 @@ def test_the_net_learns_what_switches_with_the_row(fast):
     assert fast.trained.held_out_losses[-1] < fast.trained.held_out_losses[0]
 
 
+@pytest.mark.parametrize("fallback", [True, False])
+def test_a_row_that_scores_as_the_baseline_has_nothing_to_explain(fast, fallback):
+    rows = torch.cat([torch.zeros(1, 6), FRESH[:2]])
+    found = fast.explain(rows, fallback=fallback)
+    plain = StochasticGates(switch).explain(rows)
+    assert found.status[0] is plain.status[0] is Status.NOTHING_TO_EXPLAIN
+    assert Status.NOTHING_TO_EXPLAIN not in found.status[1:]
+
+
 def test_what_is_claimed_is_what_a_plain_forward_says(fast):
     found = fast.explain(FRESH)
     shown = torch.where(found.selected, FRESH, torch.zeros(6))
