@@ -38,9 +38,9 @@ class AmortizedStochasticGates:
         min_w  E_{x, z}[ loss(x_z) ] + sparsity,   z ~ gates(net_w(x))
 
     `fit` learns the net from rows of the data, by the gradients by which a solve learns the gates of one row.
-    `attribute` and `explain` take only the order of the features from the net: the size of the set is measured
-    on the model, and the set is tested like any other. Rows whose set is not certified, or is large, are
-    solved, starting from the proposal. So a wrong proposal costs time, and makes no claim wrong.
+    `attribute` and `explain` take only the order of the features from the net: the size of the set is
+    measured on the model, and the set is tested like any other. Rows whose set is not certified, or is
+    large, are solved, starting from the proposal. So a wrong proposal costs time, and makes no claim wrong.
 
     L2X and INVASE learn such nets: Learning to Explain (Chen, Song, Wainwright, Jordan, 2018),
     https://arxiv.org/abs/1802.07814. These train a second model beside the selector, which can read the label
@@ -197,8 +197,8 @@ class AmortizedStochasticGates:
     ) -> Explanation:
         """Explain rows: by what the net proposes where that is certified, else by a solve.
 
-        Rows whose proposal is taken have `Status.PROPOSED`. Only the check was measured for them: the curve has
-        one point, influence and effect are 0, contributions are NaN.
+        Rows whose proposal is taken have `Status.PROPOSED`. Only the check was measured for them: the curve
+        has one point, influence and effect are 0, contributions are NaN.
 
         Args:
             inputs: as for `StochasticGates.explain`, as are all arguments that are not listed here.
