@@ -78,14 +78,14 @@ def draw(
     size = max(1, min(_MOST_STEPS, _MOST_NUMBERS // (samples * gates * len(noises))))
     for first in range(steps.start, steps.stop, size):
         some = range(first, min(first + size, steps.stop))
-        uniform = [torch.cat([noise.uniform(step, samples, gates) for noise in noises], 1) for step in some]
+        uniform = torch.cat([noise.uniform(first, samples, gates, len(some)) for noise in noises], 1)
         span = (first * samples, len(some) * samples)
         budgets = torch.stack([sparsity.budgets(*span, noise.start()) for noise in noises], 1)
         swept = budgets[:, 0].isfinite().to(dtype).reshape(len(some), samples)
         references = noises[0].references(first, samples, reference_order, len(some))
         yield from map(
             Draws,
-            _sent(torch.stack(uniform).to(dtype), like),
+            _sent(uniform.to(dtype).reshape(len(some), samples, -1, gates), like),
             _sent(references.reshape(len(some), samples), like),
             # any budget will do where `swept` is 0, but 0 times NaN would be NaN
             _sent(budgets.nan_to_num(0.5).to(dtype).reshape(len(some), samples, -1), like),

@@ -26,16 +26,27 @@ class Noise:
 
     seed: int
 
-    def _generator(self, step: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self.seed * _STRIDE + step) % 2**63)
+    def _seeded(self, generator: torch.Generator, step: int) -> torch.Generator:
+        return generator.manual_seed((self.seed * _STRIDE + step) % 2**63)
 
-    def uniform(self, step: int, samples: int, gates: int) -> Tensor:
-        """Noise of one step, in (0, 1), [samples, 1, gates]."""
-        half, drawn_by = (samples + 1) // 2, self._generator(step)
+    def uniform(self, step: int, samples: int, gates: int, steps: int = 1) -> Tensor:
+        """Noise of some steps, in (0, 1), [steps * samples, 1, gates].
+
+        Args:
+            step: number of the first step.
+            samples: number of samples in a step.
+            gates: number of columns.
+            steps: number of steps.
+        """
         # Drawn gate by gate, so that the first gates get the same numbers however many gates follow; in
         # float32 whatever the default dtype is, since other dtypes get other numbers.
-        u = torch.rand(gates, half, generator=drawn_by, dtype=torch.float32, device="cpu").T
-        return torch.cat([u, 1 - u])[:samples].unsqueeze(1).clamp(_EDGE, 1 - _EDGE)
+        generator, half = torch.Generator(), (samples + 1) // 2
+        drawn = torch.empty(steps, gates, half, dtype=torch.float32, device="cpu")
+        for i, into in enumerate(drawn):
+            torch.rand(gates, half, generator=self._seeded(generator, step + i), out=into)
+        u = drawn.transpose(1, 2)
+        pairs = torch.cat([u, 1 - u], 1)[:, :samples].clamp(_EDGE, 1 - _EDGE)
+        return pairs.reshape(steps * samples, 1, gates)
 
     def references(self, step: int, samples: int, order: Tensor, steps: int = 1) -> Tensor:
         """Which reference each sample is shown, long [steps * samples].
@@ -51,7 +62,8 @@ class Noise:
     def start(self) -> float:
         """Where the sequence of budgets begins, in [0, 1)."""
         # -2 is the number of no step, so this does not depend on the noise of any step
-        return float(torch.rand((), generator=self._generator(-2), dtype=torch.float32, device="cpu"))
+        drawn_by = self._seeded(torch.Generator(), -2)
+        return float(torch.rand((), generator=drawn_by, dtype=torch.float32, device="cpu"))
 
 
 def partners(values: Tensor) -> Tensor:

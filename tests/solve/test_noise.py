@@ -87,3 +87,10 @@ def test_the_sweep_starts_somewhere_in_the_unit_interval():
     starts = [Noise(seed).start() for seed in range(200)]
     assert all(0 <= start < 1 for start in starts)
     assert len(set(starts)) == 200
+
+
+@given(samples=st.integers(1, 7), gates=st.integers(1, 5), first=st.integers(0, 40), steps=st.integers(1, 5))
+def test_noise_of_several_steps_is_that_of_each(samples: int, gates: int, first: int, steps: int) -> None:
+    together = Noise(2).uniform(first, samples, gates, steps)
+    each = [Noise(2).uniform(step, samples, gates) for step in range(first, first + steps)]
+    assert torch.equal(together, torch.cat(each))
