@@ -158,6 +158,8 @@ DEPENDENT = {
     "mean over the batch": lambda: lambda x: NET(x - x.mean(0)),
     "attention over the batch": lambda: lambda x: NET(torch.softmax(x @ x.T, 1) @ x),
     "rank in the batch": lambda: lambda x: NET(x) * (1 + x.sum(1).argsort().argsort()).unsqueeze(1),
+    "over the largest of the call": lambda: lambda x: NET(x).exp() / NET(x).exp().amax(0),
+    "less the largest of the call": lambda: lambda x: NET(x) - NET(x).amax(0),
     "state between calls": Stateful,
     "counter": Counting,
 }
