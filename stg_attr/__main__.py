@@ -1,6 +1,7 @@
 """The demo, `python -m stg_attr`: real data, small nets trained in seconds, explained beside two peers.
 
-`python -m stg_attr dataset` explains a whole data set instead; see `stg_attr.scale`.
+`python -m stg_attr dataset` explains a whole data set instead; see `stg_attr.scale`. `python -m stg_attr
+report` writes one page on such a run, and `diff` compares two of them; see `stg_attr.report`.
 """
 
 from __future__ import annotations
@@ -190,6 +191,11 @@ if __name__ == "__main__":
         from stg_attr.scale.command_line import main as dataset
 
         sys.exit(dataset(sys.argv[2:]))
+    if sys.argv[1:2] in (["report"], ["diff"]):
+        from stg_attr.report.command_line import diff_main
+        from stg_attr.report.command_line import main as of_run
+
+        sys.exit((diff_main if sys.argv[1] == "diff" else of_run)(sys.argv[2:]))
     try:
         main()
     except ModuleNotFoundError as error:

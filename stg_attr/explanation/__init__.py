@@ -11,6 +11,7 @@ from .settings import PlanSettings, ReadingSettings, Settings
 from .showing import claim, percent, rounded, show_with, status_sentence
 from .stopped import stopped_by, warn_about
 from .tokens import texts_of_features
+from .visible import replace_invisible
 
 __all__ = [
     "Certificate",
@@ -35,6 +36,7 @@ __all__ = [
     "lay_out",
     "learned_before",
     "percent",
+    "replace_invisible",
     "rounded",
     "show_with",
     "status_sentence",

@@ -16,7 +16,7 @@ from .results import summarise
 from .running import explain_dataset
 from .worker import RayActors
 
-__all__ = ["main"]
+__all__ = ["add_explain_options", "explain_arguments", "import_object", "main"]
 
 _OBJECT = "PACKAGE.MODULE:NAME"
 
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     sys.path.insert(0, os.getcwd())  # so that the user's module is found, as with `python -m`
     try:
         outcome = explain_dataset(
-            _import_object("--model", given.model),
+            import_object("--model", given.model),
             given.data,
             given.out,
             columns=given.columns.split(",") if given.columns else None,
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
             model_version=given.model_version,
             overwrite=given.overwrite,
             show_progress=not given.quiet,
-            **_arguments(given),
+            **explain_arguments(given),
         )
         print(f"{outcome.output}: {outcome.explained} rows explained, {outcome.found} already there")
         if outcome.explained + outcome.found:
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = f"{__doc__}\n\nAfter a crash run the same command again: finished shards are kept."
     _add_data_options(parser.add_argument_group("model and data"))
-    _add_explain_options(parser.add_argument_group("arguments of explain", _SEE))
+    add_explain_options(parser.add_argument_group("arguments of explain", _SEE))
     _add_run_options(parser.add_argument_group("run"))
     return parser
 
@@ -89,7 +89,7 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add("--target-column", metavar="NAME", help="the output to explain in each row")
 
 
-def _add_explain_options(group: argparse._ArgumentGroup) -> None:
+def add_explain_options(group: argparse._ArgumentGroup) -> None:
     """One option for each argument of `explain`, so that a new argument needs no change here."""
     for name, parameter in accepted_arguments().items():
         option = _option(name)
@@ -124,7 +124,7 @@ def _engine(given: argparse.Namespace) -> RayActors | Literal["ranks"] | None:
     return "ranks" if given.engine == "ranks" else None
 
 
-def _arguments(given: argparse.Namespace) -> dict[str, Any]:
+def explain_arguments(given: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `explain` that are on the command line."""
     texts = {name: getattr(given, name) for name in accepted_arguments()}
     return {name: _value(_option(name), text) for name, text in texts.items() if text is not None}
@@ -143,10 +143,10 @@ def _value(option: str, text: str | bool) -> Any:
             return number(text)
         except ValueError:
             pass
-    return _import_object(option, text)
+    return import_object(option, text)
 
 
-def _import_object(option: str, path: str) -> Any:
+def import_object(option: str, path: str) -> Any:
     """The object with the name `package.module:name`."""
     module, _, name = path.partition(":")
     try:

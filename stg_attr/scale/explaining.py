@@ -24,7 +24,7 @@ from .run_error import RunError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["EVIDENCE", "FAILED", "explain_rows", "failures_raised", "schema"]
+__all__ = ["EVIDENCE", "FAILED", "as_row_references", "explain_rows", "failures_raised", "schema"]
 
 FAILED = "FAILED"  # status of a row without an explanation; the other statuses are the names of `Status`
 
@@ -55,6 +55,7 @@ def schema(id_type: str) -> pa.Schema:
             ("attributions", pa.list_(pa.float32())),
             ("log_alpha", pa.list_(pa.float32())),
             ("selected", pa.list_(pa.bool_())),
+            ("contributions", pa.list_(pa.float32())),
             *((name, pa.float64()) for name in EVIDENCE),
             ("certified", pa.bool_()),
             ("certified_mean", pa.float64()),
@@ -186,7 +187,7 @@ def _explain(
     inputs = stacked[0] if len(stacked) == 1 else stacked
     given: dict[str, Any] = dict(arguments)
     for name in {"baselines", "layer_baselines"} & given.keys():
-        given[name] = _as_references(given[name])
+        given[name] = as_row_references(given[name])
     if callable(given.get("feature_mask")):
         given["feature_mask"] = given["feature_mask"](inputs)
     if rows[0].target is not None:
@@ -203,14 +204,14 @@ def _explain(
     return explanation.to(torch.device("cpu"))
 
 
-def _as_references(baselines: Any) -> Any:
+def as_row_references(baselines: Any) -> Any:
     """A tensor of several rows as references.
 
     `explain` reads a tensor with as many rows as the batch as one baseline for each row. Here it always holds
     references, because the meaning must not depend on the size of a batch.
     """
     if isinstance(baselines, tuple):
-        return tuple(_as_references(baseline) for baseline in baselines)
+        return tuple(as_row_references(baseline) for baseline in baselines)
     has_rows = isinstance(baselines, Tensor) and baselines.dim() > 0 and len(baselines) > 1
     return ReferenceSet(baselines) if has_rows else baselines
 
@@ -252,6 +253,7 @@ def _record(explanation: Explanation, i: int, row: Row, note: str) -> dict[str, 
         "attributions": explanation.active_probabilities[i][exists].tolist(),
         "log_alpha": explanation.log_alpha[i][exists].tolist(),
         "selected": explanation.selected[i][exists].tolist(),
+        "contributions": _contributions(explanation, i),
         "full": scores.full[i].item(),
         "baseline": scores.baseline[i].item(),
         "kept": scores.kept[i].item(),
@@ -270,6 +272,13 @@ def _names(explanation: Explanation, i: int) -> list[str] | None:
     """The names of the features that an example has; None without names."""
     names, exists = explanation.feature_names, (explanation.feature_ids[i] >= 0).tolist()
     return None if names is None else [name for name, there in zip(names, exists, strict=True) if there]
+
+
+def _contributions(explanation: Explanation, i: int) -> list[float] | None:
+    """What each feature adds to the score of an example; None where it was not measured."""
+    if explanation.contributions is None or bool(explanation.contributions[i].isnan().all()):
+        return None
+    return explanation.contributions[i][explanation.feature_ids[i] >= 0].tolist()
 
 
 def _certified(explanation: Explanation, i: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from stg_attr.errors import ArgumentError
 __all__ = ["Manifest"]
 
 _VERSION = 1  # of the layout of the folder
+_NOT_FLAT = ("fingerprint", "about")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Manifest:
         shard_rows: rows of a shard, a multiple of `batch_rows`.
         id_type: Arrow type of the row ids.
         version: of the layout of the folder.
+        about: the question in words, for readers; what it says is in the fingerprint, too.
     """
 
     fingerprint: Mapping[str, str]
@@ -35,11 +37,13 @@ class Manifest:
     shard_rows: int
     id_type: str
     version: int = _VERSION
+    about: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def identity(self) -> str:
         """16 characters that each shard repeats: equal for runs that compute the same, and for no others."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        compared = {name: value for name, value in asdict(self).items() if name != "about"}
+        return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:16]
 
     def text(self) -> str:
         """The content of the file."""
@@ -56,7 +60,8 @@ class Manifest:
             found: dict[str, Any] = json.loads(path.read_text())
             if found.get("version") != _VERSION:
                 raise ValueError(f"version {found.get('version')}")
-            return cls(**{field.name: found[field.name] for field in fields(cls)})
+            found = {"about": {}} | found  # files of earlier releases have none
+            return cls(**{each.name: found[each.name] for each in fields(cls)})
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise ArgumentError(
                 "output",
@@ -88,5 +93,5 @@ class Manifest:
         )
 
     def _flat(self) -> dict[str, str]:
-        others = {name: str(value) for name, value in asdict(self).items() if name != "fingerprint"}
+        others = {name: str(value) for name, value in asdict(self).items() if name not in _NOT_FLAT}
         return others | dict(self.fingerprint)

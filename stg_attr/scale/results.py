@@ -23,7 +23,7 @@ from .shards import Output, check_arrow
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["DatasetAttributions", "Summary", "load_attributions", "summarise"]
+__all__ = ["DatasetAttributions", "Summary", "finished_tables", "load_attributions", "no_shard", "summarise"]
 
 #: Statuses of explanations that can be trusted.
 _RELIABLE = (
@@ -86,9 +86,9 @@ def load_attributions(path: str | Path) -> DatasetAttributions:
     Raises:
         ArgumentError: the folder holds no output or no finished shard, or a shard is damaged.
     """
-    tables = list(_tables(path))
+    tables = list(finished_tables(path))
     if not tables:
-        raise _no_shard(path)
+        raise no_shard(path)
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -172,10 +172,10 @@ def summarise(path: str | Path, *, n_worst: int = 20) -> Summary:
     """
     check_count("n_worst", n_worst, least=0, mend="Leave it out for the default.")
     totals = _Totals(n_worst)
-    for table in _tables(path):
+    for table in finished_tables(path):
         totals.add(table)
     if not totals.n_rows:
-        raise _no_shard(path)
+        raise no_shard(path)
     return totals.summary()
 
 
@@ -280,7 +280,8 @@ class _Totals:
         )
 
 
-def _tables(path: str | Path) -> Iterator[pa.Table]:
+def finished_tables(path: str | Path) -> Iterator[pa.Table]:
+    """The rows of each finished shard, one shard after the other."""
     check_arrow()
     output = Output(Path(path)).to_read()
     return (output.read(number) for number in output.numbers())
@@ -310,7 +311,8 @@ def _by_id(ids: Sequence[Any], messages: Sequence[str]) -> dict[int | str | None
     return found
 
 
-def _no_shard(path: str | Path) -> ArgumentError:
+def no_shard(path: str | Path) -> ArgumentError:
+    """The error for a folder without a finished shard."""
     return ArgumentError(
         "path",
         expected="at least one finished shard",

@@ -16,6 +16,7 @@ from stg_attr.errors import ArgumentError, check_count
 from stg_attr.progress import progress
 
 from .arguments import ExplainArguments, check_accepted, check_arguments
+from .asked import asked_in_words
 from .explaining import failures_raised
 from .fingerprint import described
 from .manifest import Manifest
@@ -158,7 +159,7 @@ class _DatasetRun:
         stg = load_explainer(self.make)
         check_accepted(stg, self.arguments)
         model = model_fingerprint(stg, self.model_version)
-        job = self._open_output(model, source.identity(), source)
+        job = self._open_output(model, source.identity(), source, stg)
         worker = Worker(job, stg)
         finished = job.output.finished()
         own = (number for number in _missing(job, finished) if number % rank[1] == rank[0])
@@ -196,13 +197,16 @@ class _DatasetRun:
         job.output.remove_unfinished()
         return outcome
 
-    def _open_output(self, model: dict[str, str], data: str, source: Source | None) -> Job:
+    def _open_output(
+        self, model: dict[str, str], data: str, source: Source | None, explainer: object = None
+    ) -> Job:
         """Write the manifest, or compare it with the one in the folder.
 
         Args:
             model: fingerprint of the explainer.
             data: fingerprint of the data set.
             source: the data; None for a Ray data set.
+            explainer: what explains, if it is loaded here.
         """
         n_rows = None if source is None else source.n_rows
         size = ShardSizes().rows(n_rows, self.batch_rows) if self.shard_rows is None else self.shard_rows
@@ -211,7 +215,8 @@ class _DatasetRun:
             **model, "data": data, "stg_attr": stg_attr.__version__, "torch": torch.__version__,
             **_settings(self.arguments, self.columns),
         }  # fmt: skip
-        manifest = Manifest(fingerprint, n_rows, self.batch_rows, size, id_type)
+        words = asked_in_words(self.make if explainer is None else explainer, self.arguments)
+        manifest = Manifest(fingerprint, n_rows, self.batch_rows, size, id_type, about=words)
         output = self.output.open(manifest, self.overwrite)
         about = (self.arguments, self.batch_rows, size, id_type, model, self.model_version)
         return Job(self.make, source, output, *about)

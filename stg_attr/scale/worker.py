@@ -29,6 +29,7 @@ __all__ = [
     "Make",
     "RayActors",
     "Worker",
+    "input_dtype",
     "load_explainer",
     "model_fingerprint",
 ]
@@ -201,7 +202,7 @@ class Worker:
         self._job = job
         self._stg = load_explainer(job.make) if stg is None else stg
         check_accepted(self._stg, job.arguments)
-        self.dtype = _input_dtype(self._stg)
+        self.dtype = input_dtype(self._stg)
         model = job.model if stg is not None else model_fingerprint(self._stg, job.model_version)
         if model != job.model:
             raise ArgumentError(
@@ -247,7 +248,7 @@ class Worker:
         return () if source is None else source.rows(number * size, (number + 1) * size, self.dtype)
 
 
-def _input_dtype(stg: Explainer) -> torch.dtype | None:
+def input_dtype(stg: Explainer) -> torch.dtype | None:
     """Dtype for the inputs: that of the model's parameters, otherwise torch's default.
 
     None for gates on a layer, because the inputs may be token ids, and for numbers of cells: these must stay

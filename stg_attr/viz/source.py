@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
-from stg_attr.explanation import claim, percent, status_sentence
+from stg_attr.explanation import claim, percent, replace_invisible, status_sentence
 
 __all__ = [
     "SELECTED_FROM",
@@ -31,10 +31,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-_CONTROLS = [n for n in (*range(0x20), *range(0x7F, 0xA0)) if not chr(n).isspace()]
-_SURROGATES = range(0xD800, 0xE000)  # halves of letters, which no file can hold
-_DIRECTIONS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))
-_UNSEEN = dict.fromkeys((*_CONTROLS, *_DIRECTIONS, *_SURROGATES), "\ufffd")
 Source = Explanation | Tensor | NDArray[np.generic]
 
 SELECTED_FROM = 0.5  # attributions without an explanation: the probability from which a feature is selected
@@ -282,16 +278,3 @@ def verdict(explanation: Explanation, example: int) -> str:
     if certificate is None or not status.tells_shares or not bool(explanation.selected[example].any()):
         return said
     return f"The needed features {certificate.sentence(example)}. {said}"
-
-
-def replace_invisible(text: str) -> str:
-    r"""Replace characters that cannot be written, and those that change the text around them unseen.
-
-    These are control characters, the embeddings, overrides and isolates of Unicode's bidirectional
-    algorithm (https://www.unicode.org/reports/tr9/), and halves of letters (surrogates).
-
-    Example:
-        >>> replace_invisible("evil\u202etxt.exe")
-        'evil�txt.exe'
-    """
-    return text.translate(_UNSEEN)
