@@ -24,8 +24,9 @@ from stg_attr.solve import Learned
 
 from .files import damaged, load, save
 from .nets import GateNet, default_net
-from .proposals import Proposal, merged, sizes, solved
+from .proposals import Proposal, merged, solved
 from .rows import Ask, Source
+from .search import found_near
 from .settings import AmortizedSettings
 from .training import Trained, Trainer
 
@@ -38,9 +39,10 @@ class AmortizedStochasticGates:
         min_w  E_{x, z}[ loss(x_z) ] + sparsity,   z ~ gates(net_w(x))
 
     `fit` learns the net from rows of the data, by the gradients by which a solve learns the gates of one row.
-    `attribute` and `explain` take only the order of the features from the net: the size of the set is
-    measured on the model, and the set is tested like any other. Rows whose set is not certified, or is
-    large, are solved, starting from the proposal. So a wrong proposal costs time, and makes no claim wrong.
+    `attribute` and `explain` begin with the first features that the net proposes. A few sets near them are
+    measured on the model, whose slopes say which is next, and the smallest is tested like any other. Rows
+    whose set is not certified, or is large, are solved, starting from the proposal. So a wrong proposal costs
+    time, and makes no claim wrong.
 
     L2X and INVASE learn such nets: Learning to Explain (Chen, Song, Wainwright, Jordan, 2018),
     https://arxiv.org/abs/1802.07814. These train a second model beside the selector, which can read the label
@@ -133,17 +135,17 @@ class AmortizedStochasticGates:
         source = Source.of(inputs, self.settings, seed)
         ask = Ask(self.method, baselines, target, additional_forward_args, feature_mask, layer_baselines)
         first = ask.of(source.held_out[0])
-        device = self.method.solve_device(first.first_input)
+        device = self.method.solve_device(first.asked.first_input)
 
         def models(batches: Iterable[Inputs]) -> Iterator[GatedModel]:
-            return (ask.model(ask.of(rows), self.settings.references, device) for rows in batches)
+            return (ask.of(rows).model(self.settings.references, device) for rows in batches)
 
-        with undisturbed(first.forward, device, seed):
+        with undisturbed(first.asked.forward, device, seed):
             example = next(models(source.held_out[:1]))
             with torch.random.fork_rng():
                 torch.manual_seed(seed)
                 net = self._made(example.blend.inputs, example.groups, device)
-            trainer = Trainer(net, ask.method, self.settings, seed)
+            trainer = Trainer(net, first.method, self.settings, seed)
             total = None if source.n_batches is None else source.n_batches * n_epochs
             with progress(show_progress, total=total, desc="Amortised gates") as bar:
                 self.trained = trainer.fit(
@@ -224,11 +226,12 @@ class AmortizedStochasticGates:
             raise _not_fitted()
         effort = Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, None, seed)
         ask = Ask(self.method, baselines, target, additional_forward_args, feature_mask, layer_baselines)
-        asked = replace(ask.of(inputs), feature_names=feature_names)
+        given = ask.of(inputs)
+        asked = replace(given.asked, feature_names=feature_names)
         device = self.method.solve_device(asked.first_input)
         with undisturbed(asked.forward, device, seed) as forward:
             question, solver, settings = prepared(
-                ask.method, replace(asked, forward=forward), effort, True, device
+                given.method, replace(asked, forward=forward), effort, True, device
             )
             proposal = Proposal(
                 solver, cast(Sweep, solver.sparsity), settings, self.settings, self._typical, self._gradient
@@ -240,9 +243,9 @@ class AmortizedStochasticGates:
                     parts.append(self._part(question, rows, proposal, fallback))
                     bar.update()
             found = question.answered(parts, None)
-        if ask.spent is None:
+        if given.spent is None:
             return found
-        spent = ask.spent.to(found.n_evaluations.device)
+        spent = given.spent.to(found.n_evaluations.device)
         return replace(found, n_evaluations=found.n_evaluations + spent)
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -315,8 +318,9 @@ class AmortizedStochasticGates:
             ranking = Ranking.of(parameter, visible)
             first = max(1.0, model.groups.n_gates**0.5)
             retain = cast(Sweep, self.method.sparsity).retain
-            count, _ = sizes(model, ranking, retain, first, 2 * self.settings.most_measured)
-            found.append(count[model.anchors.explainable].double())
+            slopes, most = self.method.estimator.proves_slopes, 2 * self.settings.most_measured
+            near = found_near(model, ranking, retain, first, most, slopes, self.settings)
+            found.append(near.count[model.anchors.explainable].double())
             if self.trained is not None:
                 self.trained.n_evaluations += int(model.evaluations.sum())
         return max(1.0, float(torch.cat(found).mean())) if found else 1.0

@@ -42,7 +42,7 @@ class GateNet(nn.Module):
         opened = 0.5 ** torch.arange(self.n_slopes, dtype=model.dtype, device=model.device)
         with torch.enable_grad():
             gates = opened.reshape(-1, 1, 1).expand(-1, *exists.shape)
-            slopes = model.score_slopes(gates, model.reference_order[:1].expand(self.n_slopes)).detach()
+            _, slopes = model.score_slopes(gates, model.reference_order[:1].expand(self.n_slopes))
         unit = slopes.abs().amax((0, 2), keepdim=True).clamp_min(torch.finfo(slopes.dtype).tiny)
         return self(inputs, groups, (slopes / unit).float())  # type: ignore[no-any-return]
 

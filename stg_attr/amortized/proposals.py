@@ -17,9 +17,10 @@ from stg_attr.model import Allowance, GatedModel
 from stg_attr.select import Ranking, Sweep
 from stg_attr.solve import Learned, Solver
 
+from .search import Found, found_near
 from .settings import AmortizedSettings
 
-__all__ = ["Proposal", "as_start", "merged", "sizes", "solved"]
+__all__ = ["Proposal", "as_start", "merged", "solved"]
 
 
 @dataclass(frozen=True)
@@ -53,22 +54,23 @@ class Proposal:
         groups, gates, allowance = model.groups, self.solver.gates, Allowance()
         exists = groups.exists.expand_as(parameter)
         ranking = Ranking.of(parameter, exists & model.differs & model.anchors.explainable.unsqueeze(1))
-        count, share = sizes(model, ranking, self.sparsity.retain, self.typical, self.settings.most_measured)
-        certificate = None
+        slopes, most = self.solver.estimator.proves_slopes, self.settings.most_measured
+        found = found_near(model, ranking, self.sparsity.retain, self.typical, most, slopes, self.settings)
+        ranking, count, certificate = found.ranking, found.count, None
         if model.n_held_out:
             certifier = Certifier(model, self.sparsity, self.reading.certificate, allowance)
             ranking, count, certificate = certifier.certified(ranking, count)
         selected = ranking.top(count.unsqueeze(1))[0]
-        scores, curve = _evidence(model, selected, count)
+        scores, curve = _evidence(model, found, selected, count)
         certificate = certificate or untested(model, self.sparsity, curve, count)
-        enough = share >= self.sparsity.retain if certificate is None else certificate.holds
+        enough = found.share >= self.sparsity.retain if certificate is None else certificate.holds
         taken = enough & (count <= self.settings.largest * self.typical) & model.anchors.explainable
         log_alpha = ranking.at(selected, gates.half).masked_fill(~exists, -torch.inf)
         probabilities = gates.active_probability(log_alpha)
         nothing, unknown = torch.zeros_like(parameter), torch.full_like(parameter, torch.nan)
         points = self.reading.reading.curve_points + 1  # as many as others have, so that they can be joined
         curve = Curve(**{name: value.expand(-1, points).clone() for name, value in vars(curve).items()})
-        found = Explanation(
+        explanation = Explanation(
             attributions=lay_out(probabilities, groups, model.blend.inputs),
             log_alpha=log_alpha,
             active_probabilities=probabilities,
@@ -97,7 +99,7 @@ class Proposal:
             learned=as_start(parameter, self.solver, self.settings.weight_of_start, self.gradient),
             objective=in_words(model.objective),
         )
-        return found, taken
+        return explanation, taken
 
 
 def as_start(parameter: Tensor, solver: Solver, weight: int, gradient: float) -> Learned:
@@ -120,43 +122,22 @@ def as_start(parameter: Tensor, solver: Solver, weight: int, gradient: float) ->
     return Learned(**known)
 
 
-def sizes(
-    model: GatedModel, ranking: Ranking, retain: float, first: float, most: int
-) -> tuple[Tensor, Tensor]:
-    """The smallest number of first features that was measured to suffice, long [batch], and what it keeps.
+def _evidence(model: GatedModel, found: Found, selected: Tensor, count: Tensor) -> tuple[Scores, Curve]:
+    """Scores with and without what is selected, and a curve of this one point.
 
-    Args:
-        model: the model.
-        ranking: the features in order.
-        retain: share of the output that they must keep.
-        first: the number that is measured first.
-        most: numbers that are measured for a row.
+    What the search has measured is not measured again; with references that are held out, all is.
     """
-    suffices, fails = ranking.n_visible.clone(), torch.zeros_like(ranking.n_visible)
-    share = torch.ones_like(model.anchors.full).to(model.dtype)
-    count = torch.full_like(suffices, max(1, round(first))).minimum(suffices - 1)
-    for _ in range(most):
-        index = ((suffices - fails > 1) & (count > fails) & (count < suffices)).nonzero().squeeze(1)
-        if not len(index):
-            break
-        selected = ranking.rows(index.cpu()).top(count[index].unsqueeze(1))
-        found = model.measure(selected, index.cpu()).share[0].nan_to_num(-torch.inf)
-        enough = found >= retain
-        good, bad = index[enough], index[~enough]
-        suffices[good], share[good], fails[bad] = count[good], found[enough], count[bad]
-        larger = (2 * fails + 1).where(suffices == ranking.n_visible, (fails + suffices) // 2)
-        count = larger.clamp_min(1).minimum((suffices - 1).clamp_min(0))
-    return suffices, share
-
-
-def _evidence(model: GatedModel, selected: Tensor, count: Tensor) -> tuple[Scores, Curve]:
-    """Measured scores with and without what is selected, and a curve of this one point."""
     one, fresh = selected.unsqueeze(0), model.n_held_out > 0
-    measured = model.measure(one, fresh=True)
+    own, share = found.score.clone(), found.share.clone()
+    left = torch.ones_like(count, dtype=torch.bool) if fresh else own.isnan()
+    index = left.nonzero().squeeze(1)
+    if len(index):
+        measured = model.measure(one[:, index], index.cpu(), fresh=True)
+        own[index], share[index] = measured.score[0], measured.share[0]
     other = model.measure(one, other_view=True, fresh=True).score[0]
     anchors = model.fresh_anchors if fresh else model.anchors
-    kept, removed = (measured.score[0], other) if model.objective.keeps else (other, measured.score[0])
-    points = (count, kept, removed, measured.share[0])
+    kept, removed = (own, other) if model.objective.keeps else (other, own)
+    points = (count, kept, removed, share)
     return Scores(anchors.full, anchors.baseline, kept, removed), Curve(*(p.unsqueeze(1) for p in points))
 
 

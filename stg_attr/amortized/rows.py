@@ -18,17 +18,12 @@ from stg_attr.model import Baselines, GatedModel, Inputs, Target
 
 from .settings import AmortizedSettings
 
-__all__ = ["Ask", "Source"]
+__all__ = ["Ask", "AskedRows", "Source"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Ask:
-    """What is asked of every batch of rows; see `StochasticGates.explain` for the fields.
-
-    Attributes:
-        spent: model rows that reading the activations of a layer took for each row of the last batch, long
-            [batch]; None without a layer.
-    """
+    """What is asked of every batch of rows; see `StochasticGates.explain` for the fields."""
 
     method: StochasticGates
     baselines: Shown
@@ -36,24 +31,36 @@ class Ask:
     arguments: Any
     feature_mask: Features
     layer_baselines: Baselines
-    spent: Tensor | None = None
 
-    def of(self, inputs: Data) -> Asked:
+    def of(self, inputs: Data) -> AskedRows:
         """The question about some rows, as one about tensors."""
-        asked = Asked(
-            self.method.forward_func, inputs, self.baselines, self.target, self.arguments, self.feature_mask
-        )
+        given = (inputs, self.baselines, self.target, self.arguments, self.feature_mask)
+        asked = Asked(self.method.forward_func, *given)
         if isinstance(self.method, LayerStochasticGates):
             over = self.method._over_activations(asked, self.layer_baselines, False, Effort())
-            self.spent = over.spent
-            return over.asked
-        self.method, asked = over_tensors(self.method, asked)
-        return asked
+            return AskedRows(self.method, over.asked, over.spent)
+        return AskedRows(*over_tensors(self.method, asked), None)
 
-    def model(self, asked: Asked, references: int, device: torch.device) -> GatedModel:
-        """The model as a function of the gates of some rows."""
+
+@dataclass(frozen=True)
+class AskedRows:
+    """A question about some rows.
+
+    Attributes:
+        method: the method, which takes tensors.
+        asked: the question, about tensors.
+        spent: model rows that reading the activations of a layer took for each row, long [batch]; None
+            without a layer.
+    """
+
+    method: StochasticGates
+    asked: Asked
+    spent: Tensor | None
+
+    def model(self, references: int, device: torch.device) -> GatedModel:
+        """The model as a function of the gates of the rows."""
         method = self.method
-        question = Question.of(asked, method.objective, method.estimator, device, Effort(), references)
+        question = Question.of(self.asked, method.objective, method.estimator, device, Effort(), references)
         model = question.model(slice(None))
         if self.spent is not None:
             model.scorer.checked += self.spent

@@ -13,8 +13,6 @@ from .features import FeatureGroups
 
 __all__ = ["PairedBlend", "Pairs"]
 
-_FEW = 32  # fewer references than this number serve both for the search and for the test
-
 
 @dataclass(frozen=True)
 class Pairs:
@@ -38,20 +36,22 @@ class Pairs:
     n_fresh: int
 
     @classmethod
-    def of(cls, blend: Blend, n_draws: int, most_fresh: int, seed: int = 0) -> Pairs:
+    def of(cls, blend: Blend, n_draws: int, most_fresh: int, least_divided: int, seed: int = 0) -> Pairs:
         """Draw rows and references at random.
 
         Args:
             blend: all rows, with their references.
             n_draws: draws for learning and searching; rows are drawn in turns, references independently.
             most_fresh: further draws with rows of their own, each drawn once; half of the rows at most.
+            least_divided: from so many references on, half of them are kept for the further draws; fewer
+                serve all draws.
             seed: of the draws.
         """
         made, n, n_references = torch.Generator().manual_seed(seed), len(blend.inputs[0]), blend.n_references
         order, shuffled = (torch.randperm(k, generator=made, device="cpu") for k in (n, n_references))
         n_fresh = min(n // 2, most_fresh)
         known = order[: n - n_fresh]
-        some, others = (shuffled, shuffled) if n_references < _FEW else shuffled.chunk(2)
+        some, others = (shuffled, shuffled) if n_references < least_divided else shuffled.chunk(2)
         row = torch.cat([known[torch.arange(n_draws, device="cpu") % len(known)], order[n - n_fresh :]])
         drawn = [
             pool[torch.randint(len(pool), (k,), generator=made, device="cpu")]

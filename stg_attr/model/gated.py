@@ -195,15 +195,21 @@ class GatedModel:
         views = references.repeat(self.objective.n_views) if self.blend.n_references > 1 else references
         return GatedLoss(self, examples, views, self.objective)
 
-    def score_slopes(self, gates: Tensor, references: Tensor) -> Tensor:
-        """Slopes of the scores in the gates, [samples, batch, gates]; 0 where there are none.
+    def score_slopes(
+        self, gates: Tensor, references: Tensor, index: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Scores, [samples, examples], and their slopes in the gates, or 0, [samples, examples, gates].
 
         Args:
-            gates: gate values, [samples, batch, gates].
+            gates: gate values, [samples, examples, gates].
             references: the reference that each sample is shown, long [samples].
+            index: the examples they are of, long [examples] on the CPU; None for all.
         """
-        scores = GatedLoss(self, self.everyone, references.to(self.device), ScoreItself())
-        return scores.with_slope(gates)[1].nan_to_num(0.0, 0.0, 0.0) * self.anchors.scale.unsqueeze(1)
+        examples = self._named(index)
+        anchors, shown = examples.anchors or self.anchors, references.to(self.device)
+        scores, slopes = GatedLoss(self, examples, shown, ScoreItself()).with_slope(gates)
+        slopes = slopes.nan_to_num(0.0, 0.0, 0.0) * anchors.scale.unsqueeze(1)
+        return anchors.baseline + scores.to(self.score_dtype) * anchors.scale, slopes
 
     def missed(self, examples: Examples, seen: Tensor, least: float) -> Tensor:
         """Gates that change the score although the model has no slopes in them, bool [examples, gates].

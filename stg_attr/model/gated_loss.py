@@ -133,10 +133,10 @@ def _of_arrays() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class ScoreItself(Preserve):
-    """The score of what is kept, in units of the spread, in place of a loss."""
+    """The score of what is kept above the baseline, in units of the spread, in place of a loss."""
 
     def losses(self, scores: Tensor, anchors: Anchors, first: int, samples: int) -> Tensor:
-        return scores / anchors.scale
+        return (scores - anchors.baseline) / anchors.scale
 
 
 def no_gradient() -> ArgumentError:

@@ -206,7 +206,7 @@ class _Measuring:
         step = max(1, _MOST_NUMBERS // self.reacts.numel())
         for i in range(0, len(gates), step):
             some = gates[i : i + step].to(self.reacts.device, model.dtype)
-            slopes = model.score_slopes(some.expand(-1, *self.reacts.shape), references[i : i + step])
+            _, slopes = model.score_slopes(some.expand(-1, *self.reacts.shape), references[i : i + step])
             total, size = total + slopes.sum(0), size + slopes.abs().sum(0)
         return total / len(gates), size / len(gates)
 

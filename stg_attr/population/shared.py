@@ -171,7 +171,8 @@ class SharedStochasticGates:
         show_progress: bool,
     ) -> Explanation:
         certificate = self.settings.certificate
-        pairs = Pairs.of(own.blend, self.n_draws, certificate.most_rows, effort.seed)
+        numbers = (self.n_draws, certificate.most_rows, certificate.least_divided)
+        pairs = Pairs.of(own.blend, *numbers, effort.seed)
         certificate = replace(certificate, most_rows=pairs.n_fresh)
         settings = replace(self.settings, certificate=certificate)
         n_held = held_out(len(pairs), method.sparsity, certificate)

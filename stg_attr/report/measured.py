@@ -177,11 +177,13 @@ class Live:
             method, as_row_references(fresh), self.targets(index), given.get("additional_forward_args"),
             given.get("feature_mask"), None,
         )  # fmt: skip
-        asked = ask.of(rows)
+        given_rows = ask.of(rows)
+        asked = given_rows.asked
         device, claim = method.solve_device(asked.first_input), method.sparsity.claim
         selected = torch.from_numpy(self.explained.selected[index]).to(device)
         with undisturbed(asked.forward, device, self.settings.seed) as forward:
-            model = ask.model(replace(asked, forward=forward), len(fresh), device)
+            again = replace(given_rows, asked=replace(asked, forward=forward))
+            model = again.model(len(fresh), device)
             _check_features(model, self.explained)
             keeps, fidelity = model.objective.keeps, model.objective.fidelity
             everyone, shown = torch.arange(len(index), device="cpu"), model.reference_order

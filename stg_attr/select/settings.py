@@ -86,6 +86,8 @@ class CertificateSettings:
         prior_sd: standard deviation of the margins of these rows.
         largest_bet: largest share of the wealth that a single reference may cost.
         grid_step: step between the values that are tried for the lower bound.
+        least_divided: where a set of features is shared by all rows of a data set, fewer references than this
+            number serve both for the search and for the test.
     """
 
     held_out: float = 0.8
@@ -112,3 +114,4 @@ class CertificateSettings:
     prior_sd: float = 0.1
     largest_bet: float = 0.95
     grid_step: float = 0.01
+    least_divided: int = 32

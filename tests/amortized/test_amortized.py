@@ -11,7 +11,10 @@ from stg_attr import (
     AmortizedSettings,
     AmortizedStochasticGates,
     Budget,
+    Delete,
     LayerStochasticGates,
+    OutputMatch,
+    Preserve,
     ReferenceSet,
     ScoreFunction,
     Status,
@@ -83,7 +86,7 @@ def test_a_wrong_proposal_is_mended():
     """It costs evaluations, and its sets are those of a solve from scratch: the one column that decides."""
     net = Wrong()
     wrong = AmortizedStochasticGates(StochasticGates(switch), net)
-    settings = AmortizedSettings(learning_rate=1e-9, largest=0.5)
+    settings = AmortizedSettings(learning_rate=1e-9, largest=0.5, most_measured=1)
     wrong.settings = settings
     wrong.fit(ROWS[:200], n_epochs=1)
     proposed, found = wrong.explain(FRESH, fallback=False), wrong.explain(FRESH)
@@ -93,6 +96,39 @@ def test_a_wrong_proposal_is_mended():
     assert bool(found.certificate.holds.all())
     assert Status.PROPOSED not in found.status
     assert bool((found.n_evaluations > proposed.n_evaluations).all())
+
+
+def test_slopes_at_measured_sets_mend_an_order(fast):
+    """The proposed order is wrong, and the sets are nearly as small as those of a solve."""
+    wrong = AmortizedStochasticGates(StochasticGates(switch), Wrong(), settings=AmortizedSettings(failures=3))
+    wrong.fit(ROWS[:200], n_epochs=1)
+    found, plain = wrong.explain(FRESH, fallback=False), StochasticGates(switch).explain(FRESH)
+    assert bool(found.certificate.holds.all())
+    assert (
+        int(found.n_evaluations.max()) <= 3 + AmortizedSettings().most_measured
+    )  # both ends, and what is left
+    assert found.n_selected.double().mean() <= 1.5 * plain.n_selected.double().mean()
+
+
+@pytest.mark.parametrize("objective", [Preserve(), Delete(), Preserve(OutputMatch())])
+def test_each_objective_is_measured_as_it_asks(objective):
+    """The kept share of every set that is certified is what `score_of` says of it."""
+    method = StochasticGates(switch, objective=objective)
+    fast = AmortizedStochasticGates(method, settings=QUICK).fit(ROWS[:300], n_epochs=4)
+    found = fast.explain(FRESH[:20], fallback=False)
+    shown = torch.where(found.selected, FRESH[:20], torch.zeros(6))
+    hidden = torch.where(found.selected, torch.zeros(6), FRESH[:20])
+    torch.testing.assert_close(found.scores.kept, switch(shown)[:, 0])
+    torch.testing.assert_close(found.scores.removed, switch(hidden)[:, 0])
+    score, nothing, full = found.scores.kept, found.scores.baseline, found.scores.full
+    share = (score - nothing) / (full - nothing)
+    if isinstance(objective, Delete):
+        share = 1 - (found.scores.removed - nothing) / (full - nothing)
+    elif objective == Preserve(OutputMatch()):
+        share = 1 - (score - full).abs() / (full - nothing).abs()
+    assert bool((share[found.certificate.holds] >= 0.9 - 1e-5).all())
+    assert found.certificate.holds.double().mean() >= 0.9
+    assert found.n_selected.double().mean() < 4
 
 
 def test_rows_that_are_solved_and_others_come_back_in_order():

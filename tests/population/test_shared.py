@@ -203,7 +203,7 @@ def test_what_cannot_be_shared_is_refused():
 
 def test_pairs_of_few_references_use_all_of_them():
     blend = stg_attr.gates.Blend.of((ROWS,), ReferenceSet(REFERENCES[:3]), _groups())
-    pairs = Pairs.of(blend, 50, 100)
+    pairs = Pairs.of(blend, 50, 100, 32)
     assert set(pairs.reference[-100:].tolist()) == set(pairs.reference[:50].tolist()) == {0, 1, 2}
 
 
