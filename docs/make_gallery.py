@@ -19,7 +19,8 @@ from captum.attr import FeatureAblation, IntegratedGradients
 from skimage.segmentation import slic
 from torch import Tensor
 
-from stg_attr import Explanation, LayerStochasticGates, StochasticGates, viz
+from stg_attr import ComponentStochasticGates, Explanation, LayerStochasticGates, StochasticGates, viz
+from stg_attr.components import head_sites, mlp_sites
 
 HERE = Path(__file__).parent
 DPI = 80
@@ -85,6 +86,19 @@ def papers() -> tuple[Explanation, list[list[str]]]:
     rows = [int((labels == k).nonzero()[2]) for k in range(3)]
     stg = StochasticGates(model)
     return stg.explain(torch.ones(3, 40), additional_forward_args=(words[rows],)), [tokens[i] for i in rows]
+
+
+@cache
+def encoder() -> Explanation:
+    net, tokenizer = models.topics()
+
+    def score(ids: Tensor) -> Tensor:  # evidence for sport less that for food
+        sport, food = net.head(net.mean(torch.ones_like(ids), input_ids=ids)).unbind(1)
+        return sport - food
+
+    sentences = ["the keeper saved a late penalty", "the baker sold a warm bread"]
+    ids = tokenizer(sentences, return_tensors="pt")["input_ids"]
+    return ComponentStochasticGates(score, [*head_sites(net), *mlp_sites(net)]).explain(ids[:1], ids[1:])
 
 
 @entry("Images")
@@ -270,6 +284,12 @@ def series() -> viz.Picture:
     return viz.series(shares(), 1, names=["return", "overnight", "range", "volume"])
 
 
+@entry("Components of a model")
+def components() -> viz.Picture:
+    """Heads and MLP blocks of a pretrained encoder that tell a sentence about sport from one about food."""
+    return viz.components(encoder())
+
+
 @entry("Curves")
 def curve() -> viz.Picture:
     """Retained score against the number of features, for what is kept and what is removed."""
@@ -351,7 +371,7 @@ INTRODUCTION = """# Gallery
 Every picture on this page was drawn by the code above it, by `python run.py gallery`. The models are small
 and were trained on data that comes with scikit-learn and matplotlib, or have the weights of a package;
 `docs/gallery_models.py` and `docs/make_gallery.py` hold all of it. `digits()`, `photographs()`, `cancer()`,
-`shares()` and `papers()` give explanations, as `StochasticGates(model).explain(inputs)` returns them.
+`shares()`, `papers()` and `encoder()` give explanations, as `explain(inputs)` returns them.
 """
 
 if __name__ == "__main__":

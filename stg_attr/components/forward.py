@@ -57,14 +57,19 @@ class ComponentForward:
                 raise _runs_change(self._runs.sites[which], len(self._closed[which]))
             found, rows = self._closed[which][run], self._rows[which]
             shown = found[index] if len(found) > 1 else found
-            open_ = rows.unfolded(tensor, len(gates))
-            return rows.folded(_mixed(open_, shown, of_site[which], self._runs.sites[which].dim))
+            open_, dim = rows.unfolded(tensor, len(gates)), _from_the_end(self._runs.sites[which], tensor)
+            return rows.folded(_mixed(open_, shown, of_site[which], dim))
 
         output = self._runs.run(self.__wrapped__, values, change)
         for site, n, closed in zip(self._runs.sites, self._runs.n_runs, self._closed, strict=True):
             if n != len(closed):
                 raise _runs_change(site, len(closed))
         return output
+
+
+def _from_the_end(site: Site, tensor: Tensor) -> int:
+    """The dimension of a site, counted from the end, since the rows of a tensor are brought to the front."""
+    return site.dim - tensor.dim() if site.dim >= 0 else site.dim
 
 
 def _mixed(own: Tensor, shown: Tensor, gates: Tensor, dim: int) -> Tensor:
@@ -100,8 +105,7 @@ def located(
         if rows is None:
             raise _no_rows(site, several[0])
         unfolded = rows.unfolded(several[0], 2)
-        # a dimension is counted from the end, since the rows are brought to the front
-        at = site.dim - several[0].dim() if site.dim >= 0 else site.dim
+        at = _from_the_end(site, several[0])
         width = unfolded.shape[at] if rows.dim - several[0].dim() < at < 0 else 0
         if not width or width % site.n_parts:
             raise _cannot_be_cut(site, several[0], rows.dim)

@@ -19,7 +19,7 @@ from stg_attr.model import Gaps, Given, Target, as_arguments, checked_inputs, un
 from stg_attr.model.given_rows import GivenRows
 from stg_attr.objective import Hybrid, Objective, Preserve
 from stg_attr.population import SharedStochasticGates
-from stg_attr.select import Sparsity
+from stg_attr.select import SearchSettings, Sparsity
 from stg_attr.solve import Estimator
 
 from .closed import Closed, Counterfactuals, MeanActivation, checked_counterfactuals
@@ -28,6 +28,11 @@ from .runs import SiteRuns
 from .site import Site, checked_sites, component_names
 
 __all__ = ["ComponentStochasticGates"]
+
+
+def _for_components() -> Settings:
+    """Components are often few: then more sets of them are compared."""
+    return Settings(search=SearchSettings(few=16))
 
 
 class ComponentStochasticGates(StochasticGates):
@@ -84,7 +89,7 @@ class ComponentStochasticGates(StochasticGates):
             estimator=estimator,
             smoothness=0.0,
             device=device,
-            settings=settings,
+            settings=_for_components() if settings is None else settings,
         )
         self.sites = checked_sites(sites)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from .elimination import shortened
+from .few import FewFeatures
 from .large_sets import thinned
 from .prefixes import smallest_prefix
 from .ranking import Ranking, places
@@ -111,13 +114,15 @@ class SetSearch:
            that are not needed are dropped.
         2. From small sets, the members whose removal changes least are dropped until each of the others is
            needed. Dropped features come next in the ranking.
-        3. Where swaps are allowed, members are replaced by features that add more in their place; then step 2
+        3. Where features are few, more sets are tried: see `FewFeatures`.
+        4. Where swaps are allowed, members are replaced by features that add more in their place; then step 2
            again.
         """
         tools = (self._measured, self._open, self.settings)
         self.ranking, count = smallest_prefix(self.ranking, self._second, retain, *tools)
         selected = thinned(self.ranking, self.ranking.top(count.unsqueeze(1))[0], retain, *tools)
         self._prune(selected, retain, torch.ones_like(selected[:, 0]))
+        self._prune(selected, retain, self._among_few(selected, retain))
         self._prune(selected, retain, self._exchange(selected, retain))
         self.ranking = self.ranking.promoted(selected)
         return selected.sum(1)
@@ -133,7 +138,10 @@ class SetSearch:
         tried = selected.sum(1) + self.settings.removed_together - 1
         open_cases = self._open(cases & self._small(selected), tried)
         while len(open_cases):
-            shorter, left = self._shortened(selected[open_cases], open_cases, retain)
+            some = selected[open_cases]
+            left = self._left_without_each(some, open_cases, self._measure)
+            rank = self.ranking.rank[open_cases]
+            shorter = shortened(some, rank, left, open_cases, retain, self._measured, self.settings)
             self.needed[open_cases] = left < retain
             changed = (shorter != selected[open_cases]).any(1)
             self.left[open_cases] = left.masked_fill(changed.unsqueeze(1), torch.nan)
@@ -141,6 +149,38 @@ class SetSearch:
             again = torch.zeros_like(cases)
             again[open_cases] = changed & shorter.any(1)
             open_cases = self._open(again, tried)
+
+    def _among_few(self, selected: Tensor, retain: float) -> Tensor:
+        """Replace sets of few features by better ones, where there are some: see `FewFeatures`.
+
+        Args:
+            selected: bool [batch, gates], changed in place.
+            retain: share of the output that a set must retain.
+
+        Returns:
+            Which sets were changed, bool [batch].
+        """
+        n, changed = self.ranking.n_visible, torch.zeros_like(selected[:, 0])
+        cases = self._open(
+            (n <= self.settings.few) & (selected.sum(1) > 1), n * (n + 1) // 2 + 4 * self._n_measures
+        )
+        if len(cases):
+            better = FewFeatures(
+                self.ranking,
+                self._measured,
+                partial(self._value, retain=retain),
+                partial(self._left_without_each, measure=self._measure),
+                self._affords_one,
+                retain,
+                self.settings,
+            ).better(selected[cases], cases)
+            changed[cases] = (better != selected[cases]).any(1)
+            selected[cases] = better
+            self.left[changed], self.needed[changed] = torch.nan, False
+        return changed
+
+    def _affords_one(self, example: int, n: int) -> bool:
+        return bool(self._affords(torch.tensor([example]), torch.tensor([n]))[0])
 
     def _exchange(self, selected: Tensor, retain: float) -> Tensor:
         """Replace members of small sets by features that add more, the least needed member first.
@@ -180,36 +220,6 @@ class SetSearch:
         """Selected features, those whose removal changes least first, then others; long [batch, gates]."""
         missed = torch.where(self.left.isnan(), self.ranking.rank.to(self.left.dtype), -self.left)
         return missed.masked_fill(~selected, torch.inf).argsort(dim=1, stable=True)
-
-    def _shortened(self, selected: Tensor, examples: Tensor, retain: float) -> tuple[Tensor, Tensor]:
-        """Selections without the members whose removal changes least, as many at once as still suffice.
-
-        Every member is left out alone; then the first 2, 3, ... of those that are not needed alone, together.
-
-        Returns:
-            The selections, unchanged where every member is needed, and what is retained without each member,
-            [examples, gates], NaN for other features.
-        """
-        rank = self.ranking.rank[examples]
-        width = int(selected.sum(1).max())
-        tried = rank.masked_fill(~selected, -1).topk(width, dim=1).indices  # last first, [examples, width]
-        left = self._left_without_each(selected, examples, self._measure)
-        alone = left.gather(1, tried).nan_to_num(-torch.inf)
-        alone, order = alone.sort(dim=1, descending=True, stable=True)
-        tried, spared = tried.gather(1, order), (alone >= retain).sum(1)  # least missed first
-        most = spared.clamp(max=1)
-        heads = range(2, min(self.settings.removed_together, int(spared.max())) + 1)
-        if heads:
-            rows = [(spared >= n).nonzero().squeeze(1) for n in heads]
-            fewer = [
-                without(selected[row], tried[row, :n].unsqueeze(0))
-                for n, row in zip(heads, rows, strict=True)
-            ]
-            enough = self._measured(torch.cat(fewer, 1), examples[torch.cat(rows)]).squeeze(1) >= retain
-            for n, row, kept in zip(heads, rows, torch.split(enough, list(map(len, rows))), strict=True):
-                most[row[kept]] = n
-        leaving = torch.arange(width, device=most.device) < most.unsqueeze(1)
-        return selected & ~torch.zeros_like(selected).scatter(1, tried, leaving), left
 
     def arrange(self, selected: Tensor) -> Tensor:
         """Order the selected features of small sets by backward elimination; each removal is measured.

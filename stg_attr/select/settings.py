@@ -29,6 +29,8 @@ class SearchSettings:
             size.
         most_swaps: candidate swaps that are measured for each example, at most, for each view and reference.
         evaluations_per_swap: evaluations that the solve must have spent for each of these swaps.
+        few: number of features up to which more sets are tried, see `FewFeatures`; 0 for never.
+        subsets: sets of one size that are measured there, at most.
         largest_further_set: size that a further sufficient set may have, as a multiple of the size of the
             first.
         tries_per_set: searches for each further set that is asked for.
@@ -46,6 +48,8 @@ class SearchSettings:
     least_gain: float = 0.02
     most_swaps: int = 24
     evaluations_per_swap: int = 8
+    few: int = 0
+    subsets: int = 300
     largest_further_set: float = 2
     tries_per_set: int = 8
 

@@ -7,6 +7,7 @@ except ImportError as error:  # pragma: no cover  # the tests have it
     raise ImportError(f"stg_attr.viz needs {error.name}: pip install 'stg_attr[viz]'") from error
 
 from .before import preview
+from .by_layer import components
 from .curves import curve, trace
 from .dataset import beeswarm, importance, matrix
 from .effects import scatter
@@ -26,6 +27,7 @@ __all__ = [
     "bars",
     "beeswarm",
     "comparison",
+    "components",
     "contour",
     "curve",
     "frequency",

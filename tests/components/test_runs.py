@@ -122,6 +122,21 @@ def test_channels_of_a_convolution():
     torch.testing.assert_close(found.score_of(sets), net[1:](maps)[:, 1], rtol=0, atol=1e-12)
 
 
+def test_channels_of_images_that_belong_to_an_example_together():
+    """Two images of each example: the channels are the second dimension of what the convolution returns."""
+    conv = seeded(lambda: nn.Conv2d(1, 4, 3)).double()
+
+    def forward(x):  # [batch, 2, 1, 4, 4]
+        return torch.tanh(conv(x.flatten(0, 1))).unflatten(0, (-1, 2)).sum((1, 2, 3, 4))
+
+    x, other = drawn(3, 2, 1, 4, 4), drawn(3, 2, 1, 4, 4, seed=1)
+    found = ComponentStochasticGates(forward, channel_sites(conv)).explain(x, other)
+    keep = torch.tensor([True, False, False, True])
+    maps = torch.where(keep[:, None, None], conv(x.flatten(0, 1)), conv(other.flatten(0, 1)))
+    expected = torch.tanh(maps).unflatten(0, (-1, 2)).sum((1, 2, 3, 4))
+    torch.testing.assert_close(found.score_of(keep.expand(3, 4)), expected, rtol=0, atol=1e-12)
+
+
 class Twice(nn.Module):
     """A block that runs twice, as the shared layers of ALBERT do."""
 

@@ -1,6 +1,7 @@
 """Pictures compared with those that were looked at. STG_NEW_BASELINES=1 draws them anew: look at each one."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,6 +17,8 @@ DRAWN_WITH = "3.11."  # other releases of matplotlib set letters elsewhere
 pytestmark = pytest.mark.skipif(
     not mpl.__version__.startswith(DRAWN_WITH), reason=f"the baselines are those of matplotlib {DRAWN_WITH}"
 )
+
+HEADS = tuple(f"layers.{layer}.{part}" for layer in range(2) for part in ("attn[0]", "attn[1]", "mlp"))
 
 PICTURES = {
     "panel": lambda get: viz.panel(get("image")),
@@ -34,6 +37,7 @@ PICTURES = {
     "beeswarm": lambda get: viz.beeswarm(get("table")),
     "matrix": lambda get: viz.matrix(get("table")),
     "series": lambda get: viz.series(get("signal"), names=["sine", "cosine", "flat"]),
+    "components": lambda get: viz.components(replace(get("table"), feature_names=HEADS)),
     "curve": lambda get: viz.curve(get("image")),
     "trace": lambda get: viz.trace(get("table")),
     "frequency": lambda get: viz.frequency(get("restarted"), 3, names=list("uvwxyz")),

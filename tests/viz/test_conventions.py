@@ -34,6 +34,12 @@ def _scatter(explanation, **settings):
     return viz.scatter(_signed(explanation), 0, **settings)
 
 
+def _components(explanation, *arguments, **settings):
+    """Every gate as a head of a layer, whatever it is."""
+    names = tuple(f"layers.{i % 2}.attn[{i // 2}]" for i in range(explanation.log_alpha.shape[1]))
+    return viz.components(replace(explanation, feature_names=names), *arguments, **settings)
+
+
 ON_ONE_AXES = {
     "heatmap": (viz.heatmap, "image"),
     "overlay": (viz.overlay, "image"),
@@ -46,6 +52,7 @@ ON_ONE_AXES = {
     "beeswarm": (viz.beeswarm, "table"),
     "matrix": (viz.matrix, "table"),
     "series": (viz.series, "signal"),
+    "components": (_components, "table"),
     "curve": (viz.curve, "table"),
     "trace": (viz.trace, "table"),
     "frequency": (_frequency, "restarted"),
