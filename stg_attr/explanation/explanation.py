@@ -88,7 +88,8 @@ class Explanation(Batch):
             where nothing is claimed, after another reading, and in older files.
         contributions: what each feature adds to the score, signed, in its units, [batch, gates]. They add up
             to the score of the input less the mean score of the baselines that were sampled, and estimate
-            Shapley values; see `stg_attr.model.Profile`. None where `max_evals` was too small.
+            Shapley values (of few features they are these); see `stg_attr.model.Profile`. None where
+            `max_evals` was too small.
         averaged: active probabilities, averaged over how much of the output is kept instead of read at one
             `retain`, [batch, gates]: less sparse and steadier; see `stg_attr.select.averaged`. None as above.
         feature_names: one per gate, as given to `explain`; None where none were.

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from .allowance import Allowance
+from .enumeration import every_pair, n_every_pair, shapley_values
+from .examples import Examples
 from .gated import GatedModel
 from .reference_effects import ReferenceEffects
 from .regression import adjusted
@@ -104,7 +106,8 @@ class Profile:
         Improving performance of deep learning models with axiomatic attribution priors and expected gradients
         (Erion et al., 2021), https://arxiv.org/abs/1906.10670. With one baseline, and for a model without
         slopes, pairs of complementary sets of features then correct them towards Shapley values; see
-        `regression.adjusted`.
+        `regression.adjusted`. Where all pairs are no more than these, they are the Shapley values of the
+        references that are used; see `enumeration.shapley_values`.
 
         The influence is the mean of the sizes of these slopes, and of those near the input, where each
         feature is hidden with a small probability: it is large for features that matter in either direction.
@@ -211,19 +214,51 @@ class _Measuring:
         return total / len(gates), size / len(gates)
 
     def _corrected(self, start: Tensor, scale: Tensor, n_pairs: int, baselines: Tensor) -> Tensor:
-        """Contributions corrected by pairs of sets, some examples at a time."""
+        """Contributions corrected by pairs of sets, some examples at a time.
+
+        Of few features all sets cost no more than the pairs would, and give the Shapley values themselves.
+        """
         if not n_pairs:
             return start
-        noise, level, everyone = self._uniform(n_pairs), self._levels(n_pairs), self.model.everyone.index
+        found, counts = start.clone(), self.reacts.sum(1).cpu()
+        every = torch.tensor([n_every_pair(n) for n in counts.tolist()], device="cpu") * len(baselines)
+        for n in sorted(set(counts[every <= n_pairs].tolist())):
+            for rows in self._parts((counts == n).nonzero().squeeze(1), n_every_pair(n) * len(baselines)):
+                found[rows.to(found.device)] = self._enumerated(rows, baselines)
+        if bool((every <= n_pairs).all()):
+            return found
+        noise, level = self._uniform(n_pairs), self._levels(n_pairs)
         effects = ReferenceEffects.of(
             self.model.blend, self._order[: len(baselines)], self.settings.thresholds
         )
-        columns = start.shape[1] if effects is None else max(start.shape[1], len(effects.gate))
-        step = max(1, _MOST_NUMBERS // (n_pairs * columns))
-        return torch.cat([
-            self._corrected_rows(rows, start, scale, noise, level, baselines, effects)
-            for rows in torch.split(everyone, step)
-        ])  # fmt: skip
+        columns = 0 if effects is None else len(effects.gate)
+        for rows in self._parts((every > n_pairs).nonzero().squeeze(1), n_pairs, columns):
+            found[rows.to(found.device)] = self._corrected_rows(
+                rows, start, scale, noise, level, baselines, effects
+            )
+        return found
+
+    def _parts(self, rows: Tensor, n_pairs: int, columns: int = 0) -> tuple[Tensor, ...]:
+        """Examples, long [examples], in parts whose pairs fit in memory."""
+        numbers = max(1, n_pairs) * max(self.reacts.shape[1], columns)
+        return torch.split(rows, max(1, _MOST_NUMBERS // numbers))
+
+    def _examples(self, rows: Tensor) -> Examples:
+        everyone = self.model.everyone
+        return everyone if len(rows) == self.model.batch else everyone.rows(rows)
+
+    def _enumerated(self, rows: Tensor, baselines: Tensor) -> Tensor:
+        """Shapley values of examples, long [examples], with equally many features, mean over references."""
+        model, on = self.model, rows.to(self.reacts.device)
+        reacts, n, examples = self.reacts[on], len(baselines), self._examples(rows)
+        pairs = every_pair(reacts).repeat_interleave(n, 0)  # each with every reference
+        if not len(pairs):
+            return (self._full - baselines.mean(0))[on].unsqueeze(1) * reacts
+        shown, others = self._shown(len(pairs), n), reacts & ~pairs
+        difference = model.scores(pairs.to(model.dtype), shown, examples)
+        difference = difference - model.scores(others.to(model.dtype), shown, examples)
+        mean = difference.reshape(-1, n, len(rows)).mean(1)
+        return shapley_values(reacts, pairs[::n], mean, (self._full - baselines.mean(0))[on])
 
     def _corrected_rows(
         self,
@@ -237,7 +272,7 @@ class _Measuring:
     ) -> Tensor:
         """The same of some examples, long [examples]."""
         model, on, n_pairs = self.model, rows.to(start.device), len(level)
-        examples = model.everyone if len(rows) == model.batch else model.everyone.rows(rows)
+        examples = self._examples(rows)
         reacts, baselines = self.reacts[on], baselines[:, on]
         pairs = _coalitions(noise if noise.shape[1] == 1 else noise[:, on], reacts, level)
         shown, gates = self._shown(n_pairs, len(baselines)), pairs.to(model.dtype)

@@ -44,11 +44,12 @@ def adjusted(
     Returns:
         Contributions with the sums of `start`, [batch, gates].
     """
-    # on the CPU, since some devices have no eigenvalues
-    first, spread, said = (part.cpu() for part in (start, scale, difference.T.to(start.dtype)))
-    inside = pairs.transpose(0, 1).to("cpu", start.dtype) * 2 - 1  # [batch, pairs, gates]
+    # On the CPU, since some devices have no eigenvalues. In double precision: of few features the same sets
+    # come again and again, most eigenvalues are 0, and their rounding would decide the ratio.
+    first, spread, said = (part.cpu().double() for part in (start, scale, difference.T))
+    inside = pairs.transpose(0, 1).cpu().double() * 2 - 1  # [batch, pairs, gates]
     inside = inside * (spread != 0).unsqueeze(1)
-    tiny = torch.finfo(start.dtype).tiny
+    tiny = torch.finfo(first.dtype).tiny
     variance = (spread / spread.amax(1, keepdim=True).clamp_min(tiny)).square()
     left = said - (inside @ first.unsqueeze(2)).squeeze(2)
     # the covariance of the prior given the sum is diag(variance) - variance variance' / sum(variance)
@@ -72,8 +73,8 @@ def adjusted(
     ratio = _likeliest_ratio(values, seen)
     weights = vectors @ (seen / (values + ratio.unsqueeze(1)).clamp_min(tiny)).unsqueeze(2)
     spread_over = spread_over.where(finite.unsqueeze(2), 0.0)
-    found: Tensor = start + (spread_over.transpose(1, 2) @ weights).squeeze(2).to(start.device)
-    return found
+    correction: Tensor = (spread_over.transpose(1, 2) @ weights).squeeze(2)
+    return start + correction.to(start.dtype).to(start.device)
 
 
 def _likeliest_ratio(values: Tensor, seen: Tensor) -> Tensor:

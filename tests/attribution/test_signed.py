@@ -11,6 +11,7 @@ from stg_attr import (
     ReferenceSet,
     Reparameterized,
     ScoreFunction,
+    Status,
     StochasticGates,
 )
 
@@ -121,3 +122,21 @@ def test_signs_agree_with_shapley_values_on_both_sides_of_the_baseline(objective
         torch.testing.assert_close(found.contributions, expected, rtol=0, atol=error)
         shares = expected / expected.abs().amax(1, keepdim=True)
         torch.testing.assert_close(found.signed, shares, rtol=0, atol=error / 4)
+
+
+@pytest.mark.parametrize("estimator", [None, ScoreFunction()], ids=["slopes", "scores"])
+def test_features_that_cancel_out_have_their_contributions(estimator):
+    """Input and baseline score the same, so no set is reported; yet no feature is said to add nothing."""
+    x = torch.tensor([[1.0, 1.0, 1.0, 5.0], [1.0, 0.0, 1.0, 2.0]])
+    gates = StochasticGates(lambda x: 3 * x[:, 0] - 2 * x[:, 1] - x[:, 2], estimator=estimator)
+    found = gates.explain(x)
+    assert found.status[0] is Status.NOTHING_TO_EXPLAIN
+    assert not bool(found.selected[0].any())
+    expected = torch.tensor([[3.0, -2.0, -1.0, 0.0], [3.0, 0.0, -1.0, 0.0]])
+    torch.testing.assert_close(found.contributions, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("estimator", [None, ScoreFunction()], ids=["slopes", "scores"])
+def test_a_model_that_ignores_its_input_has_contributions_of_zero(estimator):
+    found = StochasticGates(lambda x: 0 * x[:, 0] + 1, estimator=estimator).explain(torch.rand(2, 4))
+    torch.testing.assert_close(found.contributions, torch.zeros(2, 4), atol=1e-5, rtol=0)

@@ -72,6 +72,42 @@ def test_corrected_some_examples_at_a_time_they_are_the_same(slopes, mask, monke
     torch.testing.assert_close(found[1], found[2**22], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("slopes", "n"), [(True, 1), (True, 4), (False, 1), (False, 2), (False, 5), (False, 8)]
+)
+def test_of_few_features_they_are_the_shapley_values(slopes, n):
+    """All sets cost no more than the evaluations that there are: at most 64, or 256 without slopes."""
+    x, references = torch.randn(3, n, generator=torch.Generator().manual_seed(n)), torch.zeros(1, n)
+    net = _net(n, n)
+    found = _profile(_model(net, x, references), slopes)
+    expected = torch.stack([_shapley(net, row, references) for row in x])
+    torch.testing.assert_close(found.contributions, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_of_few_features_and_references_they_are_the_mean_shapley_values():
+    generator = torch.Generator().manual_seed(0)
+    x, references = torch.randn(3, 4, generator=generator), torch.randn(10, 4, generator=generator)
+    net = _net(1, 4)
+    model = _model(net, x, references)
+    found = _profile(model, slopes=False).contributions
+    expected = torch.stack([_shapley(net, row, references) for row in x])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert model.evaluations.tolist() == [1 + 5 + 10 + 2 * 7 * 10] * 3  # of 256
+
+
+def test_each_example_has_the_values_of_its_own_features():
+    """Eight features, four, and one to which the model does not react; all in one batch, and each alone."""
+    mask = torch.tensor([[0, 1, 2, 3, 4, 5, 6, 7], [0, 0, 1, 1, 2, 2, 3, 3], [0, 1, 2, 3, 4, 5, 6, 6]])
+    x, net = torch.randn(3, 8, generator=torch.Generator().manual_seed(0)), _net(0)
+    together = _profile(_model(net, x, torch.zeros(1, 8), mask), slopes=False).contributions
+    for row in range(3):
+        groups = mask[row]
+        n = int(groups.max()) + 1
+        grouped = _shapley(lambda z, i=row, g=groups: net(z[:, g] * x[i]), torch.ones(n), torch.zeros(1, n))
+        torch.testing.assert_close(together[row, :n], grouped, atol=1e-5, rtol=1e-4)
+        assert not bool(together[row, n:].any())
+
+
 def test_with_several_references_those_of_a_linear_model_are_its_mean_terms():
     weight, x = torch.tensor([1.0, -2.0, 3.0]), torch.tensor([[1.0, 1.0, 1.0]])
     references = torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]])

@@ -1,0 +1,51 @@
+"""Shapley values of few features, from the scores of all their sets."""
+
+from __future__ import annotations
+
+from math import comb
+
+import torch
+from torch import Tensor
+
+__all__ = ["every_pair", "n_every_pair", "shapley_values"]
+
+
+def n_every_pair(n_features: int) -> int:
+    """How many pairs of a set and its complement there are, without that of all features and none."""
+    return max(0, 2 ** (n_features - 1) - 1) if n_features else 0
+
+
+def every_pair(among: Tensor) -> Tensor:
+    """One set of each pair of complementary sets of features, bool [pairs, batch, gates].
+
+    Args:
+        among: the features, equally many of each example, bool [batch, gates].
+    """
+    n = int(among[0].sum())
+    code = torch.arange(1, n_every_pair(n) + 1, device=among.device).reshape(-1, 1, 1)
+    place = (among.cumsum(1) - 1).clamp_min(0)
+    # the last feature is in no set, so no set is the complement of another
+    return ((code >> place) & 1).bool() & among & (place < n - 1)
+
+
+def shapley_values(among: Tensor, pairs: Tensor, difference: Tensor, span: Tensor) -> Tensor:
+    r"""Shapley values, [batch, gates], from the differences between the scores of complementary sets.
+
+        phi_i = span / n + sum_S w_|S| (s(x_S) - s(x_{not S})),  w_k = 1 / (n C(n - 1, k - 1))
+
+    The sum is over all sets S of features but that of all of them that hold i. It is the formula of Shapley
+    (1953), in which each set without i is the complement of a set with i of the same weight.
+
+    Args:
+        among: the features, equally many of each example, bool [batch, gates].
+        pairs: one set of each pair, from `every_pair`.
+        difference: s(x_S) - s(x_{not S}), [pairs, batch].
+        span: score of all features less that of none, [batch].
+    """
+    n = int(among[0].sum())
+    weight = torch.tensor([0.0, *(1 / (n * comb(n - 1, k)) for k in range(n))], device="cpu").to(difference)
+    size = pairs.sum(2)  # [pairs, batch]
+    inside = (weight[size] * difference).unsqueeze(2)
+    outside = (weight[n - size] * difference).unsqueeze(2)
+    found = torch.where(pairs, inside, -outside).sum(0) + (span / max(n, 1)).unsqueeze(1)
+    return found * among
