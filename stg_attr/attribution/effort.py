@@ -64,7 +64,13 @@ class Effort:
         return replace(settings, profile=replace(profile, evaluations=n, forwards=forwards))
 
     def planned(
-        self, n_views: int, references: int, evidence: int, checks: int, settings: PlanSettings
+        self,
+        n_views: int,
+        references: int,
+        evidence: int,
+        checks: int,
+        settings: PlanSettings,
+        start: int = 0,
     ) -> tuple[int, int]:
         """Updates of a solve, and gate samples of each.
 
@@ -74,6 +80,7 @@ class Effort:
             evidence: model rows that the evidence takes.
             checks: model rows that the checks of the scores take.
             settings: how evaluations are split.
+            start: model rows that the map takes from which a solve starts.
 
         Raises:
             ArgumentError: `max_evals` is less than the least that is possible.
@@ -82,9 +89,11 @@ class Effort:
         n_samples = self.n_samples or max(1, settings.evaluations_per_step // n_views)
         if self.evals_of_a_solve is None:
             return n_steps, n_samples
-        left = self.evals_of_a_solve - 1 - references - evidence  # the input and its references are run first
+        left = (
+            self.evals_of_a_solve - 1 - references - evidence - start
+        )  # the input and its references are run first
         if left < n_views + checks:
-            raise self._too_few(n_views, references, evidence, checks)
+            raise self._too_few(n_views, references, evidence, checks, start)
         for_reading = max(left // 4, min(left // 2, left - settings.least_learning))
         for_reading = max(checks, min(for_reading, settings.measured_sets * references))
         samples = max(1, (left - for_reading) // n_views)
@@ -103,8 +112,10 @@ class Effort:
         others = 1 + references + looks(references) + rest
         return n_steps * n_samples * n_views + others <= self.evals_of_a_solve
 
-    def _too_few(self, n_views: int, references: int, evidence: int, checks: int) -> ArgumentError:
-        least = self.n_restarts * (1 + references + evidence + n_views + checks)
+    def _too_few(
+        self, n_views: int, references: int, evidence: int, checks: int, start: int
+    ) -> ArgumentError:
+        least = self.n_restarts * (1 + references + evidence + n_views + checks + start)
         return ArgumentError(
             "max_evals",
             expected=f"at least {least}",
@@ -112,6 +123,7 @@ class Effort:
             mend=f"That is 1 for the input, {references} for the baseline, {n_views} for one sample"
             + (f", {evidence} for the evidence that explain measures" if evidence else "")
             + (f", {checks} for scores that are measured again" if checks else "")
+            + (f", {start} for the map that it starts from (start=0 does without)" if start else "")
             + (", for each restart." if self.n_restarts > 1 else "."),
         )
 

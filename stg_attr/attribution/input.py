@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stg_attr.explanation import Explanation, Settings, Status, check_same_scores, stopped_by, warn_about
 from stg_attr.gates import GateDistribution
-from stg_attr.model import Gaps, Inputs, Memory, Target, solve_device, undisturbed
+from stg_attr.model import Gaps, Inputs, Map, Memory, Target, solve_device, undisturbed
 from stg_attr.objective import Hybrid, Objective
 from stg_attr.progress import Bar, progress
 from stg_attr.select import Sparsity, Sweep
@@ -105,6 +105,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         return_input_shape: bool = True,
         show_progress: bool = False,
         on_step: OnStep | None = None,
+        start: Map = None,
     ) -> Inputs:
         """Active probability of every input element's gate, in [0, 1].
 
@@ -124,8 +125,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 texts a function of the split texts such as `sentence_mask`, None for words.
             n_steps: updates of the gates, at most; an example stops when its gates have settled. None for 12,
                 or for as many as `max_evals` allows.
-            n_samples: gate samples per update; each costs one model evaluation, two with `Hybrid`. None for
-                as many as cost 32.
+            n_samples: gate samples per update, of one evaluation each, two with `Hybrid`; None for 32.
             perturbations_per_eval: gate samples in one call of the model, with all examples; None for what
                 suits the device. A call that memory does not hold is halved.
             internal_batch_size: examples solved together; None for all.
@@ -135,6 +135,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             return_input_shape: if False, one value per feature is returned.
             show_progress: show a progress bar.
             on_step: called after each step, see `OnStep`.
+            start: a map to start from, larger where features may matter, that broadcasts to the inputs; 0 for
+                none. None for Grad-CAM of the last feature maps where gates are regions of one image.
 
         Returns:
             Attributions in the structure and shape of the inputs, or [batch, features].
@@ -143,7 +145,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
             ArgumentError: an argument, or the model's output, cannot be used.
         """
         found = self._answer(
-            Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask),
+            Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask,
+                  start=start),
             Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, max_evals, seed),
             False, show_progress, on_step,
         )  # fmt: skip
@@ -167,6 +170,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         resume: Explanation | None = None,
         on_step: OnStep | None = None,
         feature_names: Sequence[str] | None = None,
+        start: Map = None,
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
 
@@ -188,7 +192,7 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         """
         return self._answer(
             Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask,
-                  feature_names),
+                  feature_names, start=start),
             Effort(n_steps, n_samples, perturbations_per_eval, internal_batch_size, max_evals, seed,
                    n_restarts),
             True, show_progress, on_step, resume,
@@ -232,14 +236,9 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
         return whole if return_input_shape else found.active_probabilities
 
     def _answer(
-        self,
-        asked: Asked,
-        effort: Effort,
-        with_curve: bool,
-        show_progress: bool = False,
-        on_step: OnStep | None = None,
-        resume: Explanation | None = None,
-    ) -> Explanation:
+        self, asked: Asked, effort: Effort, with_curve: bool, show_progress: bool = False,
+        on_step: OnStep | None = None, resume: Explanation | None = None,
+    ) -> Explanation:  # fmt: skip
         """Solve and read what is asked, part by part of `internal_batch_size` examples."""
         method, asked = over_tensors(self, asked)
         device = self.solve_device(asked.first_input)
@@ -307,8 +306,8 @@ class _Answer:
                 check_same_scores(self.resume.rows(rows), model.target, model.anchors.full)
             reading = Reading.begin(model, solver, self.settings, self.effort.evals_of_a_solve)
             past = None if self.past is None or learned is None else (learned, self.past[1][:, rows])
-            told = partial(self._after_step, reading, rows, bar)
-            solution = solver.fit(model, told, past)
+            start = question.start.of_rows(model, which, self.settings.solver.start)
+            solution = solver.fit(model, partial(self._after_step, reading, rows, bar), past, start)
             if solution.failure is not None and not scorer.may_stop(solution.failure):
                 raise solution.failure
         except (Exception, KeyboardInterrupt) as failure:

@@ -20,6 +20,7 @@ from stg_attr.model import (
     Inputs,
     LayerForward,
     LayerSite,
+    Map,
     Target,
     as_arguments,
     checked_inputs,
@@ -149,6 +150,7 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
         on_step: OnStep | None = None,
         layer_baselines: Baselines = None,
         attribute_to_layer_input: bool = False,
+        start: Map = None,
         **effort: Any,
     ) -> Inputs:
         """Active probability of every element's gate, in [0, 1].
@@ -170,6 +172,7 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
             layer_baselines: what closed gates show, in terms of the activation: what `baselines` is for
                 `StochasticGates`. Without either of the two, 0.
             attribute_to_layer_input: gate what the layer is given instead of what it returns.
+            start: as for `StochasticGates`, in terms of the activation.
             effort: `n_steps`, `n_samples`, `max_evals` and so on.
 
         Returns:
@@ -178,7 +181,8 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
         Raises:
             ArgumentError: an argument, the layer, or the model's output cannot be used.
         """
-        asked = Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask)
+        asked = Asked(self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask,
+                      start=start)  # fmt: skip
         over = self._over_activations(asked, layer_baselines, attribute_to_layer_input, Effort(**effort))
         found = self._answer(over.asked, over.effort, False, show_progress, on_step)
         return self._attributions(found, over.asked.inputs, return_input_shape)
@@ -198,6 +202,7 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
         layer_baselines: Baselines = None,
         attribute_to_layer_input: bool = False,
         feature_names: Sequence[str] | None = None,
+        start: Map = None,
         **effort: Any,
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
@@ -209,8 +214,9 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
             ArgumentError: an argument, the layer, or the model's output cannot be used.
         """
         asked = Asked(
-            self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask, feature_names
-        )
+            self.forward_func, inputs, baselines, target, additional_forward_args, feature_mask,
+            feature_names, start=start,
+        )  # fmt: skip
         over = self._over_activations(asked, layer_baselines, attribute_to_layer_input, Effort(**effort))
         return over.counted(self._answer(over.asked, over.effort, True, show_progress, on_step, resume))
 
@@ -243,6 +249,7 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
             activation_masks(asked.feature_mask, activations, site.pieces),
             asked.feature_names,
             tokens=asked.tokens,
+            start=asked.start,
         )
         rows_run = [site.asked[i] + asked.spent for i in range(len(given[0]))]
         return Inner.of(over, effort, torch.tensor(rows_run, device="cpu"))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from stg_attr.errors import ArgumentError, check_number
 from stg_attr.explanation import Explanation, Settings, Status
 from stg_attr.gates import FeatureGroups, GateDistribution, Pairs
-from stg_attr.model import Baselines, Gaps, Given, Memory, Target, as_arguments, checked_inputs
+from stg_attr.model import Baselines, Gaps, Given, Map, Memory, Target, as_arguments, checked_inputs
 from stg_attr.objective import Objective
 from stg_attr.select import Sparsity
 from stg_attr.solve import Estimator, Reparameterized, ScoreFunction
@@ -76,6 +76,7 @@ class Asked:
     cells: Cells | None = None
     tokens: tuple[tuple[str, ...], ...] | None = None
     spent: int = 0
+    start: Map = None
 
     @property
     def first_input(self) -> Tensor:

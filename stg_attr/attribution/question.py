@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ from stg_attr.model import (
     GatedModel,
     Memory,
     Scorer,
+    Start,
     as_arguments,
     as_index,
     checked_inputs,
@@ -71,6 +72,7 @@ class Question:
         cells: those that the inputs are numbers of, where a table is explained.
         tokens: the text of each position of each example, where texts are explained.
         memory: of rows that the model was run on for other targets.
+        start: where the parameters of a solve begin.
     """
 
     forward: Callable[..., Any]
@@ -90,6 +92,7 @@ class Question:
     cells: Cells | None = None
     tokens: tuple[tuple[str, ...], ...] | None = None
     memory: Memory | None = None
+    start: Start = field(default_factory=Start)
 
     @classmethod
     def of(
@@ -147,6 +150,7 @@ class Question:
             feature_names=as_feature_names(asked.feature_names, groups),
             cells=asked.cells,
             tokens=asked.tokens,
+            start=Start.of(gaps.without(asked.start), moved, groups, objective, estimator.proves_slopes),
         )
 
     @property
@@ -308,10 +312,11 @@ def prepared(
     question = Question.of(asked, method.objective, method.estimator, device, effort, most, kept)
     n, points = question.n_references, settings.reading.curve_points if with_curve else 0
     rows, checks = evidence_rows(n, question.n_held_out, points), check_rows(n, points)
-    settings = effort.with_profile(settings, views + n + rows + checks)
+    begin = question.start.rows
+    settings = effort.with_profile(settings, views + n + rows + checks + begin)
     rows += settings.profile.rows(slopes) if with_curve else 0
-    plan = effort.planned(views, n, rows, checks, settings.plan)
+    plan = effort.planned(views, n, rows, checks, settings.plan, begin)
     parts = (method.gates, method.sparsity, method.estimator, method.smoothness)
-    looks = effort.spares(*plan, views, n, rows + checks)
+    looks = effort.spares(*plan, views, n, rows + checks + begin)
     solver = Solver(*parts, *plan, effort.seed, effort.n_restarts, looks, settings.solver)
     return replace(question, memory=method._memory), solver, settings

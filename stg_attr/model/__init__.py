@@ -16,6 +16,7 @@ from .profile import Profile, ProfileSettings
 from .randomness import watched
 from .scorer import Scorer
 from .signals import raised_by_handler
+from .start import Map, Start
 from .targets import Target, as_index
 from .without_slopes import looks
 
@@ -32,6 +33,7 @@ __all__ = [
     "Inputs",
     "LayerForward",
     "LayerSite",
+    "Map",
     "Measured",
     "Memory",
     "NamedInputs",
@@ -39,6 +41,7 @@ __all__ = [
     "Profile",
     "ProfileSettings",
     "Scorer",
+    "Start",
     "Target",
     "as_arguments",
     "as_index",

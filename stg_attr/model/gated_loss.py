@@ -20,7 +20,7 @@ from .isolation import DetachedWeights
 from .scorer import Scorer, picked
 from .spread import ScoreSpread
 
-__all__ = ["GatedLoss", "ScoreItself", "no_gradient"]
+__all__ = ["GatedLoss", "ScoreItself", "no_gradient", "of_arrays"]
 
 _NO_ARRAY = "Can't call numpy() on Tensor that requires grad"  # torch's own error
 
@@ -94,7 +94,7 @@ class GatedLoss:
         """As `with_slope`, for the views of one chunk, by one call of the model."""
         model, leaf = self.model, gates.detach().requires_grad_()
         detached = DetachedWeights() if model.detaches_weights else contextlib.nullcontext()
-        with _of_arrays(), torch.enable_grad(), detached:
+        with of_arrays(), torch.enable_grad(), detached:
             losses = self._losses(leaf, chunk, n_samples)
         if not losses.requires_grad:
             return losses.detach(), None
@@ -121,7 +121,7 @@ class GatedLoss:
 
 
 @contextlib.contextmanager
-def _of_arrays() -> Iterator[None]:
+def of_arrays() -> Iterator[None]:
     """Say what to do about a model that computes with arrays, which take no tensor with a graph."""
     try:
         yield

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from stg_attr.batch import Batch, per_example
 
 from .smoothing import Smoothing
 
@@ -13,7 +15,7 @@ __all__ = ["DualAveraging"]
 
 
 @dataclass(frozen=True)
-class DualAveraging:
+class DualAveraging(Batch):
     """Parameters are the weighted sum of all gradients, divided by one scale per example.
 
         w = sqrt(t),  G += -w g,  V += w^2 mean_gates(g^2),  a = start + smooth(G) / sqrt(V)
@@ -25,10 +27,10 @@ class DualAveraging:
     other. Later gradients have larger weights, since they are computed nearer to the optimum.
 
     Args:
-        start: where parameters start.
+        start: where parameters start, [1 or batch, 1 or gates].
     """
 
-    start: float
+    start: Tensor = field(metadata=per_example(shared=True))
 
     def added(
         self, total: Tensor, scale: Tensor, gradient: Tensor, t: int, n_gates: Tensor

@@ -25,6 +25,8 @@ class SolverSettings:
             the shift that meets a budget; between them it is interpolated.
         edge: budgets are clamped to [edge, 1 - edge].
         sweeps: iterations of the smoothing over neighbouring regions.
+        start: standard deviation, over the gates of an example, of the parameters with which a solve starts
+            from a map.
     """
 
     grid: float = 0.5
@@ -35,3 +37,4 @@ class SolverSettings:
     n_shifts: int = 48
     edge: float = 0.01
     sweeps: int = 12
+    start: float = 0.5

@@ -112,6 +112,7 @@ class Solver:
         problem: Problem,
         on_step: Callable[[int, Callable[[], Solution]], object] = _ignore,
         past: tuple[Learned, Tensor] | None = None,
+        start: Tensor | None = None,
     ) -> Solution:
         """Learn the gates of a batch.
 
@@ -123,12 +124,13 @@ class Solver:
             on_step: called after each step with the number of steps done and a function that returns the
                 solution so far.
             past: what was learned in earlier steps, and the loss trace of these, [steps, batch].
+            start: added to the parameters that the gates start with, [batch, gates].
 
         Returns:
             The solution. After Ctrl-C, or if the model raises, it is that of the steps done until then; if
             there are none, the exception is raised.
         """
-        state, results = self._begin(problem, past)
+        state, results = self._begin(problem, past, start)
         exists, first = problem.groups.exists, state.n_updates
         steps, seeds = range(first, first + self.n_steps), range(self.seed, self.seed + self.n_restarts)
         draws = draw(
@@ -176,7 +178,9 @@ class Solver:
         """Whether parameters are smoothed over neighbouring regions."""
         return self.smoothness > 0 and groups.neighbours.shape[2] > 0
 
-    def _begin(self, problem: Problem, past: tuple[Learned, Tensor] | None) -> tuple[SolverState, Results]:
+    def _begin(
+        self, problem: Problem, past: tuple[Learned, Tensor] | None, start: Tensor | None
+    ) -> tuple[SolverState, Results]:
         groups, settings, batch = problem.groups, self.settings, problem.batch
         exists, everyone = self._learned_gates(problem), torch.arange(batch, device="cpu")
         if past is None:
@@ -185,7 +189,8 @@ class Solver:
         learned, trace = past[0].copied(), past[1]
         neighbours = groups.neighbours if self.smoothness else _NO_NEIGHBOURS
         smooth = Smoothing(neighbours, self.smoothness, settings.sweeps)
-        rule = DualAveraging(self.gates.start)
+        begin = learned.total.new_full((1, 1), self.gates.start)
+        rule = DualAveraging(begin if start is None else begin + start.to(begin))
         parameter = rule.parameter(learned.total, learned.scale, smooth)
         # steps are counted on from the largest number that an example that has not settled has taken
         done = int(learned.n_steps.masked_fill(learned.settled, 0).max())

@@ -152,7 +152,7 @@ class SolverState(Batch):
     direction: Tensor | None = field(metadata=per_example())
     error: Tensor | None = field(metadata=per_example())
     n_gates: Tensor = field(metadata=per_example(shared=True))
-    rule: DualAveraging
+    rule: DualAveraging = field(metadata=per_example())
     settings: SolverSettings
     n_updates: int
     trace: list[tuple[Tensor, Tensor]]

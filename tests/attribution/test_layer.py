@@ -126,11 +126,10 @@ def test_gates_of_maps_are_smoothed_as_those_of_images_are():
     net = nn.Sequential(first, nn.Flatten(), nn.Linear(36, 2)).eval()
     images = torch.rand(2, 1, 6, 6)
     mask = grid_mask(images, 2)
-    found = [
-        LayerStochasticGates(net, first, smoothness=s).attribute(images, feature_mask=mask) for s in (0, 3)
-    ]
-    check_same(found[0], StochasticGates(net, smoothness=0).attribute(images, feature_mask=mask))
-    check_same(found[1], StochasticGates(net, smoothness=3).attribute(images, feature_mask=mask))
+    same = {"feature_mask": mask, "start": 0}  # the layer's own output is no map that comes after it
+    found = [LayerStochasticGates(net, first, smoothness=s).attribute(images, **same) for s in (0, 3)]
+    check_same(found[0], StochasticGates(net, smoothness=0).attribute(images, **same))
+    check_same(found[1], StochasticGates(net, smoothness=3).attribute(images, **same))
     assert not torch.equal(*found)
 
 

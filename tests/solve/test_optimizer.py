@@ -17,7 +17,7 @@ def _run(gradients, exists=None, start=0.0, smooth=ALONE):
     """Parameters after gradients [steps, batch, gates]."""
     n_gates = torch.full((1, 1), gradients.shape[2]) if exists is None else exists.sum(1, keepdim=True)
     rule, total, scale = (
-        DualAveraging(start),
+        DualAveraging(torch.tensor([[start]])),
         torch.zeros_like(gradients[0]),
         torch.zeros_like(gradients[0, :, 0]),
     )
