@@ -11,11 +11,13 @@ import numpy as np
 from .explained import Explained
 from .settings import ReportSettings
 from .statistics import Array, exact_interval, mean_interval, score_difference, score_interval
+from .words import number
 
 __all__ = ["cells_as_text", "cohort_of_each", "compared", "in_order", "share_of"]
 
 _OTHERS = "all other values"
 _MISSING = "missing"
+_DIGITS = 4  # of a number that names a cohort
 _NO_GROUP = ""  # rows of which nothing is known
 
 
@@ -31,7 +33,7 @@ def cells_as_text(values: Array) -> list[str]:
 def _text(cell: Any) -> str:
     if cell is None or cell != cell:
         return _MISSING
-    return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+    return number(cell, _DIGITS) if isinstance(cell, float) else str(cell)
 
 
 def cohort_of_each(values: Array, settings: ReportSettings) -> list[str]:
@@ -62,7 +64,7 @@ def _ranges(values: Array, parts: int) -> list[str]:
     numbers = np.ma.filled(np.ma.asarray(values).astype(np.float64), np.nan)
     known = numbers[np.isfinite(numbers)]
     cuts = np.unique(np.quantile(known, np.arange(1, parts) / parts)) if len(known) else np.zeros(0)
-    ends = [f"{cut:.4g}" for cut in cuts]
+    ends = [number(float(cut), _DIGITS) for cut in cuts]
     if not ends:
         return ["all" if np.isfinite(x) else _MISSING for x in numbers]
     names = [f"below {ends[0]}", *(f"{a} to {b}" for a, b in itertools.pairwise(ends))]
@@ -106,7 +108,7 @@ def in_order(groups: Sequence[str]) -> list[str]:
     def key(text: str) -> tuple[int, float, str]:
         first = text.removeprefix("below ").split(" ")[0]
         try:
-            return (0, float(first) - 1e-9 * text.startswith("below "), text)
+            return (0, float(first.replace(",", "")) - 1e-9 * text.startswith("below "), text)
         except ValueError:
             return (2 if text in (_OTHERS, _MISSING) else 1, 0.0, text)
 

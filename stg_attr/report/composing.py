@@ -93,7 +93,7 @@ def report(
     content = {
         "format": FORMAT,
         "kind": "report",
-        "title": f"What {model_name or run.model_name} needs",
+        "title": f"Report on {model_name or run.model_name}",
         "date": date or datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "summary": [],
         "model": run.described(model_name, model_version, explained),

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stg_attr.explanation import replace_invisible
 
-from .words import count, percent
+from .words import count, number, percent
 
 __all__ = ["rendered"]
 
@@ -38,11 +38,6 @@ def _visible(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {replace_invisible(str(name)): _visible(part) for name, part in value.items()}
     return [_visible(part) for part in value] if isinstance(value, list | tuple) else value
-
-
-def number(x: float | None) -> str:
-    """A number with four digits at most."""
-    return "not known" if x is None else f"{x:.4g}"
 
 
 def interval(one: Mapping[str, Any], as_percent: bool = True) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["count", "limits", "percent", "question", "summary"]
+__all__ = ["count", "limits", "number", "percent", "question", "summary"]
 
 _OBJECTIVES = {
     "Preserve": "Which few features keep the score of a row when all other features are replaced?",
@@ -33,6 +33,18 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.1f}".removesuffix(".0") + " %"
 
 
+def number(x: float | None, digits: int = 3) -> str:
+    """A number with few digits, and without an exponent where it is large.
+
+    Example:
+        >>> number(-0.012345), number(52_345.6), number(1e-7), number(None)
+        ('-0.0123', '52,346', '1e-07', 'not known')
+    """
+    if x is None:
+        return "not known"
+    return f"{x:,.0f}" if abs(x) >= 1000 else f"{x:.{digits}g}"
+
+
 def count(n: int) -> str:
     """A whole number with commas."""
     return f"{n:,}"
@@ -56,8 +68,10 @@ def question(about: Mapping[str, str]) -> list[dict[str, str]]:
         )
     confidence = "Not given."
     if "confidence" in about:
-        level = percent(float(about["confidence"]))
-        confidence = f"{level}: for each row, the chance that a false claim is certified is at most the rest."
+        level, rest = (
+            percent(round(x, 9)) for x in (float(about["confidence"]), 1 - float(about["confidence"]))
+        )
+        confidence = f"{level}: for each row, the chance that a false claim is certified is at most {rest}."
     unknown = "Not recorded in the results; give the explainer to the report."
     return [
         {"part": "Objective", "words": words or unknown, "exactly": objective},

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from stg_attr.report import ReportSettings
+from stg_attr.report.cohorts import cohort_of_each, in_order
 from stg_attr.report.statistics import exact_interval, mean_interval, score_difference, score_interval
 from stg_attr.report.words import percent
 
@@ -56,3 +58,35 @@ def test_the_difference_covers_the_truth():
 )
 def test_shares_are_never_rounded_to_certainty(share, text):
     assert percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("values", "cohorts"),
+    [
+        (
+            np.arange(1000.0, 9000.0, 1000),
+            ["below 2,750", "2,750 to 4,500", "4,500 to 6,250", "6,250 or more"],
+        ),
+        (np.array([True, False, True]), ["False", "True"]),
+        (np.array(["b", "a", None], dtype=object), ["a", "b", "missing"]),
+        (np.ma.array([10, 2, 3], mask=[False, False, True]), ["2", "10", "missing"]),
+        (np.array(["b", "a", "c", "d", "e"] + ["big"] * 5), ["a", "b", "big", "all other values"]),
+        (
+            np.array([-4.0, np.nan, -3, -2, -1, 0]),
+            ["below -3", "-3 to -2", "-2 to -1", "-1 or more", "missing"],
+        ),
+    ],
+)
+def test_cohorts_of_columns_of_any_kind_are_in_order(values, cohorts):
+    found = cohort_of_each(values, ReportSettings(values=4, parts=4))
+    assert len(found) == len(values)
+    assert in_order(found) == cohorts
+
+
+def test_a_value_is_in_the_range_that_names_it():
+    values = np.random.default_rng(0).normal(size=200) * 10_000
+    for value, name in zip(values, cohort_of_each(values, ReportSettings()), strict=True):
+        ends = [float(part.replace(",", "")) for part in name.split() if part[-1].isdigit()]
+        slack = 1  # ends are rounded
+        assert name.endswith("or more") or value <= ends[-1] + slack
+        assert name.startswith("below") or value >= ends[0] - slack
