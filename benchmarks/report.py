@@ -95,7 +95,9 @@ class Case:
             self.fast.load(self.file)
 
     def fit(self) -> None:
-        """Learn the net that proposes gates, and keep it for other processes."""
+        """Learn the net that proposes gates, unless it is there, and keep it for other processes."""
+        if self.file.exists():
+            return
         self.fast.fit(self.train[:6000], self.arguments["baselines"], feature_mask=MASK, n_epochs=20)
         self.fast.save(self.file)
 

