@@ -15,7 +15,7 @@ from pathlib import Path
 
 import gallery_models as models
 import torch
-from captum.attr import FeatureAblation, IntegratedGradients
+from captum.attr import FeatureAblation, IntegratedGradients, LayerAttribution, LayerGradCam
 from skimage.segmentation import slic
 from torch import Tensor
 
@@ -127,7 +127,7 @@ def strip() -> viz.Picture:
 
 @entry("Images")
 def overlay() -> viz.Picture:
-    """Active probabilities over the image in grey, the selection outlined."""
+    """The selection outlined and plain; the rest is dimmed, the more the less active it is."""
     return viz.overlay(photographs(), 0, mean=0.5, std=0.25)
 
 
@@ -319,6 +319,18 @@ def comparison() -> viz.Picture:
         "feature ablation": FeatureAblation(model).attribute(x[:6], target=target),
     }
     return viz.comparison(methods, 1)
+
+
+@entry("Methods")
+def comparison_photograph() -> viz.Picture:
+    """The same for a photograph, beside the class activation map of Grad-CAM."""
+    model, x, y = models.photographs()
+    layer = [part for part in model[0].modules() if isinstance(part, torch.nn.Conv2d)][-1]
+    cam = LayerGradCam(model[0], layer).attribute(x, target=y, relu_attributions=True)
+    enlarged = LayerAttribution.interpolate(cam, x.shape[2:], "bilinear").expand_as(x) / x.shape[1]
+    return viz.comparison(
+        {"stochastic gates": photographs(), "Grad-CAM": enlarged.detach()}, 1, mean=0.5, std=0.25
+    )
 
 
 @entry("Methods")

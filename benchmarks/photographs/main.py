@@ -11,6 +11,7 @@ method was designed on, and the second net, have tables of their own.
 from __future__ import annotations
 
 import argparse
+import re
 import statistics
 import time
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def table(title: str, model: torch.nn.Module, found: Cases, n_samples: int, only
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     reference: list[Measured] = []
     for name, method in methods(n_samples).items():
-        if only not in name and name != "Grad-CAM":
+        if not re.search(only, name) and name != "Grad-CAM":
             continue
         pairs = zip(found.inputs.split(1), found.target.split(1), strict=True)
         rows = [measure(model, method, x, y, seed) for seed, (x, y) in enumerate(pairs)]
@@ -127,7 +128,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--images", type=Path, help="a folder of photographs in place of those of the packages"
     )
-    parser.add_argument("--only", default="", help="the rows whose names have this in them")
+    parser.add_argument("--only", default="", help="the rows whose names match this expression")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     most, n_samples = (1, 100) if options.quick else (options.crops, options.samples)

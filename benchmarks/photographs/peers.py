@@ -144,6 +144,7 @@ def methods(n_samples: int) -> dict[str, Method]:
         "SmoothGrad": smooth_grad,
         "Integrated Gradients, absolute": integrated_gradients,
         "**gates**, `max_evals=40`": gates(max_evals=40),
+        "**gates**, `max_evals=40`, blur": gates(references.blur(10), max_evals=40),
         "**gates**, `max_evals=200`": gates(max_evals=200),
         "**gates**, `max_evals=200`, blur": gates(references.blur(10), max_evals=200),
         "**gates**, default": gates(),

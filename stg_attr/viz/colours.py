@@ -17,6 +17,7 @@ __all__ = [
     "REMOVED",
     "SCALE",
     "dark_value_colours",
+    "dimming_colours",
     "heat_colours",
     "shade",
     "transparent_colours",
@@ -30,6 +31,7 @@ RAISES, LOWERS = KEPT, REMOVED  # what a feature does to the score, as in pictur
 
 SCALE = Normalize(0.0, 1.0)  # fixed, so that two pictures can be compared
 
+MAX_DIMMING = 0.85  # opacity over a probability of 0; what is hidden can still be recognised
 MAX_OPACITY = 0.72  # opacity for a probability of 1; higher, and text would be hard to read on some pages
 _STEPS = 256
 _DARK = 0.75  # part of plasma that is dark enough for a white page
@@ -59,6 +61,13 @@ def transparent_colours(colour: str = KEPT, opacity: float = MAX_OPACITY) -> Col
     steps = np.tile([*to_rgb(colour), 0.0], (_STEPS, 1))
     steps[:, 3] = np.linspace(0.0, opacity, _STEPS)
     return ListedColormap(steps, name="veil")
+
+
+def dimming_colours() -> Colormap:
+    """A grey that hides most of a picture at 0 and is transparent at 1, to draw over what is not selected."""
+    steps = np.full((_STEPS, 4), to_rgb(NEUTRAL)[0])
+    steps[:, 3] = np.linspace(MAX_DIMMING, 0.0, _STEPS)
+    return ListedColormap(steps, name="dimming")
 
 
 def shade(probability: float, colour: str = KEPT) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .colours import KEPT, SCALE, heat_colours, transparent_colours
+from .colours import KEPT, SCALE, dimming_colours, heat_colours
 from .picture import Picture, colour_bar, figure_for, mark_doubt, with_description
 from .pixels import ColourScale, Numbers, as_map, borders
 from .source import SELECTED_FROM, Array, Example, Source, evidence_line, read_example
@@ -52,7 +52,7 @@ def overlay(
     std: Numbers | None = None,
     ax: Axes | None = None,
 ) -> Picture:
-    """The image in grey, with colour over the pixels whose gates are active, and the selection outlined.
+    """The image with its selection outlined and plain, and the rest dimmed, the more the less active it is.
 
     Args:
         source: an explanation, or attributions as in `heatmap`.
@@ -70,9 +70,9 @@ def overlay(
     scale = ColourScale.of(one, mean, std)
     fig, drawn = _image_figure(ax, one, bar=True)
     draw_overlay(drawn, one, scale)
-    colour_bar(drawn, transparent_colours(), "active probability", inside=ax is not None)
+    colour_bar(drawn, dimming_colours(), "active probability", inside=ax is not None)
     mark_doubt(drawn, one.doubtful)
-    return with_description(fig, drawn, f"Image with active probabilities laid over it: {_words(one)}.")
+    return with_description(fig, drawn, f"Image whose other pixels are dimmed: {_words(one)}.")
 
 
 def contour(
@@ -149,14 +149,14 @@ def superpixels(
     std: Numbers | None = None,
     ax: Axes | None = None,
 ) -> Picture:
-    """The image under its active probabilities, with all features outlined; arguments as for `overlay`."""
+    """`overlay` with the borders of all features; takes its arguments."""
     one = read_example(source, example, dims=_DIMS, which=which, inputs=inputs)
     scale = ColourScale.of(one, mean, std)
     fig, drawn = _image_figure(ax, one, bar=True)
-    draw_overlay(drawn, one, scale, grey=False)
+    draw_overlay(drawn, one, scale)
     lines = borders(as_map(one.columns))
     drawn.add_collection(LineCollection(lines, colors="white", linewidths=0.8, alpha=0.8), autolim=False)
-    colour_bar(drawn, transparent_colours(), "active probability", inside=ax is not None)
+    colour_bar(drawn, dimming_colours(), "active probability", inside=ax is not None)
     count = np.unique(one.columns[one.columns >= 0]).size
     mark_doubt(drawn, one.doubtful)
     return with_description(fig, drawn, f"Image divided into {count} features: {_words(one)}.")
@@ -175,12 +175,11 @@ def draw_heat(ax: Axes, one: Example) -> None:
     ax.set_axis_off()
 
 
-def draw_overlay(ax: Axes, one: Example, scale: ColourScale, *, grey: bool = True) -> None:
-    """Draw the image and, over it, the active probabilities; `grey` makes the image pale and grey."""
-    colours = scale.colours(not_none(one.shown))
-    draw_image(ax, _pale(colours) if grey else colours)
-    heat = as_map(one.attribution)
-    ax.imshow(heat, cmap=transparent_colours(), norm=SCALE, interpolation=_interpolation(heat.shape))
+def draw_overlay(ax: Axes, one: Example, scale: ColourScale) -> None:
+    """Draw the image, dim what is not selected by its active probability, and outline the selection."""
+    draw_image(ax, scale.colours(not_none(one.shown)))
+    shown = np.where(as_map(one.selected), 1.0, as_map(one.attribution))
+    ax.imshow(shown, cmap=dimming_colours(), norm=SCALE, interpolation="nearest")
     draw_outline(ax, one)
 
 
@@ -230,12 +229,6 @@ def _image_figure(ax: Axes | None, one: Example, *, bar: bool = False) -> tuple[
 def _interpolation(shape: tuple[int, ...]) -> str:
     """Sharp pixels for small images; smooth ones where several pixels share a dot of the picture."""
     return "nearest" if max(shape[:2]) < 256 else "auto"
-
-
-def _pale(colours: Array) -> Array:
-    """The image in grey and mixed with white, so that the colours drawn over it stay visible."""
-    grey = colours if colours.ndim == 2 else colours[..., :3] @ np.array([0.299, 0.587, 0.114])
-    return 0.35 + 0.65 * grey
 
 
 def _note(ax: Axes, text: str) -> None:

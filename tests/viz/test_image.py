@@ -114,12 +114,19 @@ def test_superpixels_have_all_their_borders(image):
     assert length == 3 * 12 + 2 * 16  # three lines down, two across
 
 
-def test_the_veil_is_clear_at_0_and_strongest_at_1(image):
-    _, ax = viz.overlay(image)
-    veil = ax.get_images()[1]
-    colours = veil.to_rgba(np.array([0.0, 0.5, 1.0]))
-    assert colours[0, 3] == 0
-    assert np.all(np.diff(colours[:, 3]) > 0.3)
+def test_what_is_selected_is_plain_and_the_rest_is_dimmed_by_its_probability(explain, photo, blocks):
+    explanation = explain(photo, torch.tensor([[0.5, *[-4.0] * 4, 4.0, *[-1.0] * 6]]), blocks)
+    _, ax = viz.overlay(explanation)
+    picture, dimming = ax.get_images()
+    assert np.allclose(np.asarray(picture.get_array()), photo[0].movedim(0, -1))  # in its own colours
+    opacity = dimming.to_rgba(np.asarray(dimming.get_array()))[..., 3]
+    probability = explanation.attributions[0].amax(0).numpy()
+    selected = explanation.selected[0][blocks[0, 0]].numpy()
+    assert np.all(opacity[selected] == 0)
+    rest = ~selected
+    order = np.argsort(probability[rest])
+    assert np.all(np.diff(opacity[rest][order]) <= 1e-6)
+    assert 0.5 < opacity.max() < 1
 
 
 def test_inputs_of_an_explanation_are_its_own(image, photo):
