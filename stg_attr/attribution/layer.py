@@ -131,7 +131,7 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
             ArgumentError: see `Tokenized.of`.
         """
         tokenized = Tokenized.of(model, tokenizer)
-        made = cls(model, tokenized.embedding, **parts)
+        made = cls(model, tokenized.layers, **parts)
         made._tokenized = tokenized
         return made
 

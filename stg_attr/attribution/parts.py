@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from stg_attr.model import Baselines, Gaps, Given, Map, Memory, Target, as_argum
 from stg_attr.objective import Objective
 from stg_attr.select import Sparsity
 from stg_attr.solve import Estimator, Reparameterized, ScoreFunction
-from stg_attr.tables import Cells, Groups, OverCells, Table, grouped
+from stg_attr.tables import Cells, Groups, OverCells, Table, mask_and_names
 from stg_attr.texts import Texts, Tokenized, over_words
 
 from .effort import Effort
@@ -113,9 +114,7 @@ class Asked:
             return None
         n, arguments = len(cells.inputs), as_arguments(self.arguments)
         names = cells.inputs.names if self.feature_names is None else self.feature_names
-        mask = self.feature_mask
-        if isinstance(mask, Mapping):
-            mask, names = grouped(mask, tuple(names))
+        mask, names = mask_and_names(self.feature_mask, tuple(names), cells.inputs.keys)
         return replace(
             self,
             forward=OverCells(self.forward, cells),
@@ -176,12 +175,16 @@ def check_parts(method: Parts) -> None:
     Raises:
         ArgumentError: the model is not callable, or a part is not of its kind, or two do not go together.
     """
-    if not callable(method.forward_func):
+    model: Any = method.forward_func
+    if not callable(model):
+        methods = [name for name in ("predict_proba", "decision_function", "predict") if hasattr(model, name)]
         raise ArgumentError(
             "forward_func",
             expected="a model, or a function of the inputs",
-            found=repr(method.forward_func),
-            mend="Wrap it in a function that returns one row of outputs per input row.",
+            found=type(model).__name__ if methods else repr(model),
+            mend=f"Pass one of its methods, such as model.{methods[0]}."
+            if methods
+            else "Wrap it in a function that returns one row of outputs per input row.",
         )
     mend = "1.5 suits images; 0 leaves every gate to itself."
     check_number("smoothness", method.smoothness, least=0, mend=mend)
@@ -263,7 +266,7 @@ def over_tensors(method: M, asked: Asked) -> tuple[M, Asked]:
     return (method, asked) if over is None else (without_slopes(method), over)
 
 
-def one_by_one(explain: Callable[..., Explanation], targets: Iterable[Target]) -> Explanations:
+def one_by_one(explain: partial[Explanation], targets: Iterable[Target]) -> Explanations:
     """One explanation for each target; after Ctrl-C, those until then.
 
     Args:
@@ -271,8 +274,15 @@ def one_by_one(explain: Callable[..., Explanation], targets: Iterable[Target]) -
         targets: of the explanations.
 
     Raises:
-        ArgumentError: it is a single one, or there are none.
+        ArgumentError: it is a single one, or there are none, or `explain` has a target already.
     """
+    if "target" in explain.keywords:
+        raise ArgumentError(
+            "target",
+            expected="the targets as the second argument only",
+            found=f"target={explain.keywords['target']!r} beside them",
+            mend="Leave target out.",
+        )
     given = [] if isinstance(targets, (int, str, type(None))) else list(targets)
     if not given:
         raise ArgumentError(

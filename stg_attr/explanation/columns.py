@@ -51,7 +51,8 @@ class Column:
         if math.isnan(value):
             return _MISSING
         if self.kind is Kind.TEXT:
-            return self.texts[int(value)]
+            text = self.texts[int(value)]
+            return text if text.strip() else repr(text)
         if self.kind is Kind.DATE:
             return _date(value)
         if self.kind is Kind.FLAG and value in (0, 1):

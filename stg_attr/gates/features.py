@@ -219,7 +219,9 @@ def _checked_mask(mask: Tensor, x: Tensor, i: int) -> Tensor:
             what,
             expected="a tensor of integers",
             found=str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__,
-            mend="Convert it with mask.long(), after rounding if it holds fractions.",
+            mend="Convert it with mask.long(), after rounding if it holds fractions."
+            if isinstance(mask, Tensor)
+            else "Convert it with torch.as_tensor(mask).",
         )
     if unusual(mask):
         raise ArgumentError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,6 +61,9 @@ class FillIn:
         rows: those that fill in the cells of a table, in place of the function; as `references.nearest` makes
             them.
 
+    Raises:
+        ArgumentError: the function does not take two arguments.
+
     Example:
         >>> mean_of_shown = FillIn(lambda x, shown: (x * shown).sum(1, keepdim=True).expand(x.shape))
         >>> mean_of_shown(torch.tensor([[5.0, 7.0]]))  # where nothing is shown
@@ -68,6 +72,20 @@ class FillIn:
 
     fill: Callable[[Tensor, Tensor], Tensor]
     rows: NearestRows | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the function takes two arguments."""
+        try:
+            inspect.signature(self.fill).bind(None, None)
+        except ValueError:  # such as of a function of torch, which says nothing of its arguments
+            return
+        except TypeError as error:
+            raise ArgumentError(
+                "fill",
+                expected="a function of the inputs and of the share of each element that is shown",
+                found=f"{self.fill!r}, for which {error}" if callable(self.fill) else repr(self.fill),
+                mend="FillIn(lambda x, shown: ...) gets both; a function of the inputs needs no FillIn.",
+            ) from error
 
     def __call__(self, x: Tensor) -> Tensor:
         """What is shown where all is hidden, for inputs [batch, ...]."""

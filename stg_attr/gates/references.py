@@ -137,6 +137,7 @@ def nearest(data: Tensor | Table, n: int = 8, seed: int = 0) -> FillIn:
     unit = torch.where(spread > 0, spread, 1.0)
 
     def alike(x: Tensor, shown: Tensor) -> Tensor:
+        _check_width(data, x)
         kind = torch.float32 if x.device.type == "mps" else torch.float64  # which MPS does not have
         known, centre, scale, own, weight = (
             part.to(x.device, kind) for part in (rows, mean, unit, x.flatten(1), shown.flatten(1))
@@ -235,6 +236,7 @@ def opposite(data: Tensor, classify: Callable[[Tensor], Tensor], n: int = 16) ->
     _check_rows(data)
 
     def nearest(x: Tensor) -> Tensor:
+        _check_width(data, x)
         rows = data.to(x.device, x.dtype)
         with torch.no_grad():
             own, others = _classes(classify(x)), _classes(classify(rows))
@@ -273,6 +275,16 @@ def _of_a_table(x: Tensor, shown: Tensor) -> Tensor:
         found="those of a table",
         mend="Explain rows of this table, or convert both with torch.as_tensor.",
     )
+
+
+def _check_width(data: Tensor, x: Tensor) -> None:
+    if data[0].numel() != x[0].numel():
+        raise ArgumentError(
+            "baselines",
+            expected=f"rows of the shape of an input, {tuple(x.shape[1:])}",
+            found=f"{tuple(data.shape[1:])}",
+            mend="Take the rows from the same data, with the same columns.",
+        )
 
 
 def _distances(own: Tensor, others: Tensor, weight: Tensor) -> Tensor:

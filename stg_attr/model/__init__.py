@@ -4,6 +4,7 @@ from .allowance import Allowance
 from .chunks import Chunks, ChunkSettings, is_out_of_memory
 from .dependence import MOST_ALONE, depends_on_others, measured_again, most_again, tolerance
 from .examples import Examples, goes_along
+from .first_call import FirstCall
 from .gated import GatedModel
 from .inputs import Baselines, Gaps, Given, Inputs, as_arguments, checked_inputs, own_arguments
 from .isolation import disturbing_layers, module_of, solve_device, undisturbed
@@ -27,6 +28,7 @@ __all__ = [
     "ChunkSettings",
     "Chunks",
     "Examples",
+    "FirstCall",
     "Gaps",
     "GatedModel",
     "Given",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -94,7 +94,7 @@ def checked_inputs(inputs: Inputs) -> tuple[Tensor, ...]:
             "inputs",
             expected="a tensor, a tuple of tensors or a table",
             found=str(found),
-            mend="Convert arrays with torch.as_tensor(...), lists to a tuple of tensors.",
+            mend=_how_to_convert(inputs),
         )
     _check_kinds(given)
     _check_rows(given)
@@ -107,6 +107,15 @@ def checked_inputs(inputs: Inputs) -> tuple[Tensor, ...]:
                 mend="Fill gaps first, for example with torch.nan_to_num.",
             )
     return given
+
+
+def _how_to_convert(inputs: Any) -> str:
+    if isinstance(inputs, tuple) and any(isinstance(x, str) for x in inputs):
+        return "Pass texts as a list: ['a great film']; pairs as [(one, other)]."
+    if isinstance(inputs, Mapping) and any(isinstance(x, Tensor) for x in inputs.values()):
+        return "Pass tuple(inputs.values()), and NamedInputs(model, inputs) as the model."
+    mend = "Convert arrays with torch.as_tensor(...), lists to a tuple of tensors."
+    return f"{mend} Rows of a table are a DataFrame, such as pd.DataFrame(rows), or an array [rows, columns]."
 
 
 def _check_kinds(given: tuple[Tensor, ...]) -> None:

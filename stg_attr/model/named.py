@@ -9,7 +9,14 @@ from torch import Tensor, nn
 
 from stg_attr.errors import ArgumentError
 
+from .first_call import FirstCall
+
 __all__ = ["NamedInputs"]
+
+_MEND = (
+    "Give it the inputs that it takes, under their names. A tokenizer returns those of "
+    "tokenizer.model_input_names; explain texts that are too long in parts."
+)
 
 
 class NamedInputs(nn.Module):
@@ -29,7 +36,8 @@ class NamedInputs(nn.Module):
             output that has them.
 
     Raises:
-        ArgumentError: when called: a different number of inputs, or an output without a tensor.
+        ArgumentError: when called: a different number of inputs, a model that does not take them, or an
+            output without a tensor.
 
     Example:
         >>> import torch
@@ -52,6 +60,8 @@ class NamedInputs(nn.Module):
         self.names = tuple(names)
         self.pack = pack
         self.score = score
+        takes = f"a model that takes {', '.join(self.names)}" + (" by name" if pack is None else "")
+        self._run = FirstCall(model, "forward_func", takes, _MEND)
 
     def forward(self, *values: Any) -> Tensor:
         """The model's score; see the class."""
@@ -64,7 +74,7 @@ class NamedInputs(nn.Module):
                 mend="Pass tuple(encoding.values()), say, as inputs; arguments after the names need a score.",
             )
         named = dict(zip(self.names, values, strict=False))
-        output = self.model(**named) if self.pack is None else self.model(self.pack(**named))
+        output = self._run(**named) if self.pack is None else self._run(self.pack(**named))
         return _logits(output) if self.score is None else self.score(output, *values[n:])
 
 

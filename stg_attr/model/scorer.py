@@ -194,7 +194,9 @@ def _checked_output(output: Any, rows: int, scalar_allowed: bool, row: torch.Siz
         "Return one row of outputs per input row; wrap the model in a function if it returns more. "
         "A single example needs a batch dimension: x.unsqueeze(0)."
     )
-    values = _as_tensor(output)
+    # a list of one matrix for each of several outputs, as models of scikit-learn return it
+    several = isinstance(output, list) and 0 < len(output) != rows and getattr(output[0], "ndim", 0) > 1
+    values = None if several else _as_tensor(output)
     if values is None or unusual(values) or values.is_complex():
         raise ArgumentError(
             "forward_func",
@@ -235,19 +237,30 @@ def _as_tensor(output: Any) -> Tensor | None:
 def _how_to_choose(output: Any) -> str:
     """How to take a tensor out of an output with several parts; nothing where it has none."""
     if isinstance(output, Mapping):
-        part = next((f"[{name!r}]" for name, value in output.items() if isinstance(value, Tensor)), None)
+        part = next((f"[{name!r}]" for name, value in output.items() if _is_part(value)), None)
     elif isinstance(output, (tuple, list)):
-        part = next((f"[{i}]" for i, value in enumerate(output) if isinstance(value, Tensor)), None)
+        part = next((f"[{i}]" for i, value in enumerate(output) if _is_part(value)), None)
     else:
         named = vars(output).items() if hasattr(output, "__dict__") else ()
-        part = next((f".{name}" for name, value in named if isinstance(value, Tensor)), None)
-    return "" if part is None else f"Pass a function of one part of it, such as lambda x: model(x){part}. "
+        part = next((f".{name}" for name, value in named if _is_part(value)), None)
+    if part is not None:
+        return f"Pass a function of one part of it, such as lambda x: model(x){part}. "
+    entries = output.tolist() if isinstance(output, np.ndarray) else output
+    named_classes = isinstance(entries, list) and any(isinstance(entry, str) for entry in entries)
+    return "Labels are no scores: pass predict_proba, say, and not predict. " if named_classes else ""
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, (Tensor, np.ndarray))
 
 
 def _kind(output: Any) -> str:
     if isinstance(output, Tensor):
         return unusual(output) or str(output.dtype)
-    return type(output).__name__
+    if isinstance(output, (list, tuple)) and output:
+        return f"{type(output).__name__} of {type(output[0]).__name__}"
+    kind = type(output).__name__
+    return f"{kind} of {output.dtype}" if isinstance(output, np.ndarray) else kind
 
 
 def check_single(samples_per_call: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -72,7 +73,9 @@ def resolve_target(
             "target",
             expected=f"{depth} indices per example for outputs of shape {tuple(output.shape)}",
             found=f"{index.shape[1]}",
-            mend="Pass an index for every dimension of the output after the first; None where there is none.",
+            mend="Pass an index for every dimension of the output after the first."
+            if depth
+            else "Leave it out: each row has one score.",
         )
     sizes = torch.tensor(output.shape[1:], device="cpu")
     wrong = (index < -sizes) | (index >= sizes)
@@ -89,14 +92,16 @@ def resolve_target(
 
 def _check_meaning(index: Tensor | None, output: Tensor, forward: Callable[..., Any] | None) -> None:
     """Warn of labels that would be explained as amounts; refuse a regressor of which no output is named."""
-    whole = not (output.is_floating_point() or output.is_complex() or output.dtype == torch.bool)
-    if whole and bool((output.abs() > 1).any()):
+    whole = not (output.is_floating_point() or output.is_complex())
+    kind = _kind_of_estimator(forward)
+    labels = kind == "classifier" or (output.dtype != torch.bool and bool((output.abs() > 1).any()))
+    if whole and labels:
         warn(
             f"forward_func returns whole numbers up to {int(output.abs().max())}. They are explained as "
             "amounts. If they are class labels, pass a function that returns a score for each class, such as "
             "predict_proba; if they are amounts, return them as floats."
         )
-    if index is None and output.dim() == 2 and output.shape[1] > 1 and _is_regressor(forward):
+    if index is None and output.dim() == 2 and output.shape[1] > 1 and kind == "regressor":
         raise ArgumentError(
             "target",
             expected=f"the number of an output, since the regressor returns {output.shape[1]} of them",
@@ -105,12 +110,16 @@ def _check_meaning(index: Tensor | None, output: Tensor, forward: Callable[..., 
         )
 
 
-def _is_regressor(forward: Callable[..., Any] | None) -> bool:
-    """Whether a model is a method of what scikit-learn calls a regressor."""
-    owner = getattr(forward, "__self__", None)
+def _kind_of_estimator(forward: Callable[..., Any] | None) -> str | None:
+    """What scikit-learn calls the owner of a method: "classifier" or "regressor"; None for others."""
+    owner = None if forward is None else getattr(inspect.unwrap(forward, stop=_is_method), "__self__", None)
     tags = getattr(owner, "__sklearn_tags__", None)
-    kind = tags().estimator_type if callable(tags) else getattr(owner, "_estimator_type", None)
-    return bool(kind == "regressor")
+    kind: str | None = tags().estimator_type if callable(tags) else getattr(owner, "_estimator_type", None)
+    return kind
+
+
+def _is_method(function: Callable[..., Any]) -> bool:
+    return hasattr(function, "__self__")
 
 
 def _own_prediction(output: Tensor) -> Tensor | None:
@@ -167,6 +176,8 @@ def _as_tuple(entry: Any) -> tuple[int, ...]:
 
 
 def _wrong_type(found: str, mend: str = "Convert it with int(...) or .long().") -> ArgumentError:
+    if found == "str":
+        mend = "Pass the number of the class: list(model.classes_).index(name), or config.label2id[name]."
     return ArgumentError(
         "target",
         expected="an int, a tuple of ints, an integer tensor, or a list of one of these per example",

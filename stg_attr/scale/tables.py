@@ -10,7 +10,7 @@ from typing import Any
 from stg_attr.attribution import StochasticGates
 from stg_attr.attribution.parts import without_slopes
 from stg_attr.errors import ArgumentError
-from stg_attr.tables import Cells, OverCells, grouped
+from stg_attr.tables import Cells, OverCells, mask_and_names
 
 from .fingerprint import digest
 from .frames import frame_columns
@@ -102,8 +102,7 @@ def as_cells(
     cells = Cells.of(rows, baselines, make if callable(make) else make.forward_func)
     assert cells is not None
     shown = cells.inputs.names if arguments.get("feature_names") is None else arguments["feature_names"]
-    if isinstance(mask, Mapping):
-        mask, shown = grouped(mask, tuple(shown))
+    mask, shown = mask_and_names(mask, tuple(shown), cells.inputs.keys)
     given = {**arguments, "baselines": cells.references, "feature_mask": mask, "feature_names": tuple(shown)}
     n, numbers, table = len(rows), cells.numbers, frame_columns(frame)
     held = {str(name): numbers[:n, i].numpy() for i, name in enumerate(names)}

@@ -15,7 +15,7 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Column
 from stg_attr.gates import Baseline, Blend, FillIn, NearestRows, ReferenceSet
-from stg_attr.model import module_of, raised_by_handler
+from stg_attr.model import FirstCall, module_of
 
 from .alike import nearest_cells
 from .columns import Shown
@@ -158,24 +158,12 @@ class OverCells:
 
     def __init__(self, forward: Callable[..., Any], cells: Cells) -> None:
         self.__wrapped__ = forward  # inspect.unwrap finds the model by this name, as after functools.wraps
-        self._cells = cells
-        self._has_answered = False
+        self._cells, rows = cells, cells.inputs
+        takes = f"a function of {rows.described}, which the inputs are"
+        self._forward = FirstCall(forward, "forward_func", takes, rows.mend)
 
     def __call__(self, numbers: Tensor, *arguments: Any) -> Any:
         examples = None
         if self._cells.inputs.has_index:
             examples, *arguments = arguments  # type: ignore[assignment]  # a list will do
-        table = self._cells.table(numbers, examples)
-        try:
-            output = self.__wrapped__(table, *arguments)
-        except Exception as error:
-            if self._has_answered or raised_by_handler(error):
-                raise
-            raise ArgumentError(
-                "forward_func",
-                expected=f"a function of {self._cells.inputs.described}, which the inputs are",
-                found=f"{type(error).__name__} in its first call: {error}",
-                mend=self._cells.inputs.mend,
-            ) from error
-        self._has_answered = True
-        return output
+        return self._forward(self._cells.table(numbers, examples), *arguments)

@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 
-__all__ = ["Groups", "grouped", "one_hot_groups"]
+__all__ = ["Groups", "grouped", "mask_and_names", "one_hot_groups"]
 
 #: The columns of each feature, by its name; those of None are never hidden.
-Groups = Mapping[str | None, str | Sequence[str]]
+Groups = Mapping[str | None, Hashable | Sequence[Hashable]]
 
 _MEND = 'For example feature_mask={"address": ["street", "town"]}; other columns are features of their own.'
 
 
-def grouped(groups: Groups, columns: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
+def mask_and_names(
+    feature_mask: Any, names: Sequence[str], keys: Sequence[Hashable]
+) -> tuple[Any, Sequence[str]]:
+    """The features of a table as a mask, and the names of columns or features.
+
+    Args:
+        feature_mask: `Groups`, integers, or None.
+        names: of the columns.
+        keys: see `grouped`.
+
+    Raises:
+        ArgumentError: it is none of these; see `grouped`.
+    """
+    if isinstance(feature_mask, Mapping):
+        return grouped(feature_mask, tuple(names), keys)
+    if isinstance(feature_mask, np.ndarray):
+        return torch.as_tensor(feature_mask, device="cpu"), names
+    if isinstance(feature_mask, str) or (
+        isinstance(feature_mask, list | tuple) and _holds_names(feature_mask)
+    ):
+        raise ArgumentError(
+            "feature_mask",
+            expected="a mapping from the name of each feature to its columns, or integers [1, columns]",
+            found=f"a {type(feature_mask).__name__} of names",
+            mend=_MEND,
+        )
+    return feature_mask, names
+
+
+def _holds_names(parts: Iterable[Any]) -> bool:
+    return any(isinstance(p, str) or (isinstance(p, list | tuple) and _holds_names(p)) for p in parts)
+
+
+def grouped(
+    groups: Groups, columns: Sequence[str], keys: Sequence[Hashable] = ()
+) -> tuple[Tensor, tuple[str, ...]]:
     """A feature mask and a name for each feature.
 
     Args:
         groups: the columns of each feature that has several, or another name, and those never hidden.
         columns: the names of all columns, in order.
+        keys: by which their table knows them, where these are no texts: numbers, or tuples of levels.
 
     Returns:
         Ids from 0 in the order of the columns, -1 where never hidden, [1, columns], and a name for each id.
@@ -32,16 +69,21 @@ def grouped(groups: Groups, columns: Sequence[str]) -> tuple[Tensor, tuple[str, 
         ArgumentError: a column does not exist, or is of two features.
     """
     feature_of: dict[str, str | None] = {}
+    known: dict[Hashable, str] = {
+        **dict(zip(keys, columns, strict=False)),
+        **{name: name for name in columns},
+    }
     for name, members in groups.items():
-        for member in [members] if isinstance(members, str) else members:
-            if member not in columns or member in feature_of:
+        for member in _listed(members, known):
+            column = known.get(member)
+            if column is None or column in feature_of:
                 raise ArgumentError(
                     "feature_mask",
                     expected=f"each column at most once, out of {', '.join(columns)}",
-                    found=f"{member!r} twice" if member in feature_of else repr(member),
+                    found=repr(member) if column is None else f"{member!r} twice",
                     mend=_MEND,
                 )
-            feature_of[member] = name
+            feature_of[column] = name
     features = [feature_of.get(column, column) for column in columns]
     names = tuple(dict.fromkeys(name for name in features if name is not None))
     if not names or any(column in groups and column not in feature_of for column in columns):
@@ -53,6 +95,12 @@ def grouped(groups: Groups, columns: Sequence[str]) -> tuple[Tensor, tuple[str, 
         )
     ids = [-1 if name is None else names.index(name) for name in features]
     return torch.tensor([ids], device="cpu"), names
+
+
+def _listed(members: Any, known: Mapping[Hashable, str]) -> Iterable[Hashable]:
+    """The columns of a feature: a list of them, or one, which may be a tuple of levels."""
+    single = isinstance(members, str | int) or (isinstance(members, tuple) and members in known)
+    return [members] if single else members
 
 
 def one_hot_groups(transformer: Any) -> dict[str | None, list[str]]:

@@ -129,11 +129,23 @@ def _check_types(found: Rows, inputs: Rows) -> None:
         mine, theirs = inputs.dtype(i), found.dtype(i)
         if mine == theirs:
             continue
-        known, shown = inputs.categories(i), found.categories(i)
-        unseen = [c for c in shown if c not in known] if known is not None and shown is not None else []
         raise ArgumentError(
             f"baselines, column {name!r}",
             expected=f"the type of the inputs, {mine}",
-            found=f"categories {unseen}, which the inputs do not have" if unseen else str(theirs),
+            found=_other_categories(inputs.categories(i), found.categories(i)) or str(theirs),
             mend="Take inputs and baselines from one table, or convert them with astype(inputs.dtypes).",
         )
+
+
+def _other_categories(known: list[Any] | None, shown: list[Any] | None) -> str | None:
+    """How the categories of references differ from those of the inputs; None where one has none."""
+    if known is None or shown is None:
+        return None
+    added, lacking = [c for c in shown if c not in known], [c for c in known if c not in shown]
+    if added or lacking:
+        return (
+            f"categories {added}, which the inputs do not have"
+            if added
+            else f"none of the categories {lacking}, which the inputs have"
+        )
+    return "the same categories in another order" if shown != known else None

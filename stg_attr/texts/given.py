@@ -26,8 +26,15 @@ def is_texts(inputs: Any) -> bool:
         return True
     if isinstance(inputs, list):
         return not inputs or any(map(_holds_text, inputs))
-    is_column = not isinstance(inputs, Tensor | tuple) and getattr(inputs, "ndim", 0) == 1
-    return is_column and len(inputs) > 0 and all(isinstance(entry, str) for entry in list(inputs))
+    if isinstance(inputs, Tensor | tuple) or len(getattr(inputs, "shape", ())) != 1:
+        return False
+    entries = list(inputs)  # a row of a table may hold strings, too, beside other cells
+    return any(isinstance(e, str) for e in entries) and all(isinstance(e, str) or _is_gap(e) for e in entries)
+
+
+def _is_gap(entry: Any) -> bool:
+    """Whether an entry of a column of texts is missing: None, NaN, or pandas' NA."""
+    return entry is None or isinstance(entry, float) or type(entry).__name__ == "NAType"
 
 
 def _holds_text(entry: Any) -> bool:

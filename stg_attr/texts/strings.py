@@ -11,12 +11,21 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import word_mask
+from stg_attr.model import FirstCall, is_out_of_memory, module_of, raised_by_handler
 
 from .given import Example, as_texts, is_texts, mask_of
 from .pieces import PlainText
 from .pipelines import as_scores
 
 __all__ = ["AsTensors", "over_words"]
+
+_FOR_FUNCTIONS = (
+    "Pass a function that returns one row of scores for each entry of the list, such as "
+    "pipeline.predict_proba; texts that are too long for it can be explained in parts."
+)
+_FOR_NETS = (
+    "A net takes no strings: LayerStochasticGates.for_text(model, tokenizer) explains it with its tokenizer."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +108,11 @@ class OverStrings:
         as_pairs: bool,
     ) -> None:
         self.__wrapped__ = forward  # inspect.unwrap finds the model by this name, as after functools.wraps
-        self._score = as_scores(forward)
+        takes = (
+            f"a function of a list of {'tuples of texts' if as_pairs else 'strings'}, which the inputs are"
+        )
+        mend = _FOR_NETS if module_of(forward) is forward else _FOR_FUNCTIONS
+        self._score = FirstCall(as_scores(forward), "forward_func", takes, mend)
         self._examples, self._hidden, self._as_pairs = examples, hidden, as_pairs
 
     def __call__(self, shown: Tensor, examples: Tensor, *arguments: Any) -> Any:
@@ -112,7 +125,19 @@ class OverStrings:
         """
         rows = zip((shown > 0).tolist(), examples.tolist(), strict=True)
         texts = [self.text(keep, example) for keep, example in rows]
-        return self._score(texts if self._as_pairs else [text for (text,) in texts], *arguments)
+        try:
+            return self._score(texts if self._as_pairs else [text for (text,) in texts], *arguments)
+        except ArgumentError:
+            raise
+        except Exception as error:
+            if self._hidden or any(map(any, texts)) or raised_by_handler(error) or is_out_of_memory(error):
+                raise
+            raise ArgumentError(
+                "forward_func",
+                expected="a function that takes a text without words, too, since hidden words are left out",
+                found=f"{type(error).__name__} for an empty text: {error}",
+                mend="Return a score for it, or pass a word for hidden ones, such as baselines='[MASK]'.",
+            ) from error
 
     def text(self, keep: Sequence[bool], example: int) -> Example:
         """The texts of one example with some of their words."""

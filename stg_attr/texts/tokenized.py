@@ -8,19 +8,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import word_mask
 from stg_attr.model import NamedInputs, solve_device, undisturbed
 
 from .answers import Answers
+from .fits import check_ids, check_padding, check_pairs, embedding_of, n_known, own_positions
 from .given import Example, as_texts, is_texts, mask_of
 from .outputs import Similarity, answer_index, scores, spans
 from .strings import AsTensors
 
 __all__ = ["Tokenized"]
-
-_NO_LIMIT = 10**9  # tokenizers without a limit say a number above
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +44,14 @@ class Tokenized:
         Raises:
             ArgumentError: there is none, or the tokenizer cannot say which word a token is of.
         """
-        reads = model.get_encoder() if _has_decoder(model) else model
-        found = cls(model, tokenizer, _embedding(reads))
+        found = cls(model, tokenizer, embedding_of(model.get_encoder() if _has_decoder(model) else model))
         if not callable(tokenizer) or not getattr(tokenizer, "is_fast", False):
             raise ArgumentError(
                 "tokenizer",
                 expected="a fast tokenizer of transformers, which says which word a token is of",
                 found=type(tokenizer).__name__,
-                mend="Load it with transformers.AutoTokenizer.from_pretrained(name).",
+                mend="Load it with transformers.AutoTokenizer.from_pretrained(name). Where there is no fast "
+                "one, explain a function of strings, such as its pipeline: StochasticGates(pipeline).",
             )
         return found
 
@@ -90,11 +90,12 @@ class Tokenized:
                 mend="Pass a list of strings; LayerStochasticGates(model, layer) takes tensors.",
             )
         examples = as_texts(inputs)
-        _check_pairs(examples)
-        alone, answered = self.is_headless and len(examples[0]) > 1, _has_decoder(self.model)
+        check_pairs(examples)
+        alone = self.is_headless and len(examples[0]) > 1
+        writes = _has_decoder(self.model) and not self._rereads
         texts = [examples]
-        if alone or answered:
-            texts = [[(e[k],) for e in examples] for k in range(1 if answered else len(examples[0]))]
+        if alone or writes:
+            texts = [[(e[k],) for e in examples] for k in range(1 if writes else len(examples[0]))]
         encoded = [_Encoded(self, part, feature_mask) for part in texts]
         hidden = self._hidden(baselines)
         values = [value for one in encoded for value in one.values]
@@ -102,11 +103,18 @@ class Tokenized:
         for one in encoded:  # each text has features of its own
             masks.append(torch.where(one.mask >= 0, one.mask + first, -1))
             first = int(masks[-1].max()) + 1
-        per_name = [hidden if name == "input_ids" else None for one in encoded for name in one.names]
+        if self._rereads:  # the decoder is given the text again, one position later
+            masks.append(functional.pad(masks[0][:, :-1], (1, 0), value=-1))
+        shows: Any = hidden
+        if self._rereads and hidden is not None:  # a head that looks for the last token needs it
+            shows = torch.where(masks[0] >= 0, hidden, encoded[0].ids)
+        per_name = [shows if name == "input_ids" else None for one in encoded for name in one.names]
         more: tuple[Any, ...] = ()
         if self._answers_questions:
             more = (encoded[0].of_second_text,)
             target = answer_index(target, encoded[0].mask.shape[1])
+        elif not alone and not writes:
+            target = own_positions(target, encoded[0].attention)
         forward = self._forward(encoded, alone)
         if isinstance(forward, Similarity):
             more = self._whole(forward, values)
@@ -118,12 +126,15 @@ class Tokenized:
             arguments=(*more, *arguments),
             feature_mask=tuple(masks),
             tokens=tuple(
-                tuple(token for k, one in enumerate(encoded) for token in one.tokens(i, new_line=k > 0))
+                (
+                    *(token for k, one in enumerate(encoded) for token in one.tokens(i, new_line=k > 0)),
+                    *[""] * (masks[0].shape[1] if self._rereads else 0),
+                )
                 for i in range(len(examples))
             ),
             spent=int(alone),
         )
-        if answered:
+        if writes:
             answers = self._answers(encoded[0], examples)
             over = answers.after(over, self.model, self.tokenizer, encoded[0].names, self._decoder_embeds)
         return over
@@ -156,6 +167,42 @@ class Tokenized:
     def _answers_questions(self) -> bool:
         return "QuestionAnswering" in type(self.model).__name__
 
+    @property
+    def _rereads(self) -> bool:
+        """Whether a decoder is given the same text as the encoder, as in BART for classification."""
+        name = type(self.model).__name__
+        return _has_decoder(self.model) and ("SequenceClassification" in name or self._answers_questions)
+
+    @property
+    def layers(self) -> nn.Module | list[nn.Module]:
+        """Where the gates are."""
+        model: Any = self.model
+        other = model.get_decoder().get_input_embeddings() if self._rereads else self.embedding
+        return self.embedding if other is self.embedding else [self.embedding, other]
+
+    def padded(self, columns: Sequence[list[str]]) -> Any:
+        """The output of the tokenizer, padded at the end.
+
+        With padding before a text, models that count positions from the first token would score it
+        otherwise than alone. The one kind that reads the last position is padded as its tokenizer says.
+        """
+        tokenizer, config = self.tokenizer, self.config
+        window = getattr(config, "attention_window", None)  # Longformer takes multiples of it
+        multiple = max(window) if isinstance(window, list) else window
+        before = tokenizer.padding_side
+        if getattr(config, "summary_type", None) != "last":
+            tokenizer.padding_side = "right"
+        try:
+            return tokenizer(
+                *columns,
+                return_tensors="pt",
+                padding=tokenizer.pad_token_id is not None,
+                pad_to_multiple_of=multiple,
+                verbose=False,
+            )
+        finally:
+            tokenizer.padding_side = before
+
     def _forward(self, encoded: Sequence[_Encoded], alone: bool) -> nn.Module:
         names, pack = encoded[0].names, dict if self._packs else None
         if alone:
@@ -174,7 +221,14 @@ class Tokenized:
         if isinstance(baselines, str):
             ids = self.tokenizer(baselines, add_special_tokens=False)["input_ids"]
         if len(ids) == 1 and isinstance(ids[0], int) and not isinstance(ids[0], bool):
-            return ids[0]
+            if 0 <= ids[0] < n_known(self):
+                return ids[0]
+            raise ArgumentError(
+                "baselines",
+                expected=f"a token that the model knows, from 0 to {n_known(self) - 1}",
+                found=str(ids[0]),
+                mend="Pass it as a text, or leave it out for the mask token.",
+            )
         raise ArgumentError(
             "baselines",
             expected="one token, as a text such as tokenizer.mask_token",
@@ -224,10 +278,9 @@ class _Encoded:
         tokenizer = owner.tokenizer
         columns = [list(texts) for texts in zip(*examples, strict=True)]
         plain = tokenizer(*columns, verbose=False)["input_ids"]
-        _check_ids(plain, owner)
-        _check_padding({len(ids) for ids in plain}, tokenizer)
-        padding = tokenizer.pad_token_id is not None
-        self._encoding = tokenizer(*columns, return_tensors="pt", padding=padding, verbose=False)
+        check_ids(plain, owner)
+        check_padding({len(ids) for ids in plain}, owner)
+        self._encoding = owner.padded(columns)
         self.names = tuple(self._encoding)
         self.values = tuple(self._encoding.values())
         self.mask = mask_of(feature_mask, self._encoding, word_mask, self.values[0].shape[1])
@@ -239,6 +292,18 @@ class _Encoded:
                 found=f"none in examples {empty[:8]}",
                 mend="Leave these examples out: the tokenizer sees no word in them.",
             )
+
+    @property
+    def ids(self) -> Tensor:
+        """The tokens, [batch, positions]."""
+        ids: Tensor = self._encoding["input_ids"]
+        return ids
+
+    @property
+    def attention(self) -> Tensor | None:
+        """1 for tokens, 0 for padding, [batch, positions]; None where the tokenizer does not say."""
+        attention: Tensor | None = self._encoding.get("attention_mask")
+        return attention
 
     @property
     def of_second_text(self) -> Tensor:
@@ -275,76 +340,3 @@ class _Encoded:
 def _has_decoder(model: Any) -> bool:
     """Whether a model has an encoder and a decoder, such as T5."""
     return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
-
-
-def _check_pairs(examples: Sequence[Example]) -> None:
-    if len(examples[0]) > 2:
-        raise ArgumentError(
-            "inputs",
-            expected="single texts or pairs",
-            found=f"{len(examples[0])} texts for each example",
-            mend="Join some of them to one text.",
-        )
-
-
-def _embedding(model: Any) -> nn.Module:
-    owners = model.modules() if isinstance(model, nn.Module) else ()
-    for owner in owners:
-        find = getattr(owner, "get_input_embeddings", None)
-        try:
-            found = find() if callable(find) else None
-        except NotImplementedError:
-            found = None
-        if isinstance(found, nn.Module):
-            return found
-    raise ArgumentError(
-        "model",
-        expected="a model of transformers, whose get_input_embeddings returns its embedding",
-        found=type(model).__name__,
-        mend="Explain token ids with LayerStochasticGates(model, embedding), or a function of strings with "
-        "StochasticGates(function).",
-    )
-
-
-def _check_ids(ids: Sequence[Sequence[int]], owner: Tokenized) -> None:
-    """Check that a model knows the tokens of each text, and has places for all of them."""
-    weight = owner.embedding.weight
-    assert isinstance(weight, Tensor)
-    known = len(weight)
-    largest = max((max(row) for row in ids if row), default=0)
-    if largest >= known:
-        raise ArgumentError(
-            "tokenizer",
-            expected=f"token ids below {known}, the rows of the embedding of the model",
-            found=str(largest),
-            mend="Load both from one name, or call model.resize_token_embeddings(len(tokenizer)).",
-        )
-    limit, longest = _most_tokens(owner), max(range(len(ids)), key=lambda i: len(ids[i]))
-    if limit is not None and len(ids[longest]) > limit:
-        raise ArgumentError(
-            "inputs",
-            expected=f"texts of at most {limit} tokens, special ones included, which the model allows",
-            found=f"{len(ids[longest])} in example {longest}",
-            mend="Cut the text to the part in question, or explain its parts one by one.",
-        )
-
-
-def _check_padding(lengths: set[int], tokenizer: Any) -> None:
-    if len(lengths) > 1 and tokenizer.pad_token_id is None:
-        raise ArgumentError(
-            "tokenizer",
-            expected="a padding token, since the texts have different numbers of tokens",
-            found="none",
-            mend="Set tokenizer.pad_token = tokenizer.eos_token, or explain one text at a time.",
-        )
-
-
-def _most_tokens(owner: Tokenized) -> int | None:
-    """The largest number of tokens that tokenizer and model allow; None for any number."""
-    limits = [owner.tokenizer.model_max_length, getattr(owner.config, "max_position_embeddings", None)]
-    for name, layer in owner.model.named_modules():
-        places = isinstance(layer, nn.Embedding) and name.endswith("position_embeddings")
-        if places and layer.padding_idx is not None:  # RoBERTa counts positions from the place of padding on
-            limits.append(layer.num_embeddings - layer.padding_idx - 1)
-    known = [int(limit) for limit in limits if isinstance(limit, int) and 0 < limit < _NO_LIMIT]
-    return min(known, default=None)

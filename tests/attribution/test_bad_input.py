@@ -314,7 +314,7 @@ def numpy_score(x):
     ("numpy", numpy_score, r"carries a gradient.*ScoreFunction"),
     ("numpy without detach", lambda x: np.asarray(x).sum(1), r"carries a gradient.*ScoreFunction"),
     ("scikit-learn", FOREST.predict_proba, r"carries a gradient.*ScoreFunction"),
-    ("a pipeline", PIPELINE.predict, r"carries a gradient.*ScoreFunction"),
+    ("a pipeline", PIPELINE.predict_proba, r"carries a gradient.*ScoreFunction"),
     ("no_grad", torch.no_grad()(lambda x: x.sum(1)), r"carries a gradient.*ScoreFunction"),
     ("integers", lambda x: (x.sum(1) > 1).long(), r"carries a gradient.*ScoreFunction"),
     ("NaN", lambda x: x.sum(1) * NAN, r"finite scores on the inputs.*examples \[0, 1, 2, 3\]"),

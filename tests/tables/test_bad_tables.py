@@ -55,6 +55,16 @@ def test_types():
     )
     wider = FRAME.astype({"plan": pd.CategoricalDtype(["basic", "max", "old"])})
     _refused(FRAME, wider, "column 'plan'", r"categories \['old'\], which the inputs do not have")
+    _refused(wider, FRAME, "column 'plan'", r"none of the categories \['old'\], which the inputs have")
+    ranks, turned = (
+        pd.CategoricalDtype(order, ordered=True) for order in (["max", "basic"], ["basic", "max"])
+    )
+    _refused(
+        FRAME.astype({"plan": ranks}),
+        FRAME.astype({"plan": turned}),
+        "column 'plan'",
+        "the same categories in another order",
+    )
     _refused(FRAME, pl.DataFrame({"age": [1]}), "a DataFrame of pandas", "a DataFrame of Polars")
     _refused(FRAME, torch.zeros(1, 3), "a DataFrame of pandas", "Tensor", r"frame.sample")
     frame = pl.DataFrame({"age": [1], "town": ["A"]})
@@ -137,7 +147,44 @@ def test_estimators():
     torch.testing.assert_close(found.log_alpha, default.log_alpha, rtol=0, atol=0)
 
 
+class Classifier:
+    """As scikit-learn marks them: a classifier of two classes, or a regressor of two amounts."""
+
+    def __init__(self, kind="classifier"):
+        self._estimator_type = kind
+
+    def predict(self, table):
+        return (table["age"] > 35).to_numpy().astype(int)
+
+    def predict_names(self, table):
+        return np.where(table["age"] > 35, "old", "young")
+
+    def predict_lists(self, table):
+        share = np.stack([table["age"] / 50, 1 - table["age"] / 50], axis=1)
+        return [share, share]
+
+    def amounts(self, table):
+        return table[["age", "age"]].to_numpy() * 1.0
+
+
+def test_estimators_and_what_their_methods_return():
+    with pytest.raises(
+        ArgumentError, match=r"found Classifier\. Pass one of its methods, such as model.predict\."
+    ):
+        StochasticGates(Classifier())
+    model = Classifier()
+    _refused(FRAME, FRAME[:1], "found ndarray of <U5", "pass predict_proba", model=model.predict_names)
+    _refused(FRAME, FRAME[:1], "list of ndarray", r"lambda x: model\(x\)\[0\]", model=model.predict_lists)
+    _refused(FRAME, FRAME[:1], "the regressor returns 2", model=Classifier("regressor").amounts)
+    with pytest.raises(ArgumentError, match=r"target: .*found str\. Pass the number of the class"):
+        StochasticGates(_never).explain(FRAME, FRAME, target="old")
+    with pytest.raises(ArgumentError, match=r"target: .*Leave it out: each row has one score"):
+        StochasticGates(lambda table: table["age"] * 1.0).explain(FRAME, FRAME, target=1)
+
+
 def test_labels_instead_of_scores_are_noticed():
+    with pytest.warns(UserWarning, match="whole numbers up to 1"):
+        StochasticGates(Classifier().predict).explain(FRAME, FRAME[:1])
     with pytest.warns(UserWarning, match="whole numbers up to 50"):
         StochasticGates(lambda table: table["age"].to_numpy()).explain(FRAME, FRAME[:1])
 

@@ -92,6 +92,26 @@ def test_a_tensor_of_ids_groups_columns_too():
     assert found.feature_names == ("calls, charge", "contract, plan", "paperless, since")
 
 
+def test_columns_are_grouped_by_what_their_table_calls_them():
+    levels = pd.DataFrame(
+        np.arange(12.0).reshape(4, 3), columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y"), ("b", "x")])
+    )
+    stg = StochasticGates(lambda table: np.asarray(table).sum(1))
+    found = stg.explain(levels[:1], levels[1:], feature_mask={"a": [("a", "x"), ("a", "y")], "b": ("b", "x")})
+    assert found.feature_names == ("a", "b")
+    assert found.feature_mask[0].tolist() == [[0, 0, 1]]
+    array = stg.explain(levels.to_numpy()[:1], levels.to_numpy()[1:], feature_mask={"a": [0, 1], None: 2})
+    assert array.feature_mask[0].tolist() == [[0, 0, -1]]
+    ids = stg.explain(levels[:1], levels[1:], feature_mask=np.array([[0, 1, 1]]))
+    assert ids.feature_mask[0].tolist() == [[0, 1, 1]]
+
+
+@pytest.mark.parametrize("names", [["calls", "plan"], [["calls", "plan"], ["charge"]], "plan"])
+def test_names_without_those_of_their_features_are_refused(names):
+    with pytest.raises(ArgumentError, match=r"a mapping from the name of each feature.*found a \w+ of names"):
+        StochasticGates(lambda table: 1 / 0).explain(FRAME[:1], FRAME[5:6], feature_mask=names)
+
+
 @pytest.mark.parametrize(
     ("groups", "message"),
     [

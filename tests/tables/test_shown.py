@@ -174,6 +174,7 @@ def test_kinds_of_columns(cells, kind, texts):
 
 
 def test_texts_of_columns():
+    assert [Column("a", Kind.TEXT, ("", " ", "b")).text(i) for i in range(3)] == ["''", "' '", "b"]
     assert Column("a", Kind.FLAG).text(0.25) == "0.25"  # the mean of several
     assert Column("a", Kind.WHOLE).text(123456789.0) == "123456789"
     assert Column("a", Kind.WHOLE).text(2.5) == "2.5"

@@ -282,6 +282,7 @@ def test_a_watcher_and_a_continued_solve_have_the_words(pipeline):
     [
         ([], "at least one text; found an empty list"),
         (["a film", "  "], r"at least one word; found nothing but white space in examples \[1\]"),
+        (np.array(["a film", None], dtype=object), "found NoneType in example 1"),
         ("", r"at least one word; found nothing but white space in examples \[0\]"),
         (["a film", 3], "a text for each example, or a pair of texts; found int in example 1"),
         ([b"a film"], "found bytes in example 0"),
@@ -298,6 +299,20 @@ def test_texts_that_cannot_be_used_are_refused_before_the_function_runs(texts, m
 
     with pytest.raises(ArgumentError, match=message):
         StochasticGates(never).explain(texts)
+
+
+def test_a_function_that_takes_something_else_is_refused(pipeline):
+    with pytest.raises(ArgumentError, match=r"a list of tuples of texts.*AttributeError in its first call"):
+        StochasticGates(pipeline.predict_proba).explain([("a film", "great")])
+    with pytest.raises(ArgumentError, match=r"a list of strings.*TypeError in its first call.*for_text"):
+        StochasticGates(torch.nn.Linear(2, 2)).explain(["a film"])
+    with pytest.raises(ArgumentError, match=r"output.*found list of str\. Labels are no scores"):
+        StochasticGates(lambda texts: ["good"] * len(texts)).explain(["a film"])
+    with pytest.raises(ArgumentError, match=r"ZeroDivisionError for an empty text.*baselines='\[MASK\]'"):
+        StochasticGates(lambda texts: [1 / len(text) for text in texts]).explain(["a film"])
+    assert StochasticGates(lambda texts: [1 / len(text) for text in texts]).explain("a film", baselines="x")
+    with pytest.raises(ArgumentError, match=r"found \['str', 'str'\]\. Pass texts as a list"):
+        StochasticGates(pipeline.predict_proba).explain(("a film", "a plot"))
 
 
 def test_other_arguments_that_do_not_go_with_texts_are_refused():

@@ -206,6 +206,68 @@ def minilm():
 PAIR = [("My neighbour told me that she plays the guitar", "Music was heard in the evening")]
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("name", ["GPT2ForSequenceClassification", "GPT2LMHeadModel"])
+def test_texts_of_a_causal_model_score_in_a_batch_as_alone(name, side):
+    """Whatever side the tokenizer pads: positions are counted from the first token of each text."""
+    tokenizer = byte_tokenizer()
+    tokenizer.padding_side = side
+    pad = tokenizer.pad_token_id
+    model = random_model(name, transformers.GPT2Config, vocab_size=500, n_positions=80, pad_token_id=pad)
+    texts = ["the film", "an awful plot, very boring"]
+    for target in [1] if "Sequence" in name else [(-1, 7), (1, 7)]:
+        stg = LayerStochasticGates.for_text(model, tokenizer)
+        both = stg.explain(texts, target=target, n_steps=1).scores
+        plain = []
+        for text in texts:
+            logits = model(**encoded(tokenizer, text)).logits[0].detach()
+            plain.append(logits[target])
+        torch.testing.assert_close(both.full, torch.stack(plain))
+    assert tokenizer.padding_side == side
+    if "LM" in name:
+        with pytest.raises(ArgumentError, match=r"a position of example 0, which has \d+ tokens.*found 20"):
+            LayerStochasticGates.for_text(model, tokenizer).explain(texts, target=(20, 7))
+
+
+BART = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}
+BART |= {"decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
+BART |= {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "decoder_start_token_id": 3}
+
+
+def test_a_word_that_is_hidden_from_an_encoder_is_hidden_from_its_decoder():
+    """BART for classification gives the text to both; beside words that are replaced in the text."""
+    tokenizer = bert_tokenizer()
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    model = random_model("BartForSequenceClassification", transformers.BartConfig, init_std=0.3, **BART)
+    found = LayerStochasticGates.for_text(model, tokenizer).explain(TEXTS, target=1, n_steps=2)
+    sets = torch.rand(12, *found.selected.shape, generator=torch.Generator().manual_seed(0)) > 0.5
+    batch = encoded(tokenizer, TEXTS)
+    words = word_mask(batch)
+    for kept, scores in zip(sets, found.score_of(sets), strict=True):
+        hidden = (words >= 0) & ~kept.gather(1, words.clamp(min=0))
+        ids = batch["input_ids"].masked_fill(hidden, tokenizer.mask_token_id)
+        by_hand = model(input_ids=ids, attention_mask=batch["attention_mask"]).logits[:, 1].detach()
+        torch.testing.assert_close(scores, by_hand, rtol=1e-4, atol=1e-5)
+    viz.text(found)
+
+
+def test_embeddings_and_lengths_of_other_encoders():
+    tokenizer = bert_tokenizer()
+    t5 = {"d_model": 32, "d_kv": 16, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    encoder = random_model("T5EncoderModel", transformers.T5Config, **t5)
+    pair = LayerStochasticGates.for_text(encoder, tokenizer).explain([("the film", "a plot")], n_steps=1)
+    states = [
+        encoder(**part).last_hidden_state for part in (encoded(tokenizer, t) for t in ("the film", "a plot"))
+    ]
+    known = torch.cosine_similarity(states[0].mean(1), states[1].mean(1)).detach()
+    torch.testing.assert_close(pair.scores.full, known)
+    settings = {"attention_window": [4, 4], "max_position_embeddings": 64}
+    model = random_model("LongformerForSequenceClassification", transformers.LongformerConfig, **settings)
+    found = LayerStochasticGates.for_text(model, tokenizer).explain("the film was great", target=1, n_steps=1)
+    known = model(**encoded(tokenizer, "the film was great")).logits[:, 1].detach()
+    torch.testing.assert_close(found.scores.full, known, rtol=1e-4, atol=1e-5)
+
+
 def test_the_similarity_of_two_texts_with_a_real_encoder(minilm):
     model, tokenizer, folder = minilm
     rows = []
@@ -309,8 +371,40 @@ def test_inputs_that_are_no_texts_are_refused(reviews, texts, message):
         LayerStochasticGates.for_text(*reviews).explain(texts)
 
 
+class Narrow(nn.Module):
+    """A model that takes fewer inputs than its tokenizer returns."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids):
+        return self.model(input_ids).logits
+
+
+def test_a_model_that_takes_other_inputs_is_refused(reviews):
+    model, tokenizer = reviews
+    with pytest.raises(ArgumentError, match=r"takes input_ids, token_type_ids.*TypeError.*model_input_names"):
+        LayerStochasticGates.for_text(Narrow(model), tokenizer).explain(TEXTS)
+    choices = random_model("BertForMultipleChoice", transformers.BertConfig)
+    with pytest.raises(ArgumentError, match=r"by name; found RuntimeError in its first call"):
+        LayerStochasticGates.for_text(choices, tokenizer).explain(TEXTS)
+    with pytest.raises(ArgumentError, match=r"found BatchEncoding.*NamedInputs"):
+        StochasticGates(model).explain(encoded(tokenizer, TEXTS))
+
+
+def test_a_causal_classifier_must_know_its_padding():
+    tokenizer = byte_tokenizer()
+    model = random_model("GPT2ForSequenceClassification", transformers.GPT2Config, vocab_size=500)
+    model.config.pad_token_id = None
+    with pytest.raises(ArgumentError, match=r"model: expected one that knows its padding.*pad_token_id"):
+        LayerStochasticGates.for_text(model, tokenizer).explain(TEXTS)
+
+
 def test_other_arguments_that_do_not_fit_are_refused(reviews):
     stg = LayerStochasticGates.for_text(*reviews)
+    with pytest.raises(ArgumentError, match=r"a token that the model knows, from 0 to 59; found 60"):
+        stg.explain(TEXTS, baselines=60)
     with pytest.raises(ArgumentError, match=r"baselines: expected one token.*which is 2 tokens"):
         stg.explain(TEXTS, baselines="great film")
     with pytest.raises(ArgumentError, match=r"baselines: expected one token.*found 0\.5"):

@@ -1,0 +1,51 @@
+"""FirstCall: a function whose first call says what it was given where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stg_attr.errors import ArgumentError
+
+from .chunks import is_out_of_memory
+from .signals import raised_by_handler
+
+__all__ = ["FirstCall"]
+
+
+class FirstCall:
+    """A function whose failure in its first call is one of its argument: it takes something else.
+
+    A later failure is raised as it is.
+
+    Args:
+        forward: the function.
+        what: the argument that it is.
+        takes: what it should take, in words.
+        mend: what to do where it does not.
+    """
+
+    def __init__(self, forward: Callable[..., Any], what: str, takes: str, mend: str) -> None:
+        self._forward, self._what, self._takes, self._mend = forward, what, takes, mend
+        self._has_answered = False
+
+    def __call__(self, *values: Any, **named: Any) -> Any:
+        """The answer of the function.
+
+        Raises:
+            ArgumentError: the first call fails.
+        """
+        try:
+            output = self._forward(*values, **named)
+        except Exception as error:
+            mine = isinstance(error, ArgumentError) or is_out_of_memory(error) or raised_by_handler(error)
+            if self._has_answered or mine:
+                raise
+            raise ArgumentError(
+                self._what,
+                expected=self._takes,
+                found=f"{type(error).__name__} in its first call: {error}",
+                mend=self._mend,
+            ) from error
+        self._has_answered = True
+        return output
