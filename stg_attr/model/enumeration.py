@@ -11,8 +11,11 @@ __all__ = ["every_pair", "n_every_pair", "shapley_values"]
 
 
 def n_every_pair(n_features: int) -> int:
-    """How many pairs of a set and its complement there are, without that of all features and none."""
-    return max(0, 2 ** (n_features - 1) - 1) if n_features else 0
+    """How many pairs of a set and its complement there are, without that of all features and none.
+
+    Of more features than anyone enumerates, it is that of 40, so that tensors can hold it.
+    """
+    return max(0, 2 ** (min(n_features, 40) - 1) - 1) if n_features else 0
 
 
 def every_pair(among: Tensor) -> Tensor:

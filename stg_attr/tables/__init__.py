@@ -3,6 +3,6 @@
 from stg_attr.gates import Table
 
 from .cells import Cells, OverCells
-from .grouping import Groups, mask_and_names, one_hot_groups
+from .grouping import Groups, grouped, mask_and_names, one_hot_groups
 
-__all__ = ["Cells", "Groups", "OverCells", "Table", "mask_and_names", "one_hot_groups"]
+__all__ = ["Cells", "Groups", "OverCells", "Table", "grouped", "mask_and_names", "one_hot_groups"]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from stg_attr import StochasticGates
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Blend, FeatureGroups, ReferenceSet
 from stg_attr.model import Allowance, GatedModel, Profile, ProfileSettings, Scorer
@@ -329,3 +330,9 @@ def test_amounts_have_the_shape_of_the_rows():
     for amounts in (torch.zeros(4, 2), [1.0, 2.0]):
         with pytest.raises(ArgumentError, match="amounts: expected a tensor like the rows"):
             Blend.of((x,), ReferenceSet(torch.zeros(4, 3, dtype=torch.long), amounts), groups)
+
+
+def test_there_may_be_more_sets_than_a_tensor_can_count():
+    x = torch.ones(1, 80)
+    found = StochasticGates(lambda rows: rows.sum(1)).explain(x)
+    torch.testing.assert_close(found.contributions.sum(), torch.tensor(80.0))
