@@ -61,7 +61,7 @@ def diff(old: Report | str | Path, new: Report | str | Path, *, confidence: floa
     content: dict[str, Any] = {
         "format": FORMAT,
         "kind": "difference",
-        "title": f"What changed: {before.content['title']}",
+        "title": f"What changed from {_name(before)} to {_name(after)}",
         "date": after.content["date"],
         "summary": [],
         "sides": [_side(one.content) for one in (before, after)],
@@ -74,6 +74,10 @@ def diff(old: Report | str | Path, new: Report | str | Path, *, confidence: floa
     }
     content["summary"] = _summary(content)
     return Report(without_nan(content), files)
+
+
+def _name(one: Report) -> str:
+    return str(one.content["model"]["name"] or "an unnamed model")
 
 
 def _rows(one: Report) -> dict[str, Any]:
