@@ -150,7 +150,7 @@ def certified(name: str, n_nets: int) -> None:
     )
 
 
-def large(n_sequences: int, width: int = 128, length: int = 32) -> None:
+def large(n_sequences: int, width: int = 256, length: int = 32) -> None:
     """Print what one solve takes."""
     torch.manual_seed(0)
     net = Transformer(6, 8, width, tokens=64, length=length).eval().requires_grad_(False)

@@ -163,6 +163,8 @@ class ComponentStochasticGates(StochasticGates):
         target: Target = None,
         additional_forward_args: Any = None,
         *,
+        labels: Tensor | None = None,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
         n_steps: int | None = None,
         n_samples: int | None = None,
         max_evals: int | None = None,
@@ -180,7 +182,10 @@ class ComponentStochasticGates(StochasticGates):
             baselines: as for `attribute`.
             target: as for `attribute`.
             additional_forward_args: as for `attribute`.
-            n_steps: as for `SharedStochasticGates.explain`.
+            labels: the right answer of each input, [batch, ...], for `Explanation.population`: see
+                `SharedStochasticGates.explain`.
+            loss: takes outputs and labels of some inputs, returns a loss for each; as above.
+            n_steps: as above.
             n_samples: as above.
             max_evals: rows that the model may be run on altogether; None for any number.
             seed: of the noise, and of the draws of inputs.
@@ -204,11 +209,15 @@ class ComponentStochasticGates(StochasticGates):
             device=self.device,
         )
         left = None if max_evals is None else max(1, max_evals - n_read)
-        found = SharedStochasticGates(method).explain(
+        shared = SharedStochasticGates(method)
+        shared.settings = self._of_shared(shared.settings, len(asked.inputs))
+        found = shared.explain(
             asked.inputs,
             target=target,
             additional_forward_args=asked.arguments,
             feature_mask=asked.feature_mask,
+            labels=labels,
+            loss=loss,
             n_steps=n_steps,
             n_samples=n_samples,
             max_evals=left,
@@ -217,6 +226,12 @@ class ComponentStochasticGates(StochasticGates):
             feature_names=self.components,
         )
         return replace(found, n_evaluations=found.n_evaluations + n_read)
+
+    def _of_shared(self, settings: Settings, n_rows: int) -> Settings:
+        """The settings for all inputs together: the own search, on inputs that are not kept for the test."""
+        searched = n_rows - min(n_rows // 2, settings.certificate.most_rows)
+        n = min(settings.plan.n_references, max(1, searched))
+        return replace(settings, search=self.settings.search, plan=replace(settings.plan, n_references=n))
 
     def _over_components(
         self, inputs: Given, baselines: Counterfactuals, target: Target, arguments: Any, effort: Effort
