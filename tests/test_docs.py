@@ -93,12 +93,13 @@ import numpy as np, torch
 from types import SimpleNamespace
 from PIL import Image
 from torch import nn
-from tests.recipes.models import Looks, RightSquare, flashes, process, tokenizer
+from tests.recipes.models import Looks, RightSquare, flashes, process, scan_with_a_ball, thick, tokenizer
 image = torch.zeros(1, 3, 64, 64)
 image[:, :, 16:32, 16:32] = 1
 detector, segment, video_model, seeing = RightSquare(), nn.Conv2d(3, 2, 3, padding=1), flashes, Looks()
 segment.bias.data = torch.tensor([0.0, 1.0])
 clip, wave = torch.rand(1, 1, 12, 16, 16), torch.randn(1, 22528)
+scan, scan_model = scan_with_a_ball()[0], thick
 net = SimpleNamespace(audio_forward=lambda w, rate: w.unflatten(1, (-1, 512)).abs().mean(2).clamp(0, 1))
 pixels = np.full((64, 64, 3), 20, np.uint8)
 pixels[20:40, 8:24], pixels[26:46, 40:56] = (220, 30, 30), (30, 60, 220)

@@ -36,6 +36,21 @@ def flashes(clips):
     return (smooth[:, :, 1:] - smooth[:, :, :-1] - 0.3).clamp(min=0).sum((1, 2, 3, 4))
 
 
+def scan_with_a_ball():
+    """A noisy volume [1, 1, 16, 32, 32] with a bright ball and a patch that is thin; where the ball is."""
+    scan = 0.2 * torch.rand(1, 1, 16, 32, 32, generator=torch.Generator().manual_seed(0))
+    depth, height, width = torch.meshgrid(*map(torch.arange, scan.shape[2:]), indexing="ij")
+    ball = ((depth - 10) * 2) ** 2 + (height - 20) ** 2 + (width - 9) ** 2 < 36
+    scan[0, 0] += 0.8 * ball
+    scan[0, 0, 3:5, 4:12, 20:28] += 0.4
+    return scan, ball
+
+
+def thick(scans):
+    """By how much the means of cubes of four voxels are above a limit, in all, [rows]."""
+    return (avg_pool3d(scans, 4, 2) - 0.5).clamp(min=0).sum((1, 2, 3, 4))
+
+
 class Looks(nn.Module):
     """Answers with the colour of the half of the image that the question names."""
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from stg_attr import ScoreFunction, StochasticGates
+from stg_attr import ScoreFunction, StochasticGates, grid_mask
+from tests.recipes.models import scan_with_a_ball, thick
 from tests.test_docs import PREFACES, blocks
 
 PAGE = Path(__file__).parents[2] / "docs" / "media.md"
@@ -63,6 +64,14 @@ def test_a_flash_needs_blocks_at_its_place():
     assert int(rows.min()) >= 12
     assert int(rows.max()) <= 29
     assert int(columns.min()) >= 8
+
+
+def test_a_volume_needs_blocks_of_the_ball():
+    scan, ball = scan_with_a_ball()
+    found = StochasticGates(thick).explain(scan, feature_mask=grid_mask(scan, (4, 8, 8)))
+    assert found.scores.kept >= 0.9 * found.scores.full
+    touched = set(grid_mask(scan, (4, 8, 8))[0, 0][ball].tolist())
+    assert set(found.selected[0].nonzero().flatten().tolist()) <= touched
 
 
 def test_an_answer_needs_a_part_of_the_square_and_the_word_that_names_its_side(explained):
