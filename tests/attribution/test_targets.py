@@ -150,3 +150,10 @@ def test_a_memory_runs_each_row_once_and_keeps_no_more_than_fits(monkeypatch):
     assert not memory.may_answer()  # with slopes
     with torch.no_grad():
         assert memory.may_answer()
+
+
+def test_a_target_beside_the_targets_is_refused():
+    with pytest.raises(
+        ArgumentError, match=r"target: expected the targets .*found target=1.*Leave target out"
+    ):
+        StochasticGates(torch.nn.Identity()).explain_targets(X[:1], [0, 2], target=1)
