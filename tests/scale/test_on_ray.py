@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from stg_attr import ArgumentError, StochasticGates
+from stg_attr import AmortizedSettings, AmortizedStochasticGates, ArgumentError, Status, StochasticGates
 from stg_attr.scale import RayActors, load_attributions, ray_actors
 from stg_attr.scale.fingerprint import digest
 from stg_attr.scale.rows import Columns
@@ -85,6 +85,15 @@ def test_one_file_is_shared_by_the_workers_of_two_nodes(cluster, explain, parque
     plain = explain(small_net, parquet, "plain", columns=COLUMNS, feature_mask=torch.arange(5).unsqueeze(0))
     assert table_of(out).equals(table_of(plain))
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def test_proposals_on_ray_are_those_of_one_process(cluster, explain, rows, parquet, table_of):
+    settings = AmortizedSettings(width=16)
+    fast = AmortizedStochasticGates(StochasticGates(small_net()), settings=settings).fit(rows, n_epochs=3)
+    out = explain(fast, parquet, columns=COLUMNS, engine=EACH_NODE)
+    plain = explain(fast, parquet, "plain", columns=COLUMNS)
+    assert table_of(out).equals(table_of(plain))
+    assert Status.PROPOSED in load_attributions(out).status
 
 
 def test_a_killed_worker_is_replaced(cluster, explain, rows, table_of, tmp_path):
