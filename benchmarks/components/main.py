@@ -13,8 +13,6 @@ method in this row, and share of those that are as large and keep less.
 `planted`: nets in which few components are trained, and all others scrambled. `exact`: share whose set is
 the circuit. Nets whose circuit does not keep 90 %, or does so without one of its members, are left out.
 
-`certified`: one set for 512 inputs, with a certificate on half of them, and what it keeps of others.
-
 `large`: one solve of 48 heads of six layers on 512 sequences.
 """
 
@@ -131,25 +129,6 @@ def planted(name: str, n_nets: int) -> None:
     line(name, len(exact), left_out, f"{min(sizes)}-{max(sizes)}", f"{statistics.mean(exact):.1%}")
 
 
-def certified(name: str, n_nets: int) -> None:
-    """Print what certified sets of 512 inputs keep of other inputs."""
-    kind, holds, true, extra, spent = KINDS[name], [], [], [], []
-    for number, net in enumerate(nets_of(name, list(range(NETS[name])))[:n_nets]):
-        one, fresh = case(kind, net, number, 512), case(kind, net, 500 + number, 256)
-        method = ComponentStochasticGates(one.forward, one.sites)
-        found = method.explain_shared(one.inputs, one.others, None, one.arguments)
-        truth = Truth.of(together(fresh).explained(n_steps=1, n_samples=1))
-        row = Row.of(found.selected, found.n_evaluations, truth)
-        holds.append(bool(found.certificate.holds))
-        true.append(bool(row.kept >= RETAIN))
-        extra.append(int(row.size - row.best))
-        spent.append(float(row.spent))
-    wrong = sum(h and not t for h, t in zip(holds, true, strict=True))
-    line(
-        name, len(holds), sum(holds), wrong, f"{statistics.mean(extra):.2f}", f"{statistics.mean(spent):.0f}"
-    )
-
-
 def large(n_sequences: int, width: int = 256, length: int = 32) -> None:
     """Print what one solve takes."""
     torch.manual_seed(0)
@@ -186,7 +165,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="bench components", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", default=["subsets", "planted", "certified", "large"])
+    parser.add_argument("parts", nargs="*", default=["subsets", "planted", "large"])
     parser.add_argument("--kinds", nargs="*", default=list(NETS), help="kinds of nets")
     parser.add_argument("--nets", type=int, default=1000, help="nets of each kind, at most")
     parser.add_argument("--quick", action="store_true", help="six nets of each of two kinds")
@@ -201,10 +180,6 @@ def main(arguments: list[str]) -> int:
         heading("planted", "nets", "left out", "members", "exact")
         for name in (k for k in kinds if k in PLANTED):
             planted(name, n_nets)
-    if "certified" in chosen.parts:
-        heading("certified", "nets", "certified", "wrong", "members above the best", "evaluations")
-        for name in kinds:
-            certified(name, min(n_nets, 20))
     if "large" in chosen.parts:
         heading(
             "solve", "sequences", "width", "tokens", "threads", "time", "of processors", "rows", "selected"
