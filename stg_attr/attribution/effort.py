@@ -50,7 +50,7 @@ class Effort:
         return min(settings.n_references, max(1, few))
 
     def with_profile(self, settings: Settings, others: int) -> Settings:
-        """Limit what a profile costs to a quarter of what `max_evals` leaves; to nothing if that is little.
+        """Limit what a profile costs to its share of what `max_evals` leaves; to nothing if that is little.
 
         Args:
             settings: what it costs otherwise.
@@ -58,7 +58,8 @@ class Effort:
         """
         if self.evals_of_a_solve is None:
             return settings
-        profile, left = settings.profile, max(0, self.evals_of_a_solve - 1 - others) // 4
+        profile, left = settings.profile, max(0, self.evals_of_a_solve - 1 - others)
+        left = int(left * profile.share)
         left = left if left >= profile.least else 0
         n, forwards = min(profile.evaluations, left), min(profile.forwards, left)
         return replace(settings, profile=replace(profile, evaluations=n, forwards=forwards))

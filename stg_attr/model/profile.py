@@ -31,6 +31,8 @@ class ProfileSettings:
         hidden: largest share of the features that is hidden there.
         thresholds: for a model without slopes and several references, at most so many values of each feature
             at which its effect may jump.
+        share: largest share of `max_evals` that it takes. More of them make contributions more exact, and
+            sets larger, since the solve is left fewer.
         least: where `max_evals` leaves fewer evaluations than this number for it, nothing is measured.
     """
 
@@ -39,6 +41,7 @@ class ProfileSettings:
     near: float = 1 / 3
     hidden: float = 0.1
     thresholds: int = 15
+    share: float = 0.25
     least: int = 8
 
     def rows(self, slopes: bool) -> int:
