@@ -328,9 +328,8 @@ def comparison_photograph() -> viz.Picture:
     layer = [part for part in model[0].modules() if isinstance(part, torch.nn.Conv2d)][-1]
     cam = LayerGradCam(model[0], layer).attribute(x, target=y, relu_attributions=True)
     enlarged = LayerAttribution.interpolate(cam, x.shape[2:], "bilinear").expand_as(x) / x.shape[1]
-    return viz.comparison(
-        {"stochastic gates": photographs(), "Grad-CAM": enlarged.detach()}, 1, mean=0.5, std=0.25
-    )
+    methods = {"stochastic gates": photographs(), "Grad-CAM": enlarged.detach()}
+    return viz.comparison(methods, 1, mean=0.5, std=0.25)
 
 
 @entry("Methods")
