@@ -51,4 +51,4 @@ def shapley_values(among: Tensor, pairs: Tensor, difference: Tensor, span: Tenso
     inside = (weight[size] * difference).unsqueeze(2)
     outside = (weight[n - size] * difference).unsqueeze(2)
     found = torch.where(pairs, inside, -outside).sum(0) + (span / max(n, 1)).unsqueeze(1)
-    return found * among
+    return found.masked_fill(~among, 0.0)

@@ -88,7 +88,9 @@ def test_equal_to_an_encoding_by_hand(pipeline):
     found = StochasticGates(pipeline.decision_function).explain(ROWS, OTHERS)
     for name in ("log_alpha", "selected", "contributions", "n_evaluations", "attributions"):
         mine, theirs = getattr(found, name), getattr(by_hand, name)
-        torch.testing.assert_close(mine, theirs.to(mine.dtype), rtol=0, atol=0)
+        # contributions are a regression, whose sums over values have the order of their numbers
+        rounding = 1e-12 if name == "contributions" else 0
+        torch.testing.assert_close(mine, theirs.to(mine.dtype), rtol=0, atol=rounding)
     assert found.describe(0).endswith(by_hand.describe(0)[-60:])
     torch.testing.assert_close(
         StochasticGates(pipeline.decision_function).attribute(ROWS, OTHERS),

@@ -18,6 +18,7 @@ HTML_ALREADY = {"body", "page", "payload", "picture", "script", "style"}
 def test_only_html_of_our_own_is_not_escaped(template):
     text = template.read_text(encoding="utf-8")
     assert set(re.findall(r"{{ *(\w+) *\| *safe *}}", text)) <= HTML_ALREADY
+    text = text.replace("style-src 'unsafe-inline'", "")  # a rule for browsers, not a filter
     assert text.count("safe") == len(re.findall(r"\| safe }}", text))
     assert "autoescape" not in text
 
