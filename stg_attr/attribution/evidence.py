@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import log10
 
 import torch
 from torch import Tensor
@@ -12,16 +13,27 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Certificate, Curve, ReadingSettings, Scores
 from stg_attr.gates import PairedBlend
-from stg_attr.model import MOST_ALONE, Allowance, GatedModel, Scorer, measured_again, most_again, tolerance
-from stg_attr.select import OnAverage, OnMost, Ranking, Sparsity, Sweep
+from stg_attr.model import (
+    MOST_ALONE,
+    Allowance,
+    GatedModel,
+    Profile,
+    Scorer,
+    measured_again,
+    most_again,
+    tolerance,
+)
+from stg_attr.select import OnAverage, OnMost, Ranking, Sparsity, Sweep, averaged
 
 __all__ = [
+    "averaged_over_shares",
     "check_claim",
     "check_rows",
     "differs_little",
     "evidence",
     "evidence_rows",
     "keep_too_little",
+    "others_differ",
     "slopes_anywhere",
     "unlike_before",
     "untested",
@@ -200,6 +212,34 @@ def differs_little(model: GatedModel, least: float) -> Tensor:
         least: the least difference, as a share of how far these score from the references.
     """
     return least * model.spread.distance > 1
+
+
+def averaged_over_shares(
+    profile: Profile, model: GatedModel, visible: Tensor, curve: Curve, settings: ReadingSettings
+) -> Tensor | None:
+    """Active probabilities averaged over the share of the output that is kept, [batch, gates]."""
+    worth = profile.worth(model)
+    if worth is None:
+        return None
+    start, end = log10(settings.most_missing), log10(settings.least_missing)
+    missing = torch.logspace(start, end, settings.averaged, device="cpu")
+    return averaged(worth.masked_fill(~visible, 0.0), curve.n_open, curve.retained, missing)
+
+
+def others_differ(model: GatedModel, scores: Scores, contributions: Tensor | None) -> Tensor:
+    """Whether references that the search was not shown score otherwise than the input, bool [batch].
+
+    Args:
+        model: the model.
+        scores: as they are reported, of held-out references if there are some.
+        contributions: these add up to the difference from more references, [batch, gates]; None for unknown.
+    """
+    apart, size = scores.full - scores.baseline, torch.maximum(scores.full.abs(), scores.baseline.abs())
+    unit = 64 * model.rounding_unit
+    found = apart.abs() > unit * size
+    if contributions is not None:
+        found |= contributions.sum(1).abs() > unit * (size + contributions.abs().sum(1))
+    return found
 
 
 def check_claim(model: GatedModel, sparsity: Sparsity) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from math import log10
 
 import torch
 from torch import Tensor
@@ -13,7 +12,6 @@ from stg_attr.explanation import (
     Certificate,
     Curve,
     Explanation,
-    ReadingSettings,
     Restarts,
     Scores,
     Settings,
@@ -25,16 +23,18 @@ from stg_attr.explanation import (
 from stg_attr.gates import Blend, GateDistribution
 from stg_attr.model import Allowance, GatedModel, Profile, depends_on_others
 from stg_attr.objective import RetainedScore
-from stg_attr.select import Ranking, SetSearch, averaged
+from stg_attr.select import Ranking, SetSearch
 from stg_attr.solve import Solution, Solver
 
 from .certificate import Certifier
 from .evidence import (
+    averaged_over_shares,
     check_rows,
     differs_little,
     evidence,
     evidence_rows,
     keep_too_little,
+    others_differ,
     unlike_before,
     untested,
 )
@@ -100,6 +100,7 @@ class Reading:
         log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
         probabilities = solver.gates.active_probability(log_alpha)
         scores, curve, fragile = evidence(model, allowance, ranking, count, points)
+        fragile |= others_differ(model, scores, profile.contributions) & ~model.anchors.explainable
         certificate = certificate or untested(model, solver.sparsity, curve, count)
         unlike = unlike_before(model, allowance, scores, curve, self.settings.reading) | self.dependent
         failure = solution.failure or allowance.failure
@@ -111,7 +112,7 @@ class Reading:
             selected=selected,
             influence=_influence(solution, profile).masked_fill(~ranking.visible & explainable, 0.0),
             contributions=profile.contributions,
-            averaged=_averaged(profile, model, ranking.visible, curve, self.settings.reading),
+            averaged=averaged_over_shares(profile, model, ranking.visible, curve, self.settings.reading),
             effect=solution.effect.masked_fill(~ranking.visible, 0.0) * model.direction,
             feature_ids=groups.feature_ids.expand_as(exists),
             feature_mask=asked.groups.index,
@@ -274,6 +275,7 @@ class Reading:
         asks_for = isinstance(self.model.objective.fidelity, RetainedScore)
         verdicts = (  # the first that applies is the status
             (unlike if failure is None else torch.zeros_like(unlike), Status.NOT_REPRODUCIBLE),
+            (fragile & ~self.model.anchors.explainable, Status.REFERENCE_DEPENDENT),
             (~self.model.anchors.explainable, Status.NOTHING_TO_EXPLAIN),
             (~(solution.loss_trace.isfinite().sum(0) == solution.n_steps), Status.NOT_FINITE),
             (torch.full_like(count, failure is not None, dtype=torch.bool), stopped_by(failure)),
@@ -322,18 +324,6 @@ def _influence(solution: Solution, profile: Profile) -> Tensor:
         return solution.influence
     least = torch.finfo(solution.influence.dtype).tiny * (solution.influence > 0)
     return profile.influence.to(least).maximum(least)
-
-
-def _averaged(
-    profile: Profile, model: GatedModel, visible: Tensor, curve: Curve, settings: ReadingSettings
-) -> Tensor | None:
-    """Active probabilities averaged over the share of the output that is kept, [batch, gates]."""
-    worth = profile.worth(model)
-    if worth is None:
-        return None
-    start, end = log10(settings.most_missing), log10(settings.least_missing)
-    missing = torch.logspace(start, end, settings.averaged, device="cpu")
-    return averaged(worth.masked_fill(~visible, 0.0), curve.n_open, curve.retained, missing)
 
 
 def _use(solution: Solution, gates: GateDistribution) -> Tensor:

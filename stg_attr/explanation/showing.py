@@ -15,7 +15,12 @@ __all__ = ["claim", "describe", "in_lines", "percent", "rounded", "show", "show_
 _OF_NO_FEATURE = (
     "input and baseline",
     "selected are",
+    "the references that the search was shown",
 )  # what sentences begin with that begin with no feature
+_DEPENDS_BEFORE_THE_SEARCH = (
+    "Depends on the reference: no feature can be selected with references that score as the input does; give "
+    "others, or a fixed baseline that scores otherwise."
+)
 _MOST_LINES = 8  # examples whose evidence is printed
 _MOST_NAMED = 3  # selected features that a sentence lists
 
@@ -89,6 +94,8 @@ def claim(explanation: Any, example: int, *, named: bool = False) -> str:
     who = _who(explanation, example, named)
     if explanation.status[example] is Status.NOTHING_TO_EXPLAIN:
         return f"{_OF_NO_FEATURE[0]} score {full} and {baseline}"
+    if explanation.status[example] is Status.REFERENCE_DEPENDENT and not n_selected:
+        return f"{_OF_NO_FEATURE[2]} score as the input does ({full}), others do not"
     if not _is_measured(explanation, example):
         return (
             f"{_OF_NO_FEATURE[1]} {who}; what they keep was not measured (score {full}, baseline {baseline})"
@@ -131,6 +138,8 @@ def _who(explanation: Any, example: int, named: bool) -> str:
 def status_sentence(explanation: Any, example: int) -> str:
     """The sentence of the status, with the number of features that it is about where there is one."""
     status: Status = explanation.status[example]
+    if status is Status.REFERENCE_DEPENDENT and not bool(explanation.selected[example].any()):
+        return _DEPENDS_BEFORE_THE_SEARCH
     if status is not Status.UNSEEN:
         return str(status.value)
     blind = explanation.learned.blind[example] if explanation.learned is not None else False

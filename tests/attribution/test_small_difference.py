@@ -13,6 +13,7 @@ from stg_attr import (
     Status,
     StochasticGates,
 )
+from stg_attr.gates import Blend, FeatureGroups
 
 # contributions of 5 and less that add up to .005
 WORTH = torch.tensor([5.0, -4.0, 3.0, -2.0, 1.0, -2.995], dtype=torch.float64)
@@ -74,3 +75,20 @@ def test_agreement_with_the_output_is_measured_against_the_spread_of_the_referen
     explanation = StochasticGates(lambda x: x @ WORTH.abs(), objective=Preserve(OutputMatch()))
     found = explanation.explain(torch.ones(1, 6, dtype=torch.float64), baselines=ReferenceSet(references))
     assert found.status[0] is not Status.SMALL_DIFFERENCE
+
+
+@pytest.mark.parametrize("n_references", [12, 60])
+def test_nothing_to_explain_is_not_said_where_other_references_score_otherwise(n_references):
+    """One reference in twelve scores otherwise, and it is none of the five that sets are measured on."""
+    rows = torch.zeros(n_references, 3)
+    x = (torch.zeros(1, 3),)
+    order = Blend.of(x, ReferenceSet(rows), FeatureGroups.from_mask(None, x)).reference_order
+    rows[order[6::12], 0] = 5.0
+    found = StochasticGates(lambda x: x[:, 0] + x[:, 1], estimator=ScoreFunction()).explain(
+        torch.zeros(1, 3), baselines=ReferenceSet(rows)
+    )
+    assert found.status == (Status.REFERENCE_DEPENDENT,)
+    assert not bool(found.selected.any())
+    assert float(found.contributions[0, 0]) < -0.1  # it takes away what the others have
+    assert "others do not" in found.describe(0)
+    assert "Nothing to explain" not in found.describe(0)
