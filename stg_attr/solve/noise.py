@@ -43,7 +43,8 @@ class Noise:
         generator, half = torch.Generator(), (samples + 1) // 2
         drawn = torch.empty(steps, gates, half, dtype=torch.float32, device="cpu")
         for i, into in enumerate(drawn):
-            torch.rand(gates, half, generator=self._seeded(generator, step + i), out=into)
+            seeded = self._seeded(generator, step + i)
+            torch.rand(gates, half, generator=seeded, out=into, dtype=into.dtype, device="cpu")
         u = drawn.transpose(1, 2)
         pairs = torch.cat([u, 1 - u], 1)[:, :samples].clamp(_EDGE, 1 - _EDGE)
         return pairs.reshape(steps * samples, 1, gates)

@@ -118,8 +118,8 @@ def test_baselines(call, what, found, mend):
 @refused(
     [
         ("two for one input", lambda: masks((IDS, IDS)), "feature_mask", "2", "tuple"),
-        ("a list", lambda: masks([[0, 1, 2]]), "feature_mask of input 0", "list", ".long()"),
-        ("nothing", lambda: masks((None,)), "feature_mask of input 0", "NoneType", ".long()"),
+        ("a list", lambda: masks([[0, 1, 2]]), "feature_mask of input 0", "list", "torch.as_tensor"),
+        ("nothing", lambda: masks((None,)), "feature_mask of input 0", "NoneType", "torch.as_tensor"),
         ("floats", lambda: masks((IDS, X), X, X), "feature_mask of input 1", "torch.float32", ".long()"),
         ("flags", lambda: masks(X > 0), "feature_mask of input 0", "torch.bool", ".long()"),
         ("complex", lambda: masks(X + 1j), "feature_mask of input 0", "torch.complex64", ".long()"),
