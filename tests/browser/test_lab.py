@@ -287,7 +287,11 @@ def test_the_workbench_explains_stops_and_compares(lab, axe):
     page.wait_for_selector(".stg-several figure:nth-of-type(2)")
     assert notebook.ask("len(bench.history)") == 2
     assert axe(page, ".jp-OutputArea-output .widget-vbox") == []
-    html = "".join(notebook.save()["cells"][1]["outputs"][-1]["data"]["text/html"])
+    for _ in range(50):  # the kernel sends the page that is saved after it has answered
+        html = "".join(notebook.save()["cells"][1]["outputs"][-1]["data"]["text/html"])
+        if "2. first, predicted class, zeros, Delete" in html:
+            break
+        page.wait_for_timeout(200)
     assert "2. first, predicted class, zeros, Delete" in html
     assert notebook.dialogs == []
     assert notebook.errors == []
