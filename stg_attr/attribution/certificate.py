@@ -226,8 +226,7 @@ class Certifier:
         if self._same_class:
             return found - claim.target(retain)
         if isinstance(claim, OnMost):
-            kept = objective.keeps
-            share = fidelity.retained(found, anchors) if kept else 1 - fidelity.remaining(found, anchors)
+            share = fidelity.achieved(found, anchors, objective.keeps)
             reached = (share >= retain).to(found.dtype).where(found.isfinite(), torch.nan)
             return reached - claim.share
         baselines = self._baseline(index, references) if self._pairs else torch.full_like(found, torch.nan)

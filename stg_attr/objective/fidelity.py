@@ -118,6 +118,16 @@ class Fidelity(ABC):
     def remaining(self, scores: Tensor, anchors: Anchors) -> Tensor:
         """Return how much of the output remains after a removal: 0 if nothing does; as `retained`."""
 
+    def achieved(self, scores: Tensor, anchors: Anchors, kept: bool) -> Tensor:
+        """Return the share of the output that is kept, or that is taken away, [samples, batch].
+
+        Args:
+            scores: of a selection alone, or of all but it, [samples, batch].
+            anchors: the ends of each example's scale.
+            kept: whether the scores are those of a selection alone.
+        """
+        return self.retained(scores, anchors) if kept else 1 - self.remaining(scores, anchors)
+
     def unit(self, anchors: Anchors) -> Tensor:
         """The difference of scores that is a share of 1, above 0, [batch]."""
         return anchors.scale
@@ -138,8 +148,7 @@ class Fidelity(ABC):
             retain: share of the output to keep, or to take away.
             kept: whether the scores are those of a selection alone.
         """
-        share = self.retained(scores, anchors) if kept else 1 - self.remaining(scores, anchors)
-        return share - retain
+        return self.achieved(scores, anchors, kept) - retain
 
     def spans(self, baselines: Tensor, anchors: Anchors) -> Tensor | None:
         """Numbers whose mean over references must be above 0, or shares have no meaning; None for any."""

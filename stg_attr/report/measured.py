@@ -185,15 +185,11 @@ class Live:
             again = replace(given_rows, asked=replace(asked, forward=forward))
             model = again.model(len(fresh), device)
             _check_features(model, self.explained)
-            keeps, fidelity = model.objective.keeps, model.objective.fidelity
+            keeps = model.objective.keeps
             everyone, shown = torch.arange(len(index), device="cpu"), model.reference_order
             sets = selected if keeps else ~selected
             scores = model.outcomes(sets, everyone, shown, False, Allowance())
-            share = (
-                fidelity.retained(scores, model.anchors)
-                if keeps
-                else 1 - fidelity.remaining(scores, model.anchors)
-            )
+            share = model.objective.fidelity.achieved(scores, model.anchors, keeps)
             often = share >= method.sparsity.retain
             if isinstance(claim, OnMost) and claim.same_class:
                 often = model.outcomes(sets, everyone, shown, True, Allowance()) > 0
