@@ -9,6 +9,7 @@ from torch import Tensor
 
 from stg_attr.model import GatedModel
 from stg_attr.select import Ranking
+from stg_attr.select.selections import first_of
 
 from .settings import AmortizedSettings
 
@@ -140,10 +141,7 @@ class _Near:
         anchors = model.anchors.rows(index.cpu())
 
         def share(some: Tensor) -> Tensor:
-            fidelity = objective.fidelity
-            kept = (
-                fidelity.retained(some, anchors) if objective.keeps else 1 - fidelity.remaining(some, anchors)
-            )
+            kept = objective.fidelity.achieved(some, anchors, objective.keeps)
             return kept.nan_to_num(-torch.inf, -torch.inf, -torch.inf).to(model.dtype)
 
         kept = share(scores)  # [references, rows]
@@ -160,7 +158,7 @@ class _Near:
         missed = added.clamp_min(0).cumsum(1)
         n = (kept.unsqueeze(1) - missed >= self.retain).sum(1)
         n = n.minimum((size * self.settings.dropped).long()).clamp_min(1).minimum(size - 1)
-        return selected & ~_first(order, n)
+        return selected & ~first_of(order, n, selected.shape[1])
 
     def _more(self, selected: Tensor, worth: Tensor, kept: Tensor, index: Tensor, room: Tensor) -> Tensor:
         """Sets with the features that add most, as many as are needed by their slopes; without room for
@@ -182,10 +180,4 @@ class _Near:
         n = n.minimum(room).minimum(selected.sum(1)).clamp_min(1)
         least = worth.masked_fill(~selected, torch.inf).argmin(1, keepdim=True)
         exchanged = torch.where((room < 1).unsqueeze(1), selected.scatter(1, least, False), selected)
-        return exchanged | (_first(order, n) & outside)
-
-
-def _first(order: Tensor, n: Tensor) -> Tensor:
-    """The first n features of an order, long [rows, gates]; bool [rows, gates]."""
-    leading = torch.arange(order.shape[1], device=order.device) < n.unsqueeze(1)
-    return torch.zeros_like(leading).scatter(1, order, leading)
+        return exchanged | (first_of(order, n, selected.shape[1]) & outside)

@@ -90,9 +90,8 @@ class Effort:
         n_samples = self.n_samples or max(1, settings.evaluations_per_step // n_views)
         if self.evals_of_a_solve is None:
             return n_steps, n_samples
-        left = (
-            self.evals_of_a_solve - 1 - references - evidence - start
-        )  # the input and its references are run first
+        # the input and its references are run first
+        left = self.evals_of_a_solve - 1 - references - evidence - start
         if left < n_views + checks:
             raise self._too_few(n_views, references, evidence, checks, start)
         for_reading = max(left // 4, min(left // 2, left - settings.least_learning))

@@ -226,16 +226,17 @@ def averaged_over_shares(
     return averaged(worth.masked_fill(~visible, 0.0), curve.n_open, curve.retained, missing)
 
 
-def others_differ(model: GatedModel, scores: Scores, contributions: Tensor | None) -> Tensor:
+def others_differ(model: GatedModel, scores: Scores, contributions: Tensor | None, rounding: int) -> Tensor:
     """Whether references that the search was not shown score otherwise than the input, bool [batch].
 
     Args:
         model: the model.
         scores: as they are reported, of held-out references if there are some.
         contributions: these add up to the difference from more references, [batch, gates]; None for unknown.
+        rounding: units in the last place by which two scores must differ to count as different.
     """
     apart, size = scores.full - scores.baseline, torch.maximum(scores.full.abs(), scores.baseline.abs())
-    unit = 64 * model.rounding_unit
+    unit = rounding * model.rounding_unit
     found = apart.abs() > unit * size
     if contributions is not None:
         found |= contributions.sum(1).abs() > unit * (size + contributions.abs().sum(1))

@@ -125,7 +125,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 texts a function of the split texts such as `sentence_mask`, None for words.
             n_steps: updates of the gates, at most; an example stops when its gates have settled. None for 12,
                 or for as many as `max_evals` allows.
-            n_samples: gate samples per update, of one evaluation each, two with `Hybrid`; None for 32.
+            n_samples: gate samples per update; each costs one model evaluation, two with `Hybrid`. None for
+                as many as cost 32.
             perturbations_per_eval: gate samples in one call of the model, with all examples; None for what
                 suits the device. A call that memory does not hold is halved.
             internal_batch_size: examples solved together; None for all.

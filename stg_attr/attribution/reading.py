@@ -100,7 +100,8 @@ class Reading:
         log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
         probabilities = solver.gates.active_probability(log_alpha)
         scores, curve, fragile = evidence(model, allowance, ranking, count, points)
-        fragile |= others_differ(model, scores, profile.contributions) & ~model.anchors.explainable
+        rounding = self.settings.reading.rounding
+        fragile |= others_differ(model, scores, profile.contributions, rounding) & ~model.anchors.explainable
         certificate = certificate or untested(model, solver.sparsity, curve, count)
         unlike = unlike_before(model, allowance, scores, curve, self.settings.reading) | self.dependent
         failure = solution.failure or allowance.failure

@@ -13,7 +13,7 @@ __all__ = ["every_pair", "n_every_pair", "shapley_values"]
 def n_every_pair(n_features: int) -> int:
     """How many pairs of a set and its complement there are, without that of all features and none.
 
-    Of more features than anyone enumerates, it is that of 40, so that tensors can hold it.
+    More than 40 features count as 40, so that the number fits into a tensor; nobody enumerates so many.
     """
     return max(0, 2 ** (min(n_features, 40) - 1) - 1) if n_features else 0
 
@@ -36,7 +36,7 @@ def shapley_values(among: Tensor, pairs: Tensor, difference: Tensor, span: Tenso
 
         phi_i = span / n + sum_S w_|S| (s(x_S) - s(x_{not S})),  w_k = 1 / (n C(n - 1, k - 1))
 
-    The sum is over all sets S of features but that of all of them that hold i. It is the formula of Shapley
+    The sum is over all sets S that hold i, except the set of all features. It is the formula of Shapley
     (1953), in which each set without i is the complement of a set with i of the same weight.
 
     Args:

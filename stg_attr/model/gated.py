@@ -205,7 +205,7 @@ class GatedModel:
             references: the reference that each sample is shown, long [samples].
             index: the examples they are of, long [examples] on the CPU; None for all.
         """
-        examples = self._named(index)
+        examples = self.named(index)
         anchors, shown = examples.anchors or self.anchors, references.to(self.device)
         scores, slopes = GatedLoss(self, examples, shown, ScoreItself()).with_slope(gates)
         slopes = slopes.nan_to_num(0.0, 0.0, 0.0) * anchors.scale.unsqueeze(1)
@@ -260,18 +260,18 @@ class GatedModel:
 
     def _measured(self, selections: Tensor, index: Tensor | None, other_view: bool, fresh: bool) -> Measured:
         keeps, fidelity = self.objective.keeps is not other_view, self.objective.fidelity
-        examples = self._named(index)
+        examples = self.named(index)
         references = self.held_out[-len(self._shown) :] if fresh else self._shown
         scores = self._selected_scores(selections if keeps else ~selections, examples, references)
         anchors = self.fresh_anchors.rows(examples.index) if fresh else examples.anchors
         assert anchors is not None
         self.spread.add(examples.index, (scores - anchors.baseline).flatten(0, 1))
-        share = fidelity.retained(scores, anchors) if keeps else 1 - fidelity.remaining(scores, anchors)
+        share = fidelity.achieved(scores, anchors, keeps)
         # a score that is not finite is not enough of the score
         share = share.where(share.isfinite(), torch.nan).to(self.dtype)
         return Measured(scores.mean(1), share.mean(1), share.amin(1))
 
-    def _named(self, index: Tensor | None) -> Examples:
+    def named(self, index: Tensor | None) -> Examples:
         """Some of the examples, long [examples]; all of them as they are, which saves the time of a copy."""
         if index is None or (len(index) == self.batch and torch.equal(index, self.everyone.index)):
             return self.everyone
@@ -307,7 +307,7 @@ class GatedModel:
         gates = selections.expand(len(references), -1, -1)
         if allowance.failure is None and len(index):
             try:
-                examples = self._named(index)
+                examples = self.named(index)
                 return self.scores(gates, references, examples, class_kept if same_class else picked)
             except (Exception, KeyboardInterrupt) as failure:
                 if not self.scorer.may_stop(failure):

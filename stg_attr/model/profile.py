@@ -9,7 +9,6 @@ from torch import Tensor
 
 from .allowance import Allowance
 from .enumeration import every_pair, n_every_pair, shapley_values
-from .examples import Examples
 from .gated import GatedModel
 from .reference_effects import ReferenceEffects
 from .regression import adjusted
@@ -31,8 +30,8 @@ class ProfileSettings:
         hidden: largest share of the features that is hidden there.
         thresholds: for a model without slopes and several references, at most so many values of each feature
             at which its effect may jump.
-        share: largest share of `max_evals` that it takes. More of them make contributions more exact, and
-            sets larger, since the solve is left fewer.
+        share: largest share of `max_evals` that it takes. A larger share makes contributions more exact,
+            and sets larger, since fewer evaluations are left for the solve.
         least: where `max_evals` leaves fewer evaluations than this number for it, nothing is measured.
     """
 
@@ -246,20 +245,20 @@ class _Measuring:
         numbers = max(1, n_pairs) * max(self.reacts.shape[1], columns)
         return torch.split(rows, max(1, _MOST_NUMBERS // numbers))
 
-    def _examples(self, rows: Tensor) -> Examples:
-        everyone = self.model.everyone
-        return everyone if len(rows) == self.model.batch else everyone.rows(rows)
+    def _difference(self, gates: Tensor, others: Tensor, n_baselines: int, rows: Tensor) -> Tensor:
+        """Scores of sets less those of the others, each pair with the next reference, [pairs, rows]."""
+        examples, shown = self.model.named(rows), self._shown(len(gates), n_baselines)
+        return self.model.scores(gates, shown, examples) - self.model.scores(others, shown, examples)
 
     def _enumerated(self, rows: Tensor, baselines: Tensor) -> Tensor:
         """Shapley values of examples, long [examples], with equally many features, mean over references."""
         model, on = self.model, rows.to(self.reacts.device)
-        reacts, n, examples = self.reacts[on], len(baselines), self._examples(rows)
+        reacts, n = self.reacts[on], len(baselines)
         pairs = every_pair(reacts).repeat_interleave(n, 0)  # each with every reference
         if not len(pairs):
             return (self._full - baselines.mean(0))[on].unsqueeze(1) * reacts
-        shown, others = self._shown(len(pairs), n), reacts & ~pairs
-        difference = model.scores(pairs.to(model.dtype), shown, examples)
-        difference = difference - model.scores(others.to(model.dtype), shown, examples)
+        gates, others = pairs.to(model.dtype), (reacts & ~pairs).to(model.dtype)
+        difference = self._difference(gates, others, n, rows)
         mean = difference.reshape(-1, n, len(rows)).mean(1)
         return shapley_values(reacts, pairs[::n], mean, (self._full - baselines.mean(0))[on])
 
@@ -275,12 +274,10 @@ class _Measuring:
     ) -> Tensor:
         """The same of some examples, long [examples]."""
         model, on, n_pairs = self.model, rows.to(start.device), len(level)
-        examples = self._examples(rows)
         reacts, baselines = self.reacts[on], baselines[:, on]
         pairs = _coalitions(noise if noise.shape[1] == 1 else noise[:, on], reacts, level)
-        shown, gates = self._shown(n_pairs, len(baselines)), pairs.to(model.dtype)
-        others = (reacts & ~pairs).to(model.dtype)
-        difference = model.scores(gates, shown, examples) - model.scores(others, shown, examples)
+        gates, others = pairs.to(model.dtype), (reacts & ~pairs).to(model.dtype)
+        difference = self._difference(gates, others, len(baselines), rows)
         # a reference whose own score differs from the mean moves all contributions together
         which = torch.arange(n_pairs, device="cpu") % len(baselines)
         off = (baselines - baselines.mean(0))[which]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .large_sets import Measured
-from .selections import without
+from .selections import first_of, without
 from .settings import SearchSettings
 
 __all__ = ["LeftWithoutEach", "eliminated", "shortened"]
@@ -90,5 +90,4 @@ def shortened(
         enough = measured(torch.cat(fewer, 1), examples[torch.cat(rows)]).squeeze(1) >= retain
         for n, row, kept in zip(heads, rows, torch.split(enough, list(map(len, rows))), strict=True):
             most[row[kept]] = n
-    leaving = torch.arange(width, device=most.device) < most.unsqueeze(1)
-    return selected & ~torch.zeros_like(selected).scatter(1, tried, leaving)
+    return selected & ~first_of(tried, most, selected.shape[1])

@@ -5,12 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["between", "spread", "without"]
+__all__ = ["between", "first_of", "spread", "without"]
 
 
 def without(selected: Tensor, columns: Tensor) -> Tensor:
     """Selections [examples, gates] without columns, long [k, examples, n]; bool [k, examples, gates]."""
     return selected.expand(len(columns), -1, -1).scatter(2, columns, False)
+
+
+def first_of(order: Tensor, n: Tensor, n_gates: int) -> Tensor:
+    """The first n columns of an order, long [examples, columns]; bool [examples, gates]."""
+    leading = torch.arange(order.shape[1], device=order.device) < n.unsqueeze(1)
+    return leading.new_zeros(len(order), n_gates).scatter(1, order, leading)
 
 
 def between(low: Tensor, high: Tensor, points: int) -> Tensor:

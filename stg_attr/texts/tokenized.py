@@ -99,12 +99,7 @@ class Tokenized:
         encoded = [_Encoded(self, part, feature_mask) for part in texts]
         hidden = self._hidden(baselines)
         values = [value for one in encoded for value in one.values]
-        masks, first = [], 0
-        for one in encoded:  # each text has features of its own
-            masks.append(torch.where(one.mask >= 0, one.mask + first, -1))
-            first = int(masks[-1].max()) + 1
-        if self._rereads:  # the decoder is given the text again, one position later
-            masks.append(functional.pad(masks[0][:, :-1], (1, 0), value=-1))
+        masks = self._masks(encoded)
         shows: Any = hidden
         if self._rereads and hidden is not None:  # a head that looks for the last token needs it
             shows = torch.where(masks[0] >= 0, hidden, encoded[0].ids)
@@ -125,19 +120,31 @@ class Tokenized:
             target=target,
             arguments=(*more, *arguments),
             feature_mask=tuple(masks),
-            tokens=tuple(
-                (
-                    *(token for k, one in enumerate(encoded) for token in one.tokens(i, new_line=k > 0)),
-                    *[""] * (masks[0].shape[1] if self._rereads else 0),
-                )
-                for i in range(len(examples))
-            ),
+            tokens=self._tokens(encoded, len(examples)),
             spent=int(alone),
         )
         if writes:
             answers = self._answers(encoded[0], examples)
             over = answers.after(over, self.model, self.tokenizer, encoded[0].names, self._decoder_embeds)
         return over
+
+    def _masks(self, encoded: Sequence[_Encoded]) -> list[Tensor]:
+        """The feature of each position of each text, -1 for none; each text has features of its own."""
+        masks, first = [], 0
+        for one in encoded:
+            masks.append(torch.where(one.mask >= 0, one.mask + first, -1))
+            first = int(masks[-1].max()) + 1
+        if self._rereads:  # the decoder is given the text again, one position later
+            masks.append(functional.pad(masks[0][:, :-1], (1, 0), value=-1))
+        return masks
+
+    def _tokens(self, encoded: Sequence[_Encoded], n_examples: int) -> tuple[tuple[str, ...], ...]:
+        """The text of each position of each example; none for those that the decoder is given again."""
+        again = [""] * (encoded[0].mask.shape[1] if self._rereads else 0)
+        return tuple(
+            (*(token for k, one in enumerate(encoded) for token in one.tokens(i, new_line=k > 0)), *again)
+            for i in range(n_examples)
+        )
 
     def _answers(self, encoded: _Encoded, examples: Sequence[Example]) -> Answers:
         """The second texts of pairs, else what the model writes."""
