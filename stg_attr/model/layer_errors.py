@@ -19,6 +19,7 @@ __all__ = [
     "packed",
     "runs_are_chained",
     "runs_depend_on_rows",
+    "shared_by_all",
 ]
 
 
@@ -43,6 +44,18 @@ def nothing_to_gate(at_input: bool, seen: list[list[Tensor]], n: int) -> Argumen
         expected=f"a floating-point activation whose rows go with the examples, [{n}, ...]",
         found=str([(str(t.dtype), tuple(t.shape)) for t in tensors]),
         mend=mend,
+    )
+
+
+def shared_by_all(layer: int, tensors: list[Tensor]) -> ArgumentError:
+    """The error for a layer of a list whose activations do not go with the examples, such as positions."""
+    shapes = [tuple(tensor.shape) for tensor in tensors]
+    return ArgumentError(
+        "layer",
+        expected="layers whose activations have rows for each example",
+        found=f"layer[{layer}], which is the same for all examples: {shapes}",
+        mend="Leave it out of the list, or give its input to the model with a row for each example, such as "
+        "position_ids.",
     )
 
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from stg_attr.errors import ArgumentError
+
 from .layer_errors import (
     does_not_run,
     is_gateable,
@@ -21,6 +23,7 @@ from .layer_errors import (
     packed,
     runs_are_chained,
     runs_depend_on_rows,
+    shared_by_all,
 )
 from .layer_rows import LayerRows, alike
 from .nested import holds, tensors_of, with_tensors
@@ -160,14 +163,29 @@ class LayerSite:
             raise nothing_to_gate(self.at_input, seen, n)
         kinds = [(seen[p.run][p.number].dim(), p.rows.dim) for p in found]
         layers = [self._layer_of_run[p.run] for p in found]
-        missing = [layer for i, layer in enumerate(self.layers) if i not in layers]
+        missing = [i for i in range(len(self.layers)) if i not in layers]
         if missing:
-            raise nothing_to_gate(self.at_input, seen, n)
+            raise self._without_rows(missing[0], seen, others, n)
         alike_first = [p for p, k, i in zip(found, kinds, layers, strict=True) if k == kinds[layers.index(i)]]
         places = sorted(alike_first, key=lambda place: self._layer_of_run[place.run])
         if others is not None and len({place.run for place in places}) > 1:
             self._check_independent(forward, arguments, *((again, others) if n > 1 else (rows, seen)))
         return places
+
+    def _without_rows(
+        self, layer: int, seen: list[list[Tensor]], others: list[list[Tensor]] | None, n: int
+    ) -> ArgumentError:
+        """The error for a layer of a list that has no activations with rows for each example."""
+        runs = [i for i, which in enumerate(self._layer_of_run) if which == layer]
+        tensors = [t for i in runs for t in seen[i]]
+        other = None if others is None else [t for i in runs for t in others[i]]
+        if (
+            other
+            and [t.shape for t in tensors] == [t.shape for t in other]
+            and any(map(is_gateable, tensors))
+        ):
+            return shared_by_all(layer, tensors)
+        return nothing_to_gate(self.at_input, seen, n)
 
     def _seen(
         self,

@@ -1,5 +1,7 @@
 """Several layers at once: beside one layer of all their activations, and beside the truth."""
 
+from itertools import product
+
 import pytest
 import torch
 from captum.attr import LayerIntegratedGradients
@@ -89,6 +91,66 @@ def test_layers_of_different_shapes_share_an_explanation():
     assert found.feature_ids.shape == (2, 4 + 9)
 
 
+class Shared(nn.Module):
+    """One embedding and encoder of two texts, and numbers that say how they are compared."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.context = nn.Embedding(12, 4), nn.Linear(2, 3)
+        self.encoder, self.weights = (
+            nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 5)),
+            nn.Linear(3, 5),
+        )
+
+    def forward(self, one, other, numbers):
+        return self.compared(self.context(numbers), self.words(one), self.words(other))
+
+    def compared(self, context, one, other):
+        product = self.encoder(one).mean(1) * self.encoder(other).mean(1)
+        return 3 * (product * (1 + self.weights(context))).sum(1)
+
+
+def _columns():
+    net = Mixed()
+    masks = (torch.tensor([[0, 0, 1]]), torch.tensor([[2, 3, 3]]), torch.tensor([[2, 4, 5]]))
+
+    def by_hand(city, job, numbers):
+        return net.head(torch.cat([job, city, numbers], 1))[:, 1]
+
+    layers = [net.city, net.job, net.numbers]
+    return net, layers, (IDS, X), masks, by_hand, {"target": 1, "baselines": (IDS[:1] * 0, None)}
+
+
+def _texts():
+    net = Shared()
+    inputs = torch.randint(12, (3, 3)), torch.randint(12, (3, 4)), torch.randn(3, 2)
+    masks = (torch.tensor([[0, 0, 0]]), torch.tensor([[1, 2, 3]]), torch.tensor([[4, 5, 6, 7]]))
+    return net, [net.context, net.words], inputs, masks, net.compared, {}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("make", [_columns, _texts], ids=["columns that share features", "two texts"])
+def test_the_selected_features_are_the_smallest_set_by_brute_force(make, seed):
+    """All subsets of the features of several layers, mixed by hand."""
+    torch.manual_seed(seed)
+    model, layers, inputs, masks, by_hand, asked = make()
+    found = LayerStochasticGates(model, layers).explain(inputs, feature_mask=masks, **asked)
+    sets = torch.tensor(list(product([False, True], repeat=found.selected.shape[1])))
+    scores = []
+    for shown in sets:
+        mixed = []
+        for mask, h, b in zip(masks, found.inputs, found.baselines, strict=True):
+            kept = shown[mask]
+            mixed.append(torch.where(kept if kept.dim() == h.dim() else kept.unsqueeze(-1), h, b))
+        scores.append(by_hand(*mixed).detach())
+    known = torch.stack(scores)  # [sets, batch]
+    measured = found.score_of(sets.unsqueeze(1).expand(-1, 3, -1))
+    torch.testing.assert_close(measured, known, rtol=1e-5, atol=1e-5)
+    share = (known - known[0]) / (known[-1] - known[0])
+    smallest = torch.where(share >= 0.9, sets.sum(1, keepdim=True), sets.shape[1]).amin(0)
+    assert found.n_selected.tolist() == smallest.tolist()
+
+
 def test_inputs_of_layers_and_layers_that_run_twice(net):
     at_input = LayerStochasticGates(net, [net.head[0], net.numbers])
     with pytest.raises(ArgumentError, match="one is given what came of another"):
@@ -118,6 +180,14 @@ def test_layers_that_cannot_be_gated_together_are_refused(net):
         ArgumentError, match=r"2 that run 2 times, of which one is given what came of another"
     ):
         LayerStochasticGates(net, [net.city, net.head[0]]).attribute((IDS, X), target=0)
+    positions = nn.Embedding(9, 3)
+
+    def with_positions(ids):
+        return (net.city(ids) + positions(torch.arange(ids.shape[1])[None])).sum((1, 2))
+
+    shared = r"found layer\[1\], which is the same for all examples: \[\(1, 2, 3\)\].*Leave it out"
+    with pytest.raises(ArgumentError, match=shared):
+        LayerStochasticGates(with_positions, [net.city, positions]).attribute(IDS[:, [0, 0]])
     for wrong in ([], [net.city, net.city], [net.city, 3]):
         with pytest.raises(ArgumentError, match=r"layer: expected a module.*or a list of different ones"):
             LayerStochasticGates(net, wrong)
