@@ -82,7 +82,7 @@ def areas(scores: Tensor, truth: Tensor) -> Areas:
     by the trapezoid rule, which agrees for many distinct scores and punishes scores of exactly 0 and 1.)
     AUP and AUR depend on the scale of the scores, AUPRC, the average precision, on their order alone.
 
-    Learning Perturbations to Explain Time Series Predictions (Crabbé, van der Schaar 2021,
+    Explaining Time Series Predictions with Dynamic Masks (Crabbé, van der Schaar 2021,
     https://arxiv.org/abs/2106.05303).
     """
     flat = _stretched(scores.to(torch.float64)).flatten()

@@ -5,7 +5,7 @@ series a block matters: five random features at times 12 to 36 (rare features), 
 features 12 to 36 (rare times). The white box returns, at each time, the sum over features of (x * block)^2;
 its sum over time is the score.
 
-Learning Perturbations to Explain Time Series Predictions (Crabbé, van der Schaar 2021,
+Explaining Time Series Predictions with Dynamic Masks (Crabbé, van der Schaar 2021,
 https://arxiv.org/abs/2106.05303).
 """
 

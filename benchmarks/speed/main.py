@@ -30,6 +30,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("parts", nargs="*", help=f"{', '.join(TITLES)}; all by default")
     parser.add_argument("--quick", action="store_true", help="fewer runs; about ten minutes")
     parser.add_argument("--device", help="cuda where there is one, else cpu, by default")
+    parser.add_argument("--cuda", dest="device", action="store_const", const="cuda", help="--device cuda")
     options = parser.parse_args(argv)
     if unknown := set(options.parts) - set(TITLES):
         parser.error(f"no part {sorted(unknown)}; there are {', '.join(TITLES)}")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.public import main, methods, units
+from benchmarks.public import methods, units, xai_units
 
 WITH_SUM = sorted(set(units.UNITS) - {"uncertain", "shattered gradients"})
 
@@ -42,16 +42,18 @@ def test_slopes_of_the_shattered_unit_jump():
 
 def test_infidelity_of_the_truth_is_zero_only_for_the_truth():
     unit = _unit("weighted")
-    assert main.infidelities(unit, unit.truth, seed=0) < 1e-9
-    assert main.infidelities(unit, unit.truth.flip(1), seed=0) > 1e-5
+    assert xai_units.infidelities(unit, unit.truth, seed=0) < 1e-9
+    assert xai_units.infidelities(unit, unit.truth.flip(1), seed=0) > 1e-5
 
 
 def test_sensitivity_is_the_relative_change():
     unit = _unit("weighted")
     found = {"rows": unit.rows}
-    measured = main.sensitivities(lambda moved, _: {"rows": moved.rows}, unit, found, 0, n_rows=4)["rows"]
+    measured = xai_units.sensitivities(lambda moved, _: {"rows": moved.rows}, unit, found, 0, n_rows=4)[
+        "rows"
+    ]
     smallest, largest = unit.rows[:4].norm(dim=1).aminmax()
-    furthest = main.RADIUS * units.N**0.5
+    furthest = xai_units.RADIUS * units.N**0.5
     assert 0.5 * furthest / largest < measured <= furthest / smallest
 
 
