@@ -19,7 +19,7 @@ from captum.attr import (
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stg_attr import StochasticGates, references, superpixel_mask
+from stg_attr import StochasticGates, superpixel_mask
 from stg_attr.model import Baselines
 
 from .cases import last_convolution
@@ -144,9 +144,9 @@ def methods(n_samples: int) -> dict[str, Method]:
         "SmoothGrad": smooth_grad,
         "Integrated Gradients, absolute": integrated_gradients,
         "**gates**, `max_evals=40`": gates(max_evals=40),
-        "**gates**, `max_evals=40`, blur": gates(references.blur(10), max_evals=40),
+        "**gates**, `max_evals=40`, zero": gates(0, max_evals=40),
         "**gates**, `max_evals=200`": gates(max_evals=200),
-        "**gates**, `max_evals=200`, blur": gates(references.blur(10), max_evals=200),
+        "**gates**, `max_evals=200`, zero": gates(0, max_evals=200),
         "**gates**, default": gates(),
     }
 

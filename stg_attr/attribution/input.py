@@ -114,8 +114,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
                 a table, [rows, columns]: a DataFrame of pandas or Polars, or an array of NumPy. Or texts.
             baselines: what closed gates show: a number, a tensor [1 or batch, ...], reference rows
                 [references, ...] of which each sample shows one, or a function of the input; or a tuple of
-                these, one per input. None for 0. Of a table: another one of reference rows, or a cell for
-                each column; there is no default. Of texts: a word; None to leave hidden words out.
+                these, one per input. None for 0; for photographs `references.photograph`. Of a table: another
+                one of rows, or a cell for each column; no default. Of texts: a word; None to leave words out.
             target: the output to explain: a class, a tuple of indices, or one of these per example; None for
                 each example's own predicted class.
             additional_forward_args: passed on to the model; tensors with `batch` rows are repeated with them.

@@ -243,7 +243,7 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
         over = Asked(
             LayerForward(forward, site, len(activations)),
             activations[0] if len(activations) == 1 else activations,
-            layer_baselines,
+            0 if layer_baselines is None else layer_baselines,
             asked.target,
             (*given, *arguments),
             activation_masks(asked.feature_mask, activations, site.pieces),

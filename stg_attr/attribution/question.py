@@ -21,7 +21,14 @@ from stg_attr.explanation import (
     as_feature_names,
     learned_before,
 )
-from stg_attr.gates import Blend, FeatureGroups, GateDistribution, Pairs, default_masks
+from stg_attr.gates import (
+    Blend,
+    FeatureGroups,
+    GateDistribution,
+    Pairs,
+    default_masks,
+    photograph_baseline,
+)
 from stg_attr.model import (
     Gaps,
     GatedModel,
@@ -129,6 +136,7 @@ class Question:
         arguments = as_arguments(asked.arguments)
         with watched(is_model=False):
             shown = gaps.without(asked.baselines)
+            shown = photograph_baseline(moved, groups) if shown is None else shown
             paired = isinstance(shown, Pairs)
             blend = shown.blend(moved, groups) if paired else Blend.of(moved, shown, groups)
         return cls(

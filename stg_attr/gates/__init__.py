@@ -7,6 +7,7 @@ from . import references
 from .blending import Baseline, Blend, ReferenceSet, as_references
 from .features import FeatureGroups
 from .filling import FillIn, NearestRows, Table
+from .image_references import photograph_baseline
 from .layer_masks import activation_masks
 from .masks import column_mask, default_masks, grid_mask, pixel_mask, position_mask, superpixel_mask
 from .pairs import PairedBlend, Pairs
@@ -34,6 +35,7 @@ __all__ = [
     "column_mask",
     "default_masks",
     "grid_mask",
+    "photograph_baseline",
     "pixel_mask",
     "position_mask",
     "references",

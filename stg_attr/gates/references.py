@@ -12,15 +12,25 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from stg_attr.errors import ArgumentError, check_count, check_number
+from stg_attr.errors import ArgumentError, check_count
 
 from .blending import ReferenceSet
 from .filling import FillIn, NearestRows, Table
-from .layout import Layout
+from .image_references import blur, inpaint, photograph
 
-__all__ = ["blur", "inpaint", "mean", "nearest", "noise", "opposite", "permuted", "sample", "token"]
+__all__ = [
+    "blur",
+    "inpaint",
+    "mean",
+    "nearest",
+    "noise",
+    "opposite",
+    "permuted",
+    "photograph",
+    "sample",
+    "token",
+]
 
 
 def mean(data: Tensor) -> Tensor:
@@ -35,70 +45,6 @@ def mean(data: Tensor) -> Tensor:
     """
     _check_rows(data)
     return data.mean(0, keepdim=True)
-
-
-def blur(sigma: float, *, truncate: float = 4.0) -> Callable[[Tensor], Tensor]:
-    """Blur the image itself by a Gaussian kernel, for inputs [batch, ..., height, width].
-
-    If the channels of [batch, height, width, channels] seem to come last, they are not mixed.
-
-    Interpretable Explanations of Black Boxes by Meaningful Perturbation (Fong, Vedaldi, 2017),
-    https://arxiv.org/abs/1704.03296.
-
-    Args:
-        sigma: standard deviation in pixels. About a twentieth of the image's width hides details. Beyond the
-            border the image is continued by its border pixels.
-        truncate: radius of the kernel in units of sigma.
-
-    Raises:
-        ArgumentError: sigma or truncate is not above 0. When the blur is used: the input is not an image.
-
-    Example:
-        >>> spot = torch.zeros(1, 1, 1, 5).index_fill(3, torch.tensor([2]), 1.0)
-        >>> blur(0.5)(spot).round(decimals=2)
-        tensor([[[[0.0000, 0.1100, 0.7900, 0.1100, 0.0000]]]])
-    """
-    if not 0 < sigma < float("inf"):
-        raise ArgumentError(
-            "sigma", expected="pixels above 0", found=repr(sigma), mend="10 suits photographs."
-        )
-    check_number("truncate", truncate, mend="4 is the default.")
-    weights = _weights(sigma, truncate)
-    return lambda x: _blurred(x, weights)
-
-
-def inpaint(sigma: float, *, truncate: float = 4.0, background: float = 0.0) -> FillIn:
-    """Fill in the hidden part of an image by a blur of what is shown, for inputs [batch, ..., height, width].
-
-        fill(x, z) = blur(z x) / blur(z)
-
-    Where nothing is shown within reach of the blur, it is the mean of what is shown.
-
-    Args:
-        sigma: as for `blur`.
-        truncate: as for `blur`.
-        background: what is shown where all is hidden.
-
-    Raises:
-        ArgumentError: as for `blur`.
-
-    Example:
-        >>> half = torch.tensor([[[[0.0, 1.0, 1.0, 0.0, 0.0]]]])
-        >>> inpaint(1.0).fill(4 * half, half).round(decimals=2)
-        tensor([[[[4., 4., 4., 4., 4.]]]])
-    """
-    blur(sigma, truncate=truncate)  # which checks them
-    weights = _weights(sigma, truncate)
-
-    def filled(x: Tensor, shown: Tensor) -> Tensor:
-        shown = shown.to(x.dtype)
-        near, share = _blurred(x * shown, weights), _blurred(shown, weights)
-        dims = tuple(range(1, x.dim()))
-        total, count = (x * shown).sum(dims, keepdim=True), shown.sum(dims, keepdim=True)
-        mean = (total + _LITTLE * background) / (count + _LITTLE)
-        return (near + _LITTLE * mean) / (share + _LITTLE)
-
-    return FillIn(filled)
 
 
 def nearest(data: Tensor | Table, n: int = 8, seed: int = 0) -> FillIn:
@@ -291,36 +237,6 @@ def _distances(own: Tensor, others: Tensor, weight: Tensor) -> Tensor:
     """Weighted squared distances of rows [rows, columns] from others [others, columns], [rows, others]."""
     weighted = weight * own
     return (weighted * own).sum(1, keepdim=True) - 2 * weighted @ others.T + weight @ others.square().T
-
-
-_LITTLE = 1e-4  # weight of the mean of all that is shown, against that of what is near
-
-
-def _weights(sigma: float, truncate: float) -> Tensor:
-    """A Gaussian kernel, [2 * radius + 1], whose sum is 1."""
-    radius = max(1, round(truncate * sigma))
-    weights = torch.exp(-torch.arange(-radius, radius + 1, device="cpu").double().square() / (2 * sigma**2))
-    return weights / weights.sum()
-
-
-def _blurred(x: Tensor, weights: Tensor) -> Tensor:
-    """Images [batch, ..., height, width], or with channels last, convolved with a kernel both ways."""
-    if x.dim() < 3:
-        raise ArgumentError(
-            "baselines",
-            expected="images [batch, ..., height, width] to blur",
-            found=f"shape {tuple(x.shape)}",
-            mend="Use another reference, such as references.mean(data).",
-        )
-    radius = len(weights) // 2
-    channel = Layout.of(x.shape).channel if x.dim() > 3 else 1
-    first = x.movedim(channel, 1)
-    # a Gaussian kernel is a product, so rows and columns are blurred one after the other
-    kernel, images = weights.to(x.device, x.dtype), first.reshape(-1, 1, *first.shape[-2:])
-    for pad, shape in (((0, 0, radius, radius), (-1, 1)), ((radius, radius, 0, 0), (1, -1))):
-        padded = functional.pad(images, pad, mode="replicate")
-        images = functional.conv2d(padded, kernel.reshape(1, 1, *shape))
-    return images.reshape(first.shape).movedim(1, channel)
 
 
 def _classes(scores: Tensor) -> Tensor:

@@ -45,8 +45,10 @@ def shown_in_words(baselines: Any) -> str:
         return f"{len(baselines.rows)} reference rows"
     if isinstance(baselines, Tensor) and baselines.dim() and len(baselines) > 1:
         return f"{len(baselines)} reference rows"
-    if baselines is None or isinstance(baselines, int | float):
-        return f"the value {0 if baselines is None else baselines:g} in every column"
+    if baselines is None:
+        return "the value 0 in every column, or a blur of a photograph"
+    if isinstance(baselines, int | float):
+        return f"the value {baselines:g} in every column"
     if hasattr(baselines, "columns") and len(baselines) > 1:
         return f"{len(baselines)} reference rows"
     if isinstance(baselines, Tensor) or hasattr(baselines, "columns"):

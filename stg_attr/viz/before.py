@@ -8,7 +8,7 @@ from matplotlib.collections import LineCollection
 from torch import Tensor
 
 from stg_attr.errors import ArgumentError
-from stg_attr.gates import Baseline, FeatureGroups, as_references, default_masks
+from stg_attr.gates import Baseline, FeatureGroups, as_references, default_masks, photograph_baseline
 
 from .image import draw_image
 from .picture import Picture, figure_with_axes, with_description
@@ -71,7 +71,8 @@ def _example(inputs: Tensor, feature_mask: Tensor | None, baselines: Baseline | 
     groups = FeatureGroups.from_mask(
         default_masks((inputs,)) if feature_mask is None else feature_mask, (inputs,)
     )
-    (index,), (references,) = groups.index, as_references(baselines, (inputs,))
+    shown = photograph_baseline((inputs,), groups) if baselines is None else baselines
+    (index,), (references,) = groups.index, as_references(shown, (inputs,))
     shape = tuple(inputs.shape[1:])
     columns = np.broadcast_to(_row(index, number).cpu().numpy(), shape)
     hidden = as_array(_row(references.double().mean(0), number))

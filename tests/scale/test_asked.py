@@ -15,7 +15,7 @@ from stg_attr.scale.manifest import Manifest
 @pytest.mark.parametrize(
     ("baselines", "words"),
     [
-        (None, "the value 0 in every column"),
+        (None, "the value 0 in every column, or a blur of a photograph"),
         (0.5, "the value 0.5 in every column"),
         (torch.zeros(1, 5), "one fixed row"),
         (torch.zeros(5), "5 reference rows"),
@@ -42,8 +42,9 @@ def test_the_claim_in_words(net):
     assert words["baselines"] == "9 reference rows"
     assert "claim" not in asked_in_words(StochasticGates(net, sparsity=Sweep(claim=None)), {})
     assert asked_in_words(None, {"layer_baselines": 1.0}) == {
-        "baselines": "the value 0 in every column", "layer_baselines": "the value 1 in every column",
-    }  # fmt: skip
+        "baselines": "the value 0 in every column, or a blur of a photograph",
+        "layer_baselines": "the value 1 in every column",
+    }
 
 
 def test_words_are_written_and_do_not_count(explain, net, rows):
