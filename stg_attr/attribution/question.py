@@ -137,8 +137,10 @@ class Question:
         with watched(is_model=False):
             shown = gaps.without(asked.baselines)
             shown = photograph_baseline(moved, groups) if shown is None else shown
-            paired = isinstance(shown, Pairs)
-            blend = shown.blend(moved, groups) if paired else Blend.of(moved, shown, groups)
+            if isinstance(shown, Pairs):
+                blend = shown.blend(moved, groups)
+            else:
+                blend = Blend.of(moved, shown, groups)
         return cls(
             forward=gaps.filled(asked.forward),
             arguments=own_arguments(arguments, device),
