@@ -135,12 +135,10 @@ class Question:
         check_inputs_suit(estimator, moved, groups)
         arguments = as_arguments(asked.arguments)
         with watched(is_model=False):
-            shown = gaps.without(asked.baselines)
+            shown: Any = gaps.without(asked.baselines)
             shown = photograph_baseline(moved, groups) if shown is None else shown
-            if isinstance(shown, Pairs):
-                blend = shown.blend(moved, groups)
-            else:
-                blend = Blend.of(moved, shown, groups)
+            paired = isinstance(shown, Pairs)
+            blend: Blend = shown.blend(moved, groups) if paired else Blend.of(moved, shown, groups)
         return cls(
             forward=gaps.filled(asked.forward),
             arguments=own_arguments(arguments, device),
