@@ -1,7 +1,9 @@
 """Yardsticks that others published; a name chooses one of them, or one unit of XAI-Units.
 
 `xai-units`: nets made by hand, whose attributions are known by design. `series`: the hidden Markov model and
-the ARMA series of time_interpret, and the switching features of ContraLSP.
+the ARMA series of time_interpret, and the switching features of ContraLSP. `quantus`: digits through the
+metrics of Quantus. `anchors`: the smallest sets with a precision of .95. `sets`: soft stability, ROAD and
+fidelity of sets of pixels.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Callable
 
 import torch
 
-from . import anchors_table, quantus_table, series_table, xai_units
+from . import anchors_table, quantus_table, series_table, sets_table, xai_units
 from .units import UNITS
 
 YARDSTICKS: dict[str, Callable[[bool], None]] = {
@@ -20,6 +22,7 @@ YARDSTICKS: dict[str, Callable[[bool], None]] = {
     "series": series_table.run,
     "quantus": quantus_table.run,
     "anchors": anchors_table.run,
+    "sets": sets_table.run,
 }
 
 

@@ -124,4 +124,4 @@ def run(quick: bool) -> None:
         if quick:
             table(name, 3, range(1), quick)
         else:
-            table(name, 10, range(3), quick)
+            table(name, *((5, range(2)) if name in KINDS else (10, range(3))), quick)

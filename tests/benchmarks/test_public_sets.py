@@ -1,10 +1,12 @@
 """The sets of `bench public`: precision and searches with known answers, and the pictures for Quantus."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from benchmarks.public import anchors_table, quantus_table
+from benchmarks.public import anchors_table, quantus_table, sets_table
 
 
 class Both(nn.Module):
@@ -61,3 +63,52 @@ def test_a_mosaic_scores_as_the_mean_of_its_quarters():
     quarters = [x[:, :, i : i + 8, j : j + 8] for i in (0, 8) for j in (0, 8)]
     expected = torch.stack([net(quarter) for quarter in quarters]).mean(0)
     torch.testing.assert_close(quantus_table.Mosaic(net)(x), expected)
+
+
+def test_stability_of_sets_that_decide_alone_is_one():
+    x, kept = torch.ones(3, 1, 8, 8), torch.zeros(3, 64, dtype=torch.bool)
+    kept[:, 5] = True
+
+    def needs(pixels, gaps=()):
+        def net(rows):
+            flat = rows.flatten(1)
+            score = flat[:, list(pixels)].amin(1) - flat[:, list(gaps)].sum(1) if gaps else flat[:, 5]
+            return torch.stack([score - 0.5, torch.zeros(len(rows))], 1)
+
+        return net
+
+    generator = torch.Generator().manual_seed(0)
+    assert sets_table.stability(needs([5]), x, kept, generator) == 1
+    # the class is lost where pixel 7 is shown, too: in about n / 63 of the sets with n more pixels
+    weights = [math.comb(63, n) for n in range(sets_table.ADDED + 1)]
+    expected = 1 - sum(w * n / 63 for n, w in enumerate(weights)) / sum(weights)
+    found = sets_table.stability(needs([5], [7]), x, kept, generator)
+    assert found == pytest.approx(expected, abs=0.03)
+
+
+def test_imputed_pixels_are_means_of_their_neighbours():
+    weights = sets_table.neighbours()
+    torch.testing.assert_close(weights.sum(1), torch.ones(64, dtype=torch.float64))
+    assert weights[0].count_nonzero() == 3
+    inner = weights[9].reshape(8, 8)
+    assert inner[0, 1] == pytest.approx(1 / 6)
+    assert inner[0, 0] == pytest.approx(1 / 12)
+    x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    removed = torch.zeros(2, 64, dtype=torch.bool)
+    removed[0, [9, 10, 30]] = True
+    found = sets_table.imputed(x, removed, torch.Generator().manual_seed(0)).flatten(1).double()
+    assert torch.equal(found[1].float(), x[1].flatten())
+    for pixel in (9, 10, 30):
+        assert float(found[0, pixel]) == pytest.approx(float(weights[pixel] @ found[0]), abs=0.05)
+
+
+def test_falls_are_those_of_the_removed_pixels():
+    x, kept = torch.ones(1, 1, 8, 8), torch.zeros(1, 64, dtype=torch.bool)
+    kept[:, :10] = True
+
+    def net(rows):
+        share = rows.flatten(1)[:, :10].mean(1)
+        return torch.stack([share, 1 - share], 1)
+
+    found = sets_table.falls(net, x, torch.zeros(1).long(), kept, torch.Generator().manual_seed(0))
+    assert found == pytest.approx((0.5, 0))
