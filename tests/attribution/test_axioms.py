@@ -3,6 +3,10 @@
 The page `docs/project/captum_proposal.md` names these tests.
 """
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -72,3 +76,13 @@ def test_two_ways_to_compute_one_function_are_explained_alike(reading):
     )
     one, other = (getattr(StochasticGates(way).explain(X), reading) for way in ways)
     torch.testing.assert_close(one, other, atol=2e-3, rtol=0)
+
+
+def test_the_page_names_tests_that_exist():
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "project" / "captum_proposal.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", page)
+    assert len(named) > 20
+    for path, name in named:
+        tree = ast.parse((root / path).read_text(encoding="utf-8"))
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, (path, name)
