@@ -32,7 +32,7 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
-from stg_attr import StochasticGates
+from stg_attr import Delete, StochasticGates
 
 from ..quality.digits import DigitProbabilities, Recipe, load, shuffled
 from ..quality.metrics import ranks
@@ -53,6 +53,12 @@ def gates(net: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
     return found
 
 
+def necessary(net: nn.Module, x: Tensor, y: Tensor, seed: int) -> Tensor:
+    """The same for the question what the class cannot do without."""
+    found: Tensor = StochasticGates(net, objective=Delete()).explain(x, target=y, seed=seed).log_alpha
+    return found
+
+
 def kernel_shap(net: nn.Module, x: Tensor, y: Tensor, _: int) -> Tensor:
     """One image at a time, 300 samples."""
     method, settings = KernelShap(net), {"n_samples": 300, "perturbations_per_eval": 300}
@@ -69,6 +75,7 @@ def captum(method: type, **arguments: object) -> Order:
 
 METHODS: dict[str, Order] = {
     "**gates**": gates,
+    "**gates**, `Delete()`": necessary,
     "IntegratedGradients": captum(IntegratedGradients),
     "InputXGradient": captum(InputXGradient),
     "Saliency": captum(Saliency),
