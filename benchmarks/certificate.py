@@ -172,11 +172,11 @@ def peer(case: Case, objective: Objective, claim: Claim, seed: int, name: str) -
         spent = 1 + n * case.rows.shape[1]
     settings, sparsity = Settings(), Sweep(retain=RETAIN, claim=claim)
     groups = FeatureGroups.from_mask(None, (case.rows,))
-    blend = Blend((case.rows,), (references.unsqueeze(1),), groups)
+    kept = held_out(N_REFERENCES, sparsity, settings.certificate)
+    blend = Blend.of((case.rows,), ReferenceSet(references), groups, lambda n: kept)
     with undisturbed(case.net, torch.device("cpu"), 0):
-        kept = held_out(N_REFERENCES, sparsity, settings.certificate)
         scorer = Scorer(case.net, (), len(case.rows))
-        model = GatedModel(blend, scorer, objective, targets.unsqueeze(1), None, n_held_out=kept)
+        model = GatedModel(blend, scorer, objective, targets.unsqueeze(1), None)
         certifier = Certifier(model, sparsity, settings.certificate, Allowance())
         ranking = Ranking.of(values.detach().double(), torch.ones_like(values, dtype=torch.bool))
         ranking, count, certificate = certifier.certified(ranking, torch.ones(len(values), dtype=torch.long))

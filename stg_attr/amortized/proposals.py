@@ -91,7 +91,7 @@ class Proposal:
             seed=self.solver.seed,
             gates=gates,
             inputs=asked.inputs,
-            baselines=asked.mean_references(model.rows_per_selection, model.n_held_out),
+            baselines=asked.mean_references(model.rows_per_selection),
             settings=self.reading,
             certificate=certificate,
             contributions=unknown,

@@ -71,7 +71,6 @@ class Question:
         rows_together: examples that are solved together.
         samples_per_call: gate samples in one call of the model; None for the default.
         n_references: references on which sets are measured.
-        n_held_out: references that are kept for a certificate.
         seed: of the solve; and of the noise that the model itself draws.
         home: where the inputs came from, and results go.
         single: whether the inputs came as one tensor, not as a tuple.
@@ -91,7 +90,6 @@ class Question:
     rows_together: int
     samples_per_call: int | None
     n_references: int
-    n_held_out: int
     seed: int
     home: torch.device
     single: bool
@@ -137,8 +135,11 @@ class Question:
         with watched(is_model=False):
             shown: Any = gaps.without(asked.baselines)
             shown = photograph_baseline(moved, groups) if shown is None else shown
-            paired = isinstance(shown, Pairs)
-            blend: Blend = shown.blend(moved, groups) if paired else Blend.of(moved, shown, groups)
+            blend: Blend
+            if isinstance(shown, Pairs):
+                blend = shown.blend(moved, groups, n_held_out(len(shown)))
+            else:
+                blend = Blend.of(moved, shown, groups, n_held_out)
         return cls(
             forward=gaps.filled(asked.forward),
             arguments=own_arguments(arguments, device),
@@ -151,7 +152,6 @@ class Question:
             or len(given[0]),
             samples_per_call=effort.perturbations_per_eval,
             n_references=min(blend.n_references, n_references),
-            n_held_out=n_held_out(blend.n_references),
             seed=effort.seed,
             home=given[0].device,
             single=isinstance(asked.inputs, Tensor),
@@ -198,7 +198,6 @@ class Question:
             self.index if one_for_all or self.index is None else self.index[rows],
             self.samples_per_call,
             self.n_references,
-            self.n_held_out,
             lambda: self._slopes[0],
         )
 
@@ -222,7 +221,7 @@ class Question:
             n_evaluations=found.n_evaluations + spent + looked,
             inputs=named.inputs,
             feature_mask=named.groups.index,
-            baselines=named.mean_references(self.n_references, self.n_held_out),
+            baselines=named.mean_references(self.n_references),
             question=replace(self, blend=self.blend.to(self.home), memory=None),
         )
         return self.handed_back(found)
@@ -277,7 +276,7 @@ class Question:
         if earlier is None:
             return None
         blend = self.named.to(self.device)
-        baselines = blend.mean_references(self.n_references, self.n_held_out)
+        baselines = blend.mean_references(self.n_references)
         return learned_before(
             earlier, blend.inputs, baselines, blend.groups, self.objective, gates, n_restarts, self.columns
         )
@@ -319,7 +318,7 @@ def prepared(
     slopes, views = method.estimator.proves_slopes, method.objective.n_views
     question = Question.of(asked, method.objective, method.estimator, device, effort, most, kept)
     n, points = question.n_references, settings.reading.curve_points if with_curve else 0
-    rows, checks = evidence_rows(n, question.n_held_out, points), check_rows(n, points)
+    rows, checks = evidence_rows(n, question.blend.n_held_out, points), check_rows(n, points)
     begin = question.start.rows
     settings = effort.with_profile(settings, views + n + rows + checks + begin)
     rows += settings.profile.rows(slopes) if with_curve else 0

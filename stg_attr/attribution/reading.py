@@ -126,7 +126,7 @@ class Reading:
             seed=solver.seed,
             gates=solver.gates,
             inputs=asked.inputs,
-            baselines=asked.mean_references(model.rows_per_selection, model.n_held_out),
+            baselines=asked.mean_references(model.rows_per_selection),
             settings=self.settings,
             certificate=None if certificate is None else certificate.withheld(status),
             learned=solution.learned,

@@ -4,7 +4,8 @@ from stg_attr.distributions import Bernoulli, BinaryConcrete, GateDistribution, 
 from stg_attr.modules import BinaryConcreteStochasticGates, GaussianStochasticGates
 
 from . import references
-from .blending import Baseline, Blend, ReferenceSet, as_references
+from .baselines import Baseline, ReferenceSet, as_references
+from .blending import Blend
 from .features import FeatureGroups
 from .filling import FillIn, NearestRows, Table
 from .image_references import photograph_baseline

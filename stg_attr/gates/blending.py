@@ -2,194 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from stg_attr.batch import Batch, per_example
-from stg_attr.errors import ArgumentError
 
+from .baselines import Baseline, amounts_of, as_references
 from .features import FeatureGroups
 from .filling import FillIn
-from .tensors import unusual
+from .representative import representative_order
 
-__all__ = ["Baseline", "Blend", "ReferenceSet", "as_references", "mixed"]
-
-
-@dataclass(frozen=True)
-class ReferenceSet:
-    """Many baselines for every example. Each sample of the gates uses one of them.
-
-    A plain tensor whose first dimension is neither 1 nor the batch size is read as a reference set, too. With
-    this class the meaning does not depend on the batch size.
-
-    Args:
-        rows: reference rows, [references, ...], each of the shape of one example.
-        amounts: for ids that stand for amounts, as the cells of a table do: these amounts, of the shape of
-            `rows`, NaN where an id stands for none. They make contributions more exact and change nothing
-            else.
-
-    Example:
-        >>> ReferenceSet(torch.zeros(100, 3)).rows.shape
-        torch.Size([100, 3])
-    """
-
-    rows: Tensor
-    amounts: Tensor | None = None
-
-
-#: What a closed gate shows: a number, a tensor ([1 or batch, ...]), many reference rows, or a function of
-#: the input. The function returns [batch, ...], as a blur does, or [references, batch, ...], as noise does.
-Baseline = int | float | Tensor | ReferenceSet | Callable[[Tensor], Tensor]
-
-
-def as_references(
-    baselines: Baseline | tuple[Baseline | None, ...] | None, inputs: Sequence[Tensor]
-) -> tuple[Tensor, ...]:
-    """Convert every kind of baseline into one form, for all inputs.
-
-    Args:
-        baselines: one baseline, or one per input; None means 0.
-        inputs: the inputs, each [batch, ...].
-
-    Returns:
-        One tensor per input, [references, 1 or batch, ...], which broadcasts to the input. Each has either
-        one reference or the same number of references as the others.
-
-    Raises:
-        ArgumentError: count, type, shape or values of the baselines do not fit the inputs.
-    """
-    several = isinstance(baselines, tuple)
-    given = list(baselines) if isinstance(baselines, tuple) else [baselines] * len(inputs)
-    if len(given) != len(inputs) or (not several and len(inputs) > 1 and isinstance(baselines, Tensor)):
-        raise ArgumentError(
-            "baselines",
-            expected=f"one baseline per input, {len(inputs)}",
-            found=str(len(given)) if several else "1 tensor",
-            mend="Pass a tuple with a baseline for every input; None means 0.",
-        )
-    references = tuple(_references(b, x, i) for i, (b, x) in enumerate(zip(given, inputs, strict=True)))
-    counts = {r.shape[0] for r in references} - {1}
-    if len(counts) > 1:
-        raise ArgumentError(
-            "baselines",
-            expected="the same number of reference rows for every input, since they are drawn together",
-            found=f"{sorted(counts)}",
-            mend="Cut the reference sets to one length, or pass a single baseline for some inputs.",
-        )
-    return references
-
-
-def _references(baseline: Baseline | None, x: Tensor, i: int) -> Tensor:
-    what = f"baseline of input {i}"
-    if baseline is None:
-        baseline = 0
-    if isinstance(baseline, (bool, int, float)) or (isinstance(baseline, Tensor) and baseline.dim() == 0):
-        # Without a dtype torch would round the number to the default one, usually single precision. It is
-        # made on the CPU, since some devices have no double precision.
-        fine = x.dtype if x.is_floating_point() else torch.float64
-        dtype = fine if isinstance(baseline, float) else None
-        try:
-            number = torch.as_tensor(baseline, dtype=dtype, device="cpu")
-        except (OverflowError, ValueError, RuntimeError) as error:  # an int beyond 64 bits
-            mend = "A float is converted to the type of the input."
-            raise ArgumentError(
-                what, expected="a number of at most 64 bits", found=str(error), mend=mend
-            ) from error
-        return _converted(number.reshape((1,) * (x.dim() + 1)), x, what)
-    if isinstance(baseline, ReferenceSet):
-        reference = _reference_rows(baseline.rows, x, what)
-    elif isinstance(baseline, Tensor):
-        one_each = baseline.dim() == x.dim() and baseline.shape[0] in (1, x.shape[0])
-        reference = baseline.unsqueeze(0) if one_each else _reference_rows(baseline, x, what)
-    elif callable(baseline):
-        reference = _computed(baseline, x, what)
-    else:
-        raise _wrong_type(what, baseline, "a number, a tensor, a ReferenceSet or a function of the input")
-    if unusual(reference):
-        raise ArgumentError(
-            what,
-            expected="dense tensors with values",
-            found=str(unusual(reference)),
-            mend="Convert it, for example with .to_dense() or .float().",
-        )
-    _check_shape(reference, x, what)
-    return _converted(reference, x, what)
-
-
-def _computed(baseline: Callable[[Tensor], Tensor], x: Tensor, what: str) -> Tensor:
-    shown = baseline(x.clone())  # a copy, since the function may change its argument in place
-    if not isinstance(shown, Tensor):
-        raise _wrong_type(what, shown, "a function that returns a tensor")
-    return shown.unsqueeze(0) if shown.dim() == x.dim() else shown
-
-
-def _wrong_type(what: str, found: object, expected: str) -> ArgumentError:
-    return ArgumentError(
-        what,
-        expected=expected,
-        found=type(found).__name__,
-        mend="Use torch.as_tensor(...) for arrays and lists of numbers.",
-    )
-
-
-def _converted(reference: Tensor, x: Tensor, what: str) -> Tensor:
-    """Convert a reference to dtype and device of the input, and check its values before and after."""
-    if reference.is_complex() and not x.is_complex():
-        raise ArgumentError(
-            what, expected="real numbers", found=str(reference.dtype), mend="Take its .real or .abs()."
-        )
-    # a copy: later changes of the caller's do not reach it, and autograd takes it where the reference was
-    # made under torch.inference_mode
-    converted = reference.detach().to(x.device, x.dtype, copy=True)
-    if not bool(reference.isfinite().all()) or not bool(converted.isfinite().all()):
-        raise ArgumentError(
-            what,
-            expected=f"finite numbers in the input's {x.dtype}",
-            found="NaN or inf",
-            mend="Clean it with torch.nan_to_num.",
-        )
-    if not (x.is_floating_point() or x.is_complex()) and not torch.equal(
-        converted.to(reference.dtype), reference.to(x.device)
-    ):
-        raise ArgumentError(
-            what,
-            expected=f"values that the input's {x.dtype} can hold",
-            found=f"{reference.dtype} with others",
-            mend="Give whole numbers within its range, or convert the input with .float().",
-        )
-    return converted
-
-
-def _reference_rows(rows: Tensor, x: Tensor, what: str) -> Tensor:
-    if not isinstance(rows, Tensor) or rows.dim() != x.dim() or rows.shape[0] == 0:
-        shape = tuple(rows.shape) if isinstance(rows, Tensor) else type(rows).__name__
-        raise ArgumentError(
-            what,
-            expected=f"shape {('rows', *x.shape[1:])} as the input's {tuple(x.shape)}",
-            found=str(shape),
-            mend="Give it a leading dimension of 1, of the batch size, or of any number of reference rows.",
-        )
-    return rows.unsqueeze(1)
-
-
-def _check_shape(reference: Tensor, x: Tensor, what: str) -> None:
-    fits = (
-        reference.dim() == x.dim() + 1
-        and reference.shape[0] > 0
-        and reference.shape[1] in (1, x.shape[0])
-        and reference.shape[2:] == x.shape[1:]
-    )
-    if not fits:
-        raise ArgumentError(
-            what,
-            expected=f"one example of shape {tuple(x.shape[1:])}, or 1, {x.shape[0]} or many of them",
-            found=str(tuple(reference.shape[1:] if reference.shape[:1] == (1,) else reference.shape)),
-            mend="Give it the shape of the input, with a leading dimension of 1 or of the batch size.",
-        )
+__all__ = ["Blend", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -204,6 +31,9 @@ class Blend(Batch):
             all where no input has one. The references are then those where all is hidden.
         amounts: for each input the `amounts` of its `ReferenceSet`, or None; none at all where no input has
             some.
+        n_held_out: references that are kept for a certificate: the last ones of the order in which they are
+            shown.
+        order: the order in which references are shown; empty for a random one.
     """
 
     inputs: tuple[Tensor, ...] = field(metadata=per_example())
@@ -211,6 +41,8 @@ class Blend(Batch):
     groups: FeatureGroups = field(metadata=per_example())
     fills: tuple[FillIn | None, ...] = ()
     amounts: tuple[Tensor | None, ...] = ()
+    n_held_out: int = 0
+    order: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -218,8 +50,18 @@ class Blend(Batch):
         inputs: tuple[Tensor, ...],
         baselines: Baseline | tuple[Baseline | None, ...] | None,
         groups: FeatureGroups,
+        n_held_out: Callable[[int], int] = lambda n: 0,
     ) -> Blend:
         """The blend of inputs with baselines of any kind; see `as_references`.
+
+        Which references are held out is random. The others are shown in a representative order where they
+        are rows that all examples share, and in a random one where they are computed.
+
+        Args:
+            inputs: each [batch, ...].
+            baselines: what closed gates show.
+            groups: which gate each element belongs to.
+            n_held_out: how many of so many references are kept for a certificate.
 
         Raises:
             ArgumentError: the baselines do not fit the inputs.
@@ -227,9 +69,16 @@ class Blend(Batch):
         references = as_references(baselines, inputs)
         each = baselines if isinstance(baselines, tuple) else (baselines,) * len(inputs)
         fills = tuple(b if isinstance(b, FillIn) else None for b in each)
-        amounts = tuple(_amounts(b) for b in each)
+        amounts = tuple(amounts_of(b) for b in each)
         known = any(a is not None for a in amounts)
-        return cls(inputs, references, groups, fills if any(fills) else (), amounts if known else ())
+        blend = cls(inputs, references, groups, fills if any(fills) else (), amounts if known else ())
+        kept = n_held_out(blend.n_references)
+        order, seen = blend.reference_order, blend.n_references - kept
+        if seen > 1 and not any(callable(b) or isinstance(b, FillIn) for b in each):
+            shown = [b[order[:seen].to(b.device)] if len(b) > 1 else b for b in references]
+            numbers = [None if a is None else a[order[:seen].to(a.device)] for a in amounts]
+            order = torch.cat([order[:seen][representative_order(shown, numbers)], order[seen:]])
+        return replace(blend, n_held_out=kept, order=tuple(order.tolist()))
 
     @property
     def n_references(self) -> int:
@@ -240,23 +89,23 @@ class Blend(Batch):
     def reference_order(self) -> Tensor:
         """The order in which references are shown, long [references].
 
-        A shuffled order that no seed changes, so that solves with several seeds are measured on the same
-        references.
+        No seed changes it, so that solves with several seeds are measured on the same references.
         """
+        if self.order:
+            return torch.tensor(self.order, device="cpu")
         generator = torch.Generator().manual_seed(0)
         return torch.randperm(self.n_references, generator=generator, device="cpu")
 
-    def mean_references(self, n: int, n_held_out: int) -> tuple[Tensor, ...]:
+    def mean_references(self, n: int) -> tuple[Tensor, ...]:
         """The mean over the references whose scores are reported, one [1 or batch, ...] per input.
 
-        A single reference keeps its dtype.
+        A single reference keeps its dtype. Where references are held out, scores are reported of the last of
+        them, else of the first of all.
 
         Args:
             n: how many there are, at most.
-            n_held_out: the last references in order, which neither the solver nor a search is shown; where
-                there are some, scores are reported of the last of them, else of the first of all.
         """
-        rows = self.reference_order[-n:] if n_held_out else self.reference_order[:n]
+        rows = self.reference_order[-n:] if self.n_held_out else self.reference_order[:n]
         return tuple(_mean_of(b[rows.to(b.device)] if len(b) > 1 else b) for b in self.references)
 
     @cached_property
@@ -310,20 +159,6 @@ def mixed(x: Tensor, b: Tensor, z: Tensor) -> Tensor:
         # lerp returns exactly b at z = 0 and exactly x at z = 1; z * x + (1 - z) * b may round
         return torch.lerp(b, x, z.to(x.dtype))
     return torch.where(z > 0.5, x, b)  # a mixture of integers, such as ids, has no meaning
-
-
-def _amounts(baseline: Baseline | None) -> Tensor | None:
-    if not isinstance(baseline, ReferenceSet) or baseline.amounts is None:
-        return None
-    amounts, rows = baseline.amounts, baseline.rows
-    if not isinstance(amounts, Tensor) or amounts.shape != rows.shape:
-        raise ArgumentError(
-            "amounts",
-            expected=f"a tensor like the rows of the ReferenceSet, {tuple(rows.shape)}",
-            found=str(tuple(amounts.shape)) if isinstance(amounts, Tensor) else type(amounts).__name__,
-            mend="Give one amount for each entry of rows, and NaN where there is none.",
-        )
-    return amounts
 
 
 def _mean_of(references: Tensor) -> Tensor:

@@ -62,15 +62,16 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.row)
 
-    def blend(self, inputs: tuple[Tensor, ...], groups: FeatureGroups) -> PairedBlend:
+    def blend(self, inputs: tuple[Tensor, ...], groups: FeatureGroups, n_held_out: int = 0) -> PairedBlend:
         """The blend of one example that stands for all rows.
 
         Args:
             inputs: what an explanation names as its inputs, each [1, ...].
             groups: the gates that all rows share.
+            n_held_out: draws that are kept for a certificate.
         """
         references = tuple(_mean(b.flatten(0, 1)).unsqueeze(0) for b in self.references)
-        return PairedBlend(inputs, references, groups, pairs=self)
+        return PairedBlend(inputs, references, groups, n_held_out=n_held_out, pairs=self)
 
     @property
     def mean_row(self) -> tuple[Tensor, ...]:

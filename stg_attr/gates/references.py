@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stg_attr.errors import ArgumentError, check_count
 
-from .blending import ReferenceSet
+from .baselines import ReferenceSet
 from .filling import FillIn, NearestRows, Table
 from .image_references import blur, inpaint, photograph
 

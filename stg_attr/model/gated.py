@@ -48,8 +48,6 @@ class GatedModel:
         samples_per_call: gate samples in one call of the model, with all examples; None for what suits the
             device. Fewer where memory runs out.
         n_references: references on which the scale of an example and its selections are measured, at most.
-        n_held_out: references that are kept for a certificate: the last ones of the order in which they are
-            shown.
         slopes_elsewhere: whether the model has slopes for other examples, where it has none for these.
 
     Attributes:
@@ -75,12 +73,11 @@ class GatedModel:
         index: Tensor | None,
         samples_per_call: int | None,
         n_references: int = 5,
-        n_held_out: int = 0,
         slopes_elsewhere: Callable[[], bool] = lambda: False,
     ) -> None:
         self.blend, self.scorer, self.objective = blend, scorer, objective
         self.batch, self.device = blend.inputs[0].shape[0], blend.inputs[0].device
-        self.n_held_out, self._slopes_elsewhere = n_held_out, slopes_elsewhere
+        self._slopes_elsewhere = slopes_elsewhere
         self._shown = self.reference_order[:n_references]
         elements = sum(x.numel() for x in blend.inputs) // self.batch
         self.chunks = Chunks.of(elements, self.batch, samples_per_call, self.device)
@@ -159,6 +156,11 @@ class GatedModel:
     def direction(self) -> Tensor:
         """1 where the score rises from the references to the input, -1 where it falls, [batch, 1]."""
         return self.anchors.direction.to(self.dtype).unsqueeze(1)
+
+    @property
+    def n_held_out(self) -> int:
+        """Number of references that are kept for a certificate."""
+        return self.blend.n_held_out
 
     @property
     def reference_order(self) -> Tensor:

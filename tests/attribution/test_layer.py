@@ -185,9 +185,8 @@ def test_reference_rows_of_token_ids_are_drawn_from():
     stg = LayerStochasticGates(net, net.embedding)
     rows = torch.randint(1, VOCABULARY, (4, LENGTH), generator=torch.Generator().manual_seed(2))
     found = stg.explain(IDS, baselines=ReferenceSet(rows))
-    check_same(
-        found.attributions, stg.attribute(IDS, layer_baselines=ReferenceSet(net.embedding(rows).detach()))
-    )
+    shown = net.embedding(rows).detach().unsqueeze(1).expand(-1, len(IDS), -1, -1)
+    check_same(found.attributions, stg.attribute(IDS, layer_baselines=lambda _: shown))
     scores = torch.stack([net(rows)[:, c].mean() for c in found.target.squeeze(1)])
     torch.testing.assert_close(found.scores.baseline, scores)
 

@@ -246,11 +246,10 @@ def test_the_smallest_set_is_found_or_the_status_says_it_was_not(drawn):
 @pytest.mark.parametrize("claim", [OnAverage(), OnMost(), None], ids=["mean", "most", "none"])
 @pytest.mark.parametrize("n", [5, 20])
 def test_a_set_that_keeps_too_little_is_never_converged_whatever_the_references(n, claim):
-    """One of the references that are shown has the one category that matters, which lies between others."""
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    """One reference in five has the one category that matters, which lies between others."""
     rows = torch.zeros(n, 2)
     rows[:, 1] = torch.arange(n) % 2 * 9.0
-    rows[order[3], 1] = 4.0
+    rows[::5, 1] = 4.0
     stg = StochasticGates(lambda x: 10 * x[:, 0] - 8 * (x[:, 1] == 4), sparsity=Sweep(claim=claim))
     found = stg.explain(torch.tensor([[1.0, 5.0]]), baselines=ReferenceSet(rows))
     assert found.selected.tolist() == [[True, False]]

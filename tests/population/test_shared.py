@@ -135,7 +135,7 @@ def test_evaluations_are_counted_and_limited():
 
 def test_rows_that_test_a_set_are_not_those_that_it_was_searched_on():
     found = SharedStochasticGates(StochasticGates(classes)).explain(ROWS, baselines=REFERENCES)
-    pairs, n = found.question.blend.pairs, found.question.n_held_out
+    pairs, n = found.question.blend.pairs, found.question.blend.n_held_out
     assert n == pairs.n_fresh == 150
     assert not set(pairs.row[-n:].tolist()) & set(pairs.row[:-n].tolist())
     assert not set(pairs.reference[-n:].tolist()) & set(pairs.reference[:-n].tolist())
