@@ -68,6 +68,7 @@ def _some(rows: Tensor) -> Tensor:
 
 
 def _of_numbers(values: Tensor) -> Tensor:
+    values = values if values.dtype == torch.float64 else values.float()
     spread, centred = values.std(0, correction=0), values - values.mean(0)
     # in units of their spread, numbers are told apart in single precision, too
     scaled = (centred / torch.where(spread > 0, spread, 1.0)).float()

@@ -77,7 +77,7 @@ class GatedModel:
     ) -> None:
         self.blend, self.scorer, self.objective = blend, scorer, objective
         self.batch, self.device = blend.inputs[0].shape[0], blend.inputs[0].device
-        self._slopes_elsewhere = slopes_elsewhere
+        self.n_held_out, self._slopes_elsewhere = blend.n_held_out, slopes_elsewhere
         self._shown = self.reference_order[:n_references]
         elements = sum(x.numel() for x in blend.inputs) // self.batch
         self.chunks = Chunks.of(elements, self.batch, samples_per_call, self.device)
@@ -156,11 +156,6 @@ class GatedModel:
     def direction(self) -> Tensor:
         """1 where the score rises from the references to the input, -1 where it falls, [batch, 1]."""
         return self.anchors.direction.to(self.dtype).unsqueeze(1)
-
-    @property
-    def n_held_out(self) -> int:
-        """Number of references that are kept for a certificate."""
-        return self.blend.n_held_out
 
     @property
     def reference_order(self) -> Tensor:
