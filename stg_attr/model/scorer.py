@@ -245,7 +245,7 @@ def _how_to_choose(output: Any) -> str:
         part = next((f".{name}" for name, value in named if _is_part(value)), None)
     if part is not None:
         return f"Pass a function of one part of it, such as lambda x: model(x){part}. "
-    entries = output.tolist() if isinstance(output, np.ndarray) else output
+    entries = output.ravel().tolist() if isinstance(output, np.ndarray) else output
     named_classes = isinstance(entries, list) and any(isinstance(entry, str) for entry in entries)
     return "Labels are no scores: pass predict_proba, say, and not predict. " if named_classes else ""
 

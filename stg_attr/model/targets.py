@@ -96,8 +96,10 @@ def _check_meaning(index: Tensor | None, output: Tensor, forward: Callable[..., 
     kind = _kind_of_estimator(forward)
     labels = kind == "classifier" or (output.dtype != torch.bool and bool((output.abs() > 1).any()))
     if whole and labels:
+        is_flag = output.dtype == torch.bool
+        found = "True and False" if is_flag else f"whole numbers up to {int(output.abs().max())}"
         warn(
-            f"forward_func returns whole numbers up to {int(output.abs().max())}. They are explained as "
+            f"forward_func returns {found}. They are explained as "
             "amounts. If they are class labels, pass a function that returns a score for each class, such as "
             "predict_proba; if they are amounts, return them as floats."
         )

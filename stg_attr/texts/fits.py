@@ -89,12 +89,20 @@ def check_padding(lengths: set[int], owner: Tokens) -> None:
         )
     is_classifier = type(owner.model).__name__.endswith("ForSequenceClassification")
     reads_last = is_classifier and owner.tokenizer.cls_token_id is None
-    if reads_last and getattr(owner.config, "pad_token_id", 0) is None:
+    known, pad = getattr(owner.config, "pad_token_id", 0), owner.tokenizer.pad_token_id
+    if reads_last and known is None:
         raise ArgumentError(
             "model",
             expected="one that knows its padding token, without which it takes one row at a time",
             found="config.pad_token_id is None",
             mend="Set model.config.pad_token_id = tokenizer.pad_token_id, or that of tokenizer.eos_token_id.",
+        )
+    if reads_last and len(lengths) > 1 and known != pad:
+        raise ArgumentError(
+            "model",
+            expected=f"one whose padding token is that of the tokenizer, {pad}, which it looks for",
+            found=f"config.pad_token_id = {known}",
+            mend="Set model.config.pad_token_id = tokenizer.pad_token_id, or explain one text at a time.",
         )
 
 

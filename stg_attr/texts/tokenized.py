@@ -19,6 +19,7 @@ from .fits import check_ids, check_padding, check_pairs, embedding_of, n_known, 
 from .given import Example, as_texts, is_texts, mask_of
 from .outputs import Similarity, answer_index, scores, spans
 from .strings import AsTensors
+from .vocabulary import warn_of_other_vocabulary
 
 __all__ = ["Tokenized"]
 
@@ -53,6 +54,7 @@ class Tokenized:
                 mend="Load it with transformers.AutoTokenizer.from_pretrained(name). Where there is no fast "
                 "one, explain a function of strings, such as its pipeline: StochasticGates(pipeline).",
             )
+        warn_of_other_vocabulary(tokenizer.get_vocab(), found.embedding)
         return found
 
     @property

@@ -438,6 +438,22 @@ def test_class_labels_as_scores_are_warned_about():
         StochasticGates(labels, estimator=ScoreFunction()).explain(torch.ones(1, 3), n_steps=2)
 
 
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [([False, True], "returns True and False"), ([0, 3], "whole numbers up to 3"), ([-1, 1], "up to 1")],
+)
+def test_labels_of_every_kind_of_a_classifier_are_warned_about(labels, found):
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    classifier = linear_model.LogisticRegression().fit(x, np.take(labels, x[:, 0] > 0))
+    with pytest.warns(UserWarning, match=found):
+        StochasticGates(classifier.predict).explain(x[:2], x[10:20])
+    names = classifier.fit(x, np.where(x[:, 0] > 0, "yes", "no")).predict
+    for model in (names, lambda rows: names(rows)[:, None]):  # catboost returns a column
+        with pytest.raises(ArgumentError, match=r"Labels are no scores: pass predict_proba"):
+            StochasticGates(model).explain(x[:2], x[10:20])
+
+
 def test_a_regressor_with_several_outputs_asks_for_one():
     x = np.random.default_rng(0).normal(size=(30, 3))
     linear_model = pytest.importorskip("sklearn.linear_model")

@@ -1,5 +1,6 @@
 """Models of transformers from strings: beside the encoding by hand, on every task, and what is refused."""
 
+import warnings
 from functools import partial
 from itertools import product
 
@@ -19,6 +20,7 @@ from stg_attr import (
     widgets,
     word_mask,
 )
+from stg_attr.texts.vocabulary import likeness_of_plurals, warn_of_other_vocabulary
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 from tests.attribution.test_text import byte_tokenizer, piece_tokenizer  # noqa: E402
@@ -201,6 +203,33 @@ def minilm():
     folder = str(package.get_model_path())
     model = transformers.AutoModel.from_pretrained(folder, local_files_only=True).eval()
     return model, transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True), folder
+
+
+def test_a_tokenizer_with_another_vocabulary_is_noticed(minilm):
+    """Of the same size, so that every id is known: only the embedding shows it."""
+    model, tokenizer, _ = minilm
+    vocabulary = tokenizer.get_vocab()
+    known = likeness_of_plurals(vocabulary, model.get_input_embeddings())
+    assert known > 2
+    for shift in (1, 1000):  # neighbours in the vocabulary are words of similar frequency
+        other = {token: (i + shift) % len(vocabulary) for token, i in vocabulary.items()}
+        found = likeness_of_plurals(other, model.get_input_embeddings())
+        assert abs(found) < 0.15
+        with pytest.warns(UserWarning, match=r"the tokenizer may be that of another model"):
+            warn_of_other_vocabulary(other, model.get_input_embeddings())
+    few = dict(list(vocabulary.items())[:50])
+    assert likeness_of_plurals(few, model.get_input_embeddings()) is None
+    assert likeness_of_plurals(vocabulary, torch.nn.Embedding(30522, 4, device="meta")) is None
+
+
+def test_a_tokenizer_of_another_model_is_warned_of(minilm):
+    model, tokenizer, _ = minilm
+    other = transformers.BertConfig(hidden_size=8, num_attention_heads=2, num_hidden_layers=1)
+    with pytest.warns(UserWarning, match=r"words and their plurals are no more alike"):
+        LayerStochasticGates.for_text(transformers.BertModel(other), tokenizer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LayerStochasticGates.for_text(model, tokenizer)
 
 
 PAIR = [("My neighbour told me that she plays the guitar", "Music was heard in the evening")]
@@ -399,6 +428,25 @@ def test_a_causal_classifier_must_know_its_padding():
     model.config.pad_token_id = None
     with pytest.raises(ArgumentError, match=r"model: expected one that knows its padding.*pad_token_id"):
         LayerStochasticGates.for_text(model, tokenizer).explain(TEXTS)
+
+
+@pytest.mark.parametrize("kind", ["GPT2", "Llama"])
+def test_a_causal_classifier_must_have_the_padding_of_its_tokenizer(kind):
+    """It reads the last token that is no padding, so it would read the padding of the shorter text."""
+    tokenizer, config = byte_tokenizer(), getattr(transformers, f"{kind}Config")
+    ends = {"bos_token_id": 1, "eos_token_id": 1}
+    name = f"{kind}ForSequenceClassification"
+    model = random_model(name, config, vocab_size=500, pad_token_id=3, num_key_value_heads=2, **ends)
+    texts = ["the film", "an awful plot, very boring"]
+    with pytest.raises(ArgumentError, match=r"that of the tokenizer, 0.*found config\.pad_token_id = 3"):
+        LayerStochasticGates.for_text(model, tokenizer).explain(texts, target=1)
+    alone = [model(**encoded(tokenizer, text)).logits[0, 1].detach() for text in texts]
+    for text, known in zip(texts, alone, strict=True):
+        found = LayerStochasticGates.for_text(model, tokenizer).explain(text, target=1, n_steps=1)
+        torch.testing.assert_close(found.scores.full[0], known)
+    model.config.pad_token_id = tokenizer.pad_token_id  # as the message says
+    found = LayerStochasticGates.for_text(model, tokenizer).explain(texts, target=1, n_steps=1)
+    torch.testing.assert_close(found.scores.full, torch.stack(alone))
 
 
 def test_other_arguments_that_do_not_fit_are_refused(reviews):
