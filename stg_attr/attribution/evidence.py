@@ -17,6 +17,7 @@ from stg_attr.model import (
     MOST_ALONE,
     Allowance,
     GatedModel,
+    Measured,
     Profile,
     Scorer,
     measured_again,
@@ -127,12 +128,10 @@ def evidence(
         )
     counts = _curve_counts(ranking.n_visible, curve_points)
     counts = torch.cat([counts, count.unsqueeze(1)], 1).sort(1).values
-    selections = ranking.top(counts)
-    measured = model.measure(selections, allowance=allowance, fresh=True)
-    other = model.measure(selections, other_view=True, allowance=allowance, fresh=True).score
+    measured, other = (_on_curve(model, ranking.top(counts), other, allowance) for other in (False, True))
     anchors = model.fresh_anchors if model.n_held_out and not (allowance and allowance.failure) else anchors
-    one = measured.score
-    kept, removed = (one, other) if model.objective.keeps else (other, one)
+    views = (measured.score, other.score)
+    kept, removed = views if model.objective.keeps else views[::-1]
     curve = Curve(counts, kept.T, removed.T, measured.share.T)
     chosen = _point_of(curve, count)
     here = replace(curve, **{name: value.gather(1, chosen) for name, value in vars(curve).items()})
@@ -141,6 +140,17 @@ def evidence(
     fragile &= model.rows_per_selection > 1 and not isinstance(model.blend, PairedBlend)
     scores = Scores(anchors.full, anchors.baseline, here.kept.squeeze(1), here.removed.squeeze(1))
     return scores, curve, fragile
+
+
+def _on_curve(
+    model: GatedModel, selections: Tensor, other_view: bool, allowance: Allowance | None
+) -> Measured:
+    """What selections achieve, largest first: inputs and baselines, which came first before, are then last.
+
+    So a function of the place of a row in its call has other scores for them than at the start.
+    """
+    turned = model.measure(selections.flip(0), other_view=other_view, allowance=allowance, fresh=True)
+    return Measured(turned.score.flip(0), turned.share.flip(0), turned.worst_share.flip(0))
 
 
 def untested(model: GatedModel, sparsity: Sparsity, curve: Curve, count: Tensor) -> Certificate | None:

@@ -51,7 +51,8 @@ class LayerStochasticGates(StochasticGates, LayerAttribution):  # type: ignore[m
     activations take the place of the inputs.
 
     Activations [batch, positions, width] get one gate per position, maps [batch, channels, height, width]
-    (or more dimensions) one gate per place, for all channels, and [batch, units] one gate per unit. The
+    (or more dimensions) one gate per place, for all channels, and [batch, units] one gate per unit. A square
+    map whose last dimension differs is taken as [batch, height, width, channels], with a warning. The
     batch may be in another dimension: [positions, batch, width] is read, and explained, as [batch,
     positions, width]. If the layer has several rows for each example, such as the choices of a question or
     the frames of a video, it is explained as [batch, rows, ...], with gates for each of them.

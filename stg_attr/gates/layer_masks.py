@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, warn
+
+from .layout import is_square_with_channels
 
 __all__ = ["activation_masks"]
 
@@ -48,11 +50,23 @@ def _positions(activations: Sequence[Tensor], pieces: Sequence[int]) -> tuple[Te
     for x, n in zip(activations, pieces, strict=True):
         is_folded = n > 1 and x.dim() > 3  # [batch, pieces, width] is as [batch, positions, width]
         row = x.shape[2:] if is_folded else x.shape[1:]
-        places = (1, *row[1:]) if len(row) > 2 else (row[0], 1)[: len(row)]
+        places = _places(tuple(row))
         shape = (1, n, *places) if is_folded else (1, *places)
         masks.append(torch.arange(start, start + prod(shape), device="cpu").reshape(shape))
         start += prod(shape)
     return tuple(masks)
+
+
+def _places(row: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the gates of activations [batch, *row], with 1 for the dimension that shares them."""
+    if not is_square_with_channels((1, *row)):
+        return (1, *row[1:]) if len(row) > 2 else (row[0], 1)[: len(row)]
+    shape = ", ".join(map(str, row))
+    warn(
+        f"The activation of the layer, [batch, {shape}], is taken as [batch, height, width, channels], with "
+        "a gate for each place. If channels come first, pass feature_mask=pixel_mask(h) with such a tensor h."
+    )
+    return (*row[:2], 1)
 
 
 def _with_width(mask: Any, x: Tensor) -> Any:

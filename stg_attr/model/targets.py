@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -114,6 +115,8 @@ def _check_meaning(index: Tensor | None, output: Tensor, forward: Callable[..., 
 
 def _kind_of_estimator(forward: Callable[..., Any] | None) -> str | None:
     """What scikit-learn calls the owner of a method: "classifier" or "regressor"; None for others."""
+    while isinstance(forward, partial):
+        forward = forward.func
     owner = None if forward is None else getattr(inspect.unwrap(forward, stop=_is_method), "__self__", None)
     tags = getattr(owner, "__sklearn_tags__", None)
     kind: str | None = tags().estimator_type if callable(tags) else getattr(owner, "_estimator_type", None)

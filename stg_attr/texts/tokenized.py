@@ -60,8 +60,7 @@ class Tokenized:
     @property
     def config(self) -> Any:
         """The settings of the model, if it has any."""
-        owner = next((m for m in self.model.modules() if hasattr(m, "config")), None)
-        return getattr(owner, "config", None)
+        return next((m.config for m in self.model.modules() if hasattr(m, "config")), None)
 
     @property
     def is_headless(self) -> bool:

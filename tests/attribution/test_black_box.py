@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -460,6 +461,8 @@ def test_a_regressor_with_several_outputs_asks_for_one():
     regressor = linear_model.LinearRegression().fit(x, x[:, :2])
     stg = StochasticGates(regressor.predict, estimator=ScoreFunction())
     inputs = torch.tensor(x[:2])
+    with pytest.raises(ArgumentError, match=r"target: expected the number of an output.*returns 2"):
+        StochasticGates(partial(partial(regressor.predict)), estimator=ScoreFunction()).explain(inputs)
     with pytest.raises(ArgumentError, match=r"target: expected the number of an output.*returns 2"):
         stg.explain(inputs, n_steps=2)
     assert stg.explain(inputs, target=1, n_steps=2).scores.full.tolist() == pytest.approx(x[:2, 1].tolist())

@@ -330,6 +330,32 @@ def test_a_model_that_takes_no_other_number_of_rows_is_read_by_its_shapes():
     assert torch.equal(found, net.embedding(x))
 
 
+class ChannelsLast(nn.Module):
+    """Maps [batch, height, width, channels], as between the blocks of a Swin transformer."""
+
+    def __init__(self):
+        super().__init__()
+        self.part = nn.Identity()
+
+    def forward(self, images):
+        cells = images.unfold(2, 2, 2).unfold(3, 2, 2).movedim(1, 3).flatten(3)  # [batch, 5, 5, 12]
+        return self.part(cells)[:, 1, 3].sum(1)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_square_maps_with_channels_last_have_a_gate_for_each_place(batch):
+    model, images = ChannelsLast(), torch.rand(batch, 3, 10, 10)
+    stg = LayerStochasticGates(model, model.part)
+    with pytest.warns(
+        UserWarning, match=r"\[batch, 5, 5, 12\], is taken as \[batch, height, width, channels\]"
+    ):
+        found = stg.explain(images)
+    assert found.selected.shape == (batch, 25)
+    assert found.selected.nonzero()[:, 1].tolist() == [8] * batch
+    given = stg.explain(images, feature_mask=torch.arange(25).reshape(1, 5, 5))
+    assert torch.equal(given.selected, found.selected)
+
+
 class Tied(Part):
     """An encoder and a decoder whose embeddings have one weight, as in T5; a third module with it is idle."""
 

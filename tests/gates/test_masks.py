@@ -82,6 +82,7 @@ def test_photographs_volumes_and_signals_get_cells_and_all_other_elements_a_gate
     ("shape", "dimensions", "cell"),
     [
         ((2, 112, 224, 3), "[batch, height, width, channels]", (12, 12, 3)),
+        ((2, 14, 14, 64), "[batch, height, width, channels]", (1, 1, 64)),
         ((2, 64, 64, 13), "[batch, height, width, channels]", (5, 5, 13)),
         ((1, 20, 30, 40, 1), "[batch, depth, height, width, channels]", (4, 6, 6, 1)),
         ((1, 16, 3, 40, 40), "[batch, frames, channels, height, width]", (3, 3, 7, 7)),

@@ -199,6 +199,25 @@ def test_one_example_with_noise_that_is_the_same_in_every_call_is_seen_at_anothe
         StochasticGates(_fixed_noise).attribute(torch.ones(1, 6), target=1, n_steps=3)
 
 
+NEXT_TO_LAST = torch.tensor([1.0, 2.0, 0.5, 0.0])
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        lambda x: (x - x[:1] / 2) @ NEXT_TO_LAST,
+        lambda x: x @ NEXT_TO_LAST + 0.3 * torch.arange(len(x)).clamp(max=1),
+        lambda x: (x @ NEXT_TO_LAST).cumsum(0),
+    ],
+    ids=["first row", "place", "sum so far"],
+)
+def test_one_example_is_measured_again_in_another_place_though_a_feature_changes_nothing(score):
+    """The last weight is 0: then no set of the curve has all features, and only what is removed is none."""
+    with pytest.warns(UserWarning, match="Not reproducible"):
+        found = StochasticGates(score).explain(torch.tensor([[1.2, -0.5, 0.8, 1.0]]))
+    assert found.status == (Status.NOT_REPRODUCIBLE,)
+
+
 def test_with_held_out_references_nothing_is_certified():
     x, rows = _rows("columns", 3, 0)[:, :6], _rows("columns", 80, 1)[:, :6]
     with pytest.warns(UserWarning, match="Not reproducible"):
