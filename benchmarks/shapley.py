@@ -4,6 +4,7 @@ Small nets, whose slopes are used, and boosted trees, which have none, on breast
 columns), the table of the shape of California housing of `certificate`, and Friedman's first function. The
 baseline is zero, the mean of the standardised columns, or ten rows of the data; then the exact value is the
 mean over these rows. KernelSHAP is Captum's, on the mean over the rows, as SHAP's KernelExplainer does it.
+PermutationSHAP is written here; the estimators of shapiq are run where it is installed.
 
 `evals`: rows that the model is run on for each example, everything included; `of which`: those that the
 contributions were given. `correlation`: Pearson's between contributions and Shapley values of one example,
@@ -15,10 +16,14 @@ and that of the Shapley values, as a share of the root mean square of the latter
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
 from math import comb
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,6 +162,40 @@ def kernel_shap(evaluations: int, case: Case) -> Row:
     return Row(n_sets * len(case.references), torch.stack(found))
 
 
+def permutation_shap(evaluations: int, case: Case) -> Row:
+    """PermutationSHAP: gains along random orders of the columns and along the same orders backwards.
+
+    The empty and the full set are run once, and at least one order is.
+    """
+    n, found = case.rows.shape[1], []
+    n_orders = max(1, (evaluations // len(case.references) - 2) // (2 * (n - 1)))
+    generator = torch.Generator().manual_seed(case.seed)
+    for row in case.rows:
+        forth = torch.rand(n_orders, n, generator=generator).argsort(1)
+        orders = torch.cat([forth, forth.flip(1)])
+        place = orders.argsort(1)  # of each column in each order
+        sets = place.unsqueeze(1) < torch.arange(n + 1)[:, None]  # the first 0, 1, ... n columns
+        value = _mean_scores(case, row, sets.flatten(0, 1)).reshape(len(orders), n + 1)
+        found.append(value.diff(dim=1).gather(1, place).mean(0))
+    return Row((2 + 2 * n_orders * (n - 1)) * len(case.references), torch.stack(found))
+
+
+def from_shapiq(name: str, evaluations: int, case: Case) -> Row:
+    """An estimator of shapiq over the columns that are shown."""
+    n, found = case.rows.shape[1], []
+    n_sets = evaluations // len(case.references)
+    for row in case.rows:
+
+        def game(sets: Any, row: Tensor = row) -> Any:
+            return _mean_scores(case, row, torch.as_tensor(sets, dtype=torch.bool)).numpy()
+
+        package: Any = importlib.import_module("shapiq.approximator")
+        order = {"max_order": 2} if name == "kADDSHAP" else {}
+        values = getattr(package, name)(n=n, random_state=case.seed, **order).approximate(n_sets, game)
+        found.append(torch.tensor([float(values[(i,)]) for i in range(n)], dtype=torch.float64))
+    return Row(n_sets * len(case.references), torch.stack(found))
+
+
 METHODS: dict[str, tuple[str, Callable[[Case], Row]]] = {
     "**gates**, default": ("64 or 256", lambda case: gates(None, None, case)),
     "**gates**, `max_evals=300`": ("a quarter at most", lambda case: gates(None, 300, case)),
@@ -164,7 +203,13 @@ METHODS: dict[str, tuple[str, Callable[[Case], Row]]] = {
     "KernelSHAP, 64": ("all", lambda case: kernel_shap(64, case)),
     "KernelSHAP, 300": ("all", lambda case: kernel_shap(300, case)),
     "KernelSHAP, 1000": ("all", lambda case: kernel_shap(1000, case)),
+    "PermutationSHAP, 300": ("all", lambda case: permutation_shap(300, case)),
 }
+if find_spec("shapiq") is not None:
+    METHODS |= {
+        f"shapiq, {name}, 300": ("all", partial(from_shapiq, name, 300))
+        for name in ("KernelSHAP", "kADDSHAP", "SVARM")
+    }
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
