@@ -258,7 +258,8 @@ def main(argv: list[str]) -> int:
         for slopes in (True, False):
             zero = list(cases(name, slopes, 5 if options.quick else 20))
             for baseline, all_rows in (("zero", zero), ("rows", [with_rows(case, name) for case in zero])):
-                some, truths = zip(*map(told, all_rows), strict=True)
+                pairs = [pair for pair in map(told, all_rows) if len(pair[0].rows)]
+                some, truths = zip(*pairs, strict=True)
                 kind, n_rows = "net" if slopes else "trees", sum(len(case.rows) for case in some)
                 print(f"\n{name}, {kind}, {baseline} ({len(some)} models, {n_rows} rows)\n")
                 print("| method | evals | of which | correlation | 10th percentile | sum |")
