@@ -33,6 +33,7 @@ PUBLISHED: dict[str, dict[str, tuple[float, ...]]] = {
 }
 EPOCHS, WHITE_EPOCHS = 500, 2000  # of ExtremalMask, as in its experiments
 N_REFERENCES = 256
+QUICK_EPOCHS = 5  # of the net, which is then worse
 Method = Callable[[Task, int], Found]
 
 
@@ -92,11 +93,15 @@ def first(given: Task, n: int) -> Task:
     return replace(given, x=given.x[:n], truth=given.truth[:n], arguments=arguments, rows=0)
 
 
+def _kind(name: str, quick: bool) -> Kind:
+    return replace(KINDS[name], epochs=QUICK_EPOCHS) if quick else KINDS[name]
+
+
 def table(name: str, n_rows: int, seeds: range, quick: bool) -> None:
     """Print the table of one kind of series."""
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
     for seed in seeds:
-        load = partial(task, KINDS[name]) if name in KINDS else partial(white_box, name)
+        load = partial(task, _kind(name, quick)) if name in KINDS else partial(white_box, name)
         given = load(seed=seed, n_rows=n_rows)
         for method, few in methods_of(name, quick).items():
             some = first(given, few or n_rows)
