@@ -77,6 +77,7 @@ def ensure_environment(captum: str | None = None, tools: bool = True) -> str:
         # --no-compile: Python compiles what it imports, which is a small part of torch. torch comes first and
         # alone, so that no other package chooses its build.
         install(interpreter, "--no-compile", "torch")
+        remove_test_programs(home)
         install(interpreter, "--no-compile", "-e", f"{ROOT}[demo]")
         stamp(home, "demo").write_text(fingerprint(pins))
     if tools and not is_installed(home, "tools", pins):
@@ -88,6 +89,14 @@ def ensure_environment(captum: str | None = None, tools: bool = True) -> str:
             install(interpreter, "--group", "test")
         stamp(home, "tools").write_text(fingerprint(pins))
     return interpreter
+
+
+def remove_test_programs(home: Path) -> None:
+    """Delete the compiled tests of torch itself: about 120 MB of its wheel for Linux, which nothing uses."""
+    for torch in home.glob("lib/python*/site-packages/torch"):
+        shutil.rmtree(torch / "test", ignore_errors=True)
+        for program in (torch / "bin").glob("test_*"):
+            program.unlink()
 
 
 def stamp(home: Path, part: str) -> Path:
@@ -117,13 +126,14 @@ def demo(interpreter: str, arguments: list[str]) -> int:
 
 def test(interpreter: str, arguments: list[str]) -> int:
     """Run the quick tests, or with --all every test; other arguments go to pytest."""
+    # up to four processes; tests of one file stay together, since they share models
+    several = ("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile")
     if "--all" in arguments:
-        # up to four processes; tests of one file stay together, since they share models
-        several = ("--numprocesses", "auto", "--maxprocesses", "4", "--dist", "loadfile")
-        others = (a for a in arguments if a != "--all")
-        return call([interpreter, "-m", "pytest", *several, *others])
+        return call([interpreter, "-m", "pytest", *several, *(a for a in arguments if a != "--all")])
     print("These are the quick tests; `python run.py test --all` runs every test.", flush=True)
-    return call([interpreter, "-m", "pytest", "-m", "not slow and not browser", *arguments])
+    # a choice of tests starts sooner in one process, and options like --pdb need one
+    parts = () if arguments else several
+    return call([interpreter, "-m", "pytest", "-m", "not slow and not browser", *parts, *arguments])
 
 
 def test_browser(interpreter: str, arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -11,7 +12,34 @@ from torch import nn
 
 # derandomize: a property fails for the change that broke it, not for the next one that is tested
 settings.register_profile("stg_attr", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("quick", parent=settings.get_profile("stg_attr"), max_examples=10)
 settings.load_profile("stg_attr")
+
+QUICK_CASES = 2  # of each test, in the quick tests
+
+
+def pytest_configure(config):
+    if "not slow" in config.getoption("markexpr"):
+        settings.load_profile("quick")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what -m does not ask for
+def pytest_collection_modifyitems(items):
+    """Of the cases of a test that are not slow, the first and the last stay quick; the others become slow.
+
+    `@pytest.mark.quick_cases(n)` keeps n, spread evenly.
+    """
+    families = defaultdict(list)
+    for item in items:
+        if not item.get_closest_marker("slow"):
+            families[item.nodeid.partition("[")[0]].append(item)
+    for cases in families.values():
+        marker = cases[0].get_closest_marker("quick_cases")
+        n = marker.args[0] if marker else QUICK_CASES
+        quick = {round(i * (len(cases) - 1) / max(n - 1, 1)) for i in range(n)}
+        for number, item in enumerate(cases):
+            if number not in quick:
+                item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True, scope="session")

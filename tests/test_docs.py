@@ -221,6 +221,15 @@ def test_links_between_pages_lead_somewhere(page):
         assert re.fullmatch(r"https://[\w.-]+\.[a-z]{2,}(/\S*)?", link), link
 
 
+def test_pictures_of_the_documentation_have_a_twin_for_dark_pages():
+    shown = {
+        page.parent / link
+        for page in (*PAGES, DOCS / "gallery.md")
+        for link in re.findall(r"!\[[^\]]*\]\(([^)]+\.png)\)", page.read_text(encoding="utf-8"))
+    }
+    assert {path.name for path in shown if not path.with_stem(f"{path.stem}-dark").exists()} == set()
+
+
 def test_every_status_has_advice():
     rows = re.findall(
         r"^\| `([A-Z_]+)` \| (.+) \| (.+) \|$", (CONCEPTS / "status.md").read_text(), re.MULTILINE

@@ -36,6 +36,10 @@ def test_the_tests_are_the_quick_ones_unless_all_are_asked_for(called, capsys):
     quick = ["-m", "pytest", "-m", "not slow and not browser"]
     assert called.pop() == [*quick, "tests/solve", "-k", "fit", "-x"]
     assert "run.py test --all" in capsys.readouterr().out
+    run.main(["test"])
+    command = called.pop()
+    assert command[: len(quick)] == quick
+    assert "--numprocesses" in command  # several processes, where nothing else is asked of pytest
     run.main(["test", "-k", "fit", "--all", "tests"])
     command = called.pop()
     assert command[:2] == ["-m", "pytest"]
@@ -98,6 +102,19 @@ def test_the_demo_installs_what_it_needs_and_other_tasks_the_rest(installed):
     run.main(["check"])
     run.main(["demo"])
     assert len(installed) == 4
+
+
+def test_of_torch_only_its_own_test_programs_are_deleted(tmp_path):
+    torch = tmp_path / "lib" / "python3.11" / "site-packages" / "torch"
+    kept = [torch / "testing" / "__init__.py", torch / "bin" / "torch_shm_manager"]
+    gone = [torch / "test" / "List_test", torch / "bin" / "test_api"]
+    for file in (*kept, *gone):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    run.remove_test_programs(tmp_path)
+    assert all(file.exists() for file in kept)
+    assert not any(file.exists() for file in gone)
+    run.remove_test_programs(tmp_path / "without torch")
 
 
 def test_an_environment_of_other_pins_is_made_again(installed, monkeypatch):

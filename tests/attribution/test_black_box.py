@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.blackbox import switch, switch_found
@@ -30,6 +30,7 @@ from stg_attr import (
     StochasticGates,
     Sweep,
 )
+from tests.examples import examples
 from tests.models import CountedByExample
 
 ONES = torch.ones(3, 6)
@@ -162,9 +163,7 @@ def test_whole_numbers_with_reference_rows():
     ],
 )
 def test_a_baseline_that_the_input_cannot_hold_is_refused(dtype, baseline):
-    with pytest.raises(
-        ArgumentError, match=r"baseline of input 0: expected values that the input's.*float\(\)"
-    ):
+    with pytest.raises(ArgumentError, match=r"baseline of input 0: .*float\(\)"):
         explain(both, ONES.to(dtype), arguments={"baselines": baseline})
 
 
@@ -252,7 +251,7 @@ def budgeted(draw):
 
 
 @given(setting=budgeted(), n=st.integers(2, 20), seed=st.integers(0, 99))
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(150)
 def test_no_example_is_ever_run_more_often_than_max_evals_and_a_number_too_small_is_refused(setting, n, seed):
     x = torch.randn(3, n, generator=torch.Generator().manual_seed(seed))
     parts, run, references = setting.pop("parts"), setting.pop("run"), setting["baselines"] or 1
@@ -340,7 +339,7 @@ class Failing:
 
 
 DEAD = range(10**6)
-LEARNED = pytest.warns(UserWarning, match=r"forward_func raised ConnectionError: the line is dead\. What was")
+LEARNED = pytest.warns(UserWarning, match=r"ConnectionError: the line is dead")
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 
 from stg_attr import (
     ArgumentError,
@@ -19,18 +18,13 @@ from stg_attr import (
     Sweep,
 )
 from stg_attr.select import CertificateSettings, OnAverage, OnMost
+from tests.models import mlp
 
 N_COLUMNS = 8
 
 
 def _net(seed=0, n_outputs=3):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return (
-            nn.Sequential(nn.Linear(N_COLUMNS, 16), nn.Tanh(), nn.Linear(16, n_outputs))
-            .eval()
-            .requires_grad_(False)
-        )
+    return mlp(N_COLUMNS, 16, n_outputs, seed=seed).requires_grad_(False)
 
 
 def _rows(n, seed):
@@ -68,6 +62,7 @@ def _true(objective, net, x, selected, target, claim, retain=0.9):
     ],
     ids=repr,
 )
+@pytest.mark.quick_cases(1)
 def test_what_is_certified_is_true_on_rows_that_nobody_saw(objective, claim):
     """Of certificates at 95 %, far fewer than one in ten may be wrong."""
     right, certified = 0, 0

@@ -123,7 +123,7 @@ def test_layers_take_none_among_the_inputs_too():
 
 @pytest.mark.parametrize("inputs", [None, (None,), (None, None)])
 def test_nothing_but_none_is_refused(inputs):
-    with pytest.raises(ArgumentError, match="inputs: expected a tensor, a tuple of tensors or a table"):
+    with pytest.raises(ArgumentError, match=r"inputs: expected a tensor, .*tuple.*table"):
         StochasticGates(optional).attribute(inputs)
 
 

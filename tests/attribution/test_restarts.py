@@ -106,7 +106,7 @@ def test_confidence_is_between_none_and_all(confidence):
 
 @pytest.mark.parametrize("n_restarts", [0, -1, 1.5, None, True])
 def test_numbers_of_restarts(x, n_restarts):
-    with pytest.raises(ArgumentError, match="n_restarts: expected a whole number of at least 1"):
+    with pytest.raises(ArgumentError, match=r"n_restarts: .*at least 1"):
         StochasticGates(mlp(6, 16, 3)).explain(x, n_restarts=n_restarts)
 
 

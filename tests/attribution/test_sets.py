@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stg_attr import (
@@ -21,6 +21,7 @@ from stg_attr import (
     StochasticGates,
 )
 from stg_attr.attribution import SufficientSets
+from tests.examples import examples
 from tests.models import Counted, mlp
 
 QUICK = {"n_steps": 4, "n_samples": 4}
@@ -64,7 +65,7 @@ def is_minimal(model, x, selected, objective, retain, reference):
     st.sampled_from([Hybrid(), Preserve(), Preserve(OutputMatch()), Delete(), Delete(OutputMatch())]),
     st.sampled_from([0.3, 0.9, 1.0]),
 )
-@settings(max_examples=60)
+@examples(60)
 def test_a_minimal_set_suffices_and_can_spare_nothing(seed, objective, retain):
     model = random_model(seed)
     x = torch.randn(3, 5, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
@@ -154,7 +155,7 @@ def test_an_explanation_says_when_the_rest_suffices_as_well():
 
 
 @given(st.integers(0, 10**6))
-@settings(max_examples=30)
+@examples(30)
 def test_monotone_models_give_sets_that_enumeration_finds(seed):
     """Where more features never hurt, minimal by single members is minimal."""
     weight = torch.rand(6, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) ** 4
@@ -255,7 +256,7 @@ def test_copies_are_data_only(copied):
     assert explanation.question is None
     assert explanation.describe()
     for call in (explanation.minimal, explanation.sufficient_sets):
-        with pytest.raises(ArgumentError, match="explanation: expected one that still has its model"):
+        with pytest.raises(ArgumentError, match=r"explanation: .*still has its model"):
             call()
 
 

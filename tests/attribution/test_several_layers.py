@@ -176,9 +176,7 @@ def test_layers_that_cannot_be_gated_together_are_refused(net):
     unused = nn.Linear(2, 2)
     with pytest.raises(ArgumentError, match=r"one that does not run"):
         LayerStochasticGates(net, [net.city, unused]).attribute((IDS, X), target=0)
-    with pytest.raises(
-        ArgumentError, match=r"2 that run 2 times, of which one is given what came of another"
-    ):
+    with pytest.raises(ArgumentError, match=r"layer: .*2 that run 2 times"):
         LayerStochasticGates(net, [net.city, net.head[0]]).attribute((IDS, X), target=0)
     positions = nn.Embedding(9, 3)
 
@@ -195,9 +193,7 @@ def test_layers_that_cannot_be_gated_together_are_refused(net):
 
 
 def test_masks_go_with_the_layers(net):
-    with pytest.raises(
-        ArgumentError, match=r"feature_mask: expected one mask per activation of the layer, 2"
-    ):
+    with pytest.raises(ArgumentError, match=r"feature_mask: .*one mask per activation.*2"):
         LayerStochasticGates(net, [net.city, net.numbers]).attribute(
             (IDS, X), target=0, feature_mask=torch.arange(3)[None]
         )

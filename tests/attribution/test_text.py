@@ -171,16 +171,12 @@ def test_other_tokenizers_have_words_and_sentences_too(make):
 
 @pytest.mark.parametrize("encoding", [{"input_ids": torch.ones(1, 3)}, None, transformers.BatchEncoding({})])
 def test_what_does_not_say_its_words_is_refused(encoding):
-    with pytest.raises(
-        ArgumentError, match=r"encoding: expected the output of a fast tokenizer.*AutoTokenizer"
-    ):
+    with pytest.raises(ArgumentError, match=r"encoding: .*fast tokenizer.*AutoTokenizer"):
         word_mask(encoding)
 
 
 def test_texts_of_different_lengths_are_refused():
-    with pytest.raises(
-        ArgumentError, match=r"expected texts of one length; found lengths \[3, 5\]. .*padding=True"
-    ):
+    with pytest.raises(ArgumentError, match=r"one length; found .*\[3, 5\]\..*padding=True"):
         word_mask(bert_tokenizer()(["film", "the film is"]))
 
 

@@ -17,6 +17,7 @@ def _model(x):
 
 @pytest.mark.parametrize("effort", [{"n_steps": 1, "n_samples": 1}, {"n_steps": 2, "n_samples": 2}], ids=str)
 @pytest.mark.parametrize("estimator", [Reparameterized(), ScoreFunction()], ids=str)
+@pytest.mark.quick_cases(1)
 def test_what_is_above_one_half_is_selected_and_has_the_scores_that_are_reported(estimator, effort):
     """Few samples leave many gates with equal parameters."""
     for seed in range(20):

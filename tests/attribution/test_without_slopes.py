@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stg_attr import (
@@ -22,6 +22,7 @@ from stg_attr import (
     StochasticGates,
     Sweep,
 )
+from tests.examples import examples
 from tests.models import Counted, CountedByExample
 
 X = torch.tensor([[3.0, 1.0]])
@@ -226,7 +227,7 @@ def mixture(kinds, weights, gated):
 
 
 @given(mixtures())
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_the_smallest_set_is_found_or_the_status_says_it_was_not(drawn):
     model, x = mixture(*drawn), torch.ones(1, 6)
     full = float(model(x))

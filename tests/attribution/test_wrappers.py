@@ -63,6 +63,7 @@ def test_layers_inside_graphs_are_refused(name, owner, untouched):
 @compiles
 @pytest.mark.parametrize("backend", COMPILERS)
 @pytest.mark.parametrize("warm", [False, True])
+@pytest.mark.quick_cases(1)
 def test_compiled_models_give_what_they_give_uncompiled(backend, warm):
     net = mlp(6, 8, 3)
     compiled = torch.compile(net, backend=backend)

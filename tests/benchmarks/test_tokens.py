@@ -1,5 +1,6 @@
 """The benchmark of planted tokens: its data, its measure, and what it claims, on a smaller net."""
 
+import pytest
 import torch
 
 from benchmarks import tokens
@@ -22,6 +23,7 @@ def test_precision_is_the_share_of_true_features_ranked_first():
     assert tokens.precision(torch.tensor([[0.9, 0.1, 0.5], [0.1, 0.2, 0.3]]), truth) == 0.75
 
 
+@pytest.mark.slow
 def test_planted_tokens_are_recovered(tmp_path, monkeypatch):
     monkeypatch.setattr(nets, "CACHE", tmp_path)
     task = tokens.text_task(12, 1, 24, 500, seed=0, steps=200)

@@ -1,19 +1,16 @@
 """Behaviours: logit difference, divergence from the full model, and accuracy, each measured by hand too."""
 
 import torch
-from torch import nn
 from torch.nn.functional import kl_div
 
 from stg_attr import Preserve
 from stg_attr.components import ComponentStochasticGates, named_sites
 from stg_attr.solve import ScoreFunction
+from tests.models import mlp
 
 
 def net_of(seed):
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        net = nn.Sequential(nn.Linear(5, 6), nn.Tanh(), nn.Linear(6, 4))
-    return net.eval().requires_grad_(False)
+    return mlp(5, 6, 4, seed=seed).requires_grad_(False)
 
 
 NET = net_of(0)

@@ -152,7 +152,7 @@ def test_no_mask_gives_every_element_its_own_gate(shapes):
     inputs = tuple(torch.zeros(2, *shape) for shape in shapes)
     n = sum(x[0].numel() for x in inputs)
     if n == 0:
-        with pytest.raises(ArgumentError, match="at least one element with an id of 0 or more"):
+        with pytest.raises(ArgumentError, match=r"at least one element .*0 or more"):
             FeatureGroups.from_mask(None, inputs)
         return
     groups, ids = FeatureGroups.from_mask(None, inputs), reference.ids_by_element(None, inputs)

@@ -133,10 +133,10 @@ def test_what_cannot_be_filled_in(fill, found):
 
 
 def test_functions_and_rows_that_do_not_fit_are_refused():
-    with pytest.raises(ArgumentError, match=r"fill: expected a function of the inputs and of the.*too many"):
+    with pytest.raises(ArgumentError, match=r"fill: .*inputs.*too many"):
         FillIn(lambda x: x)
-    with pytest.raises(ArgumentError, match="fill: expected a function of the inputs and of the share"):
+    with pytest.raises(ArgumentError, match=r"fill: .*inputs.*share"):
         FillIn(torch.zeros(3))
     assert FillIn(torch.mul)  # a function that does not say what it takes
-    with pytest.raises(ArgumentError, match=r"rows of the shape of an input, \(3,\); found \(2,\)"):
+    with pytest.raises(ArgumentError, match=r"fill: .*\(3,\); found \(2,\)"):
         StochasticGates(torch.nn.Linear(3, 1)).explain(torch.ones(1, 3), references.nearest(torch.rand(9, 2)))

@@ -6,15 +6,16 @@ from itertools import product
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stg_attr import ArgumentError, StochasticGates
 from stg_attr.gates import FeatureGroups, column_mask, grid_mask, pixel_mask, position_mask, superpixel_mask
 from stg_attr.gates.masks import default_masks
+from tests.examples import examples
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.integers(1, 4))
 def test_two_pixels_share_a_cell_when_their_coordinates_do(height: int, width: int, rows: int, columns: int):
     mask = grid_mask(torch.zeros(2, 3, height, width), (rows, columns))[0, 0]
@@ -109,7 +110,7 @@ def test_a_matrix_that_may_be_an_image_or_a_series_says_how_to_group_its_element
     assert torch.equal(found, torch.arange(112 * 224).reshape(1, 112, 224))
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 3)), min_size=1, max_size=4))
 def test_a_grid_of_any_dimension_has_one_id_for_each_cell(sides):
     sizes, edges = zip(*sides, strict=True)

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stg_attr.gates import FeatureGroups, grid_mask
 from stg_attr.gates.neighbours import image_neighbours
+from tests.examples import examples
 
 
 def _naive(mask):
@@ -26,7 +27,7 @@ def _neighbours(mask, x):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 6), st.integers(1, 6))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(40)
 def test_they_are_the_regions_on_the_other_side_of_a_border(seed, height, width):
     generator = torch.Generator().manual_seed(seed)
     mask = torch.randint(-1, 6, (height, width), generator=generator)

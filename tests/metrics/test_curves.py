@@ -6,11 +6,11 @@ from torch import nn
 
 from stg_attr import ArgumentError
 from stg_attr.metrics import ERASER_BUDGETS, budget_curves
+from tests.models import mlp
 
 
 def net(n=6, classes=3, seed=0):
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(n, 8), nn.Tanh(), nn.Linear(8, classes)).double()
+    return nn.Sequential(nn.Flatten(), mlp(n, 8, classes, seed=seed)).double()
 
 
 @pytest.fixture

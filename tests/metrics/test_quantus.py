@@ -9,6 +9,7 @@ from torch import nn
 
 from stg_attr import Preserve, StochasticGates
 from stg_attr.metrics import agreement, budget_curves, quantus_explainer
+from tests.models import mlp
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def quantus():
 @pytest.fixture
 def problem():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 3)).eval()
+    model = nn.Sequential(nn.Flatten(), mlp(16, 8, 3)).eval()
     x = torch.rand(3, 1, 4, 4) + 0.1
     return model, x, torch.tensor([0, 1, 2])
 

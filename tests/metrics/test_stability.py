@@ -9,10 +9,10 @@ from captum.metrics import sensitivity_max
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
-from torch import nn
 
 from stg_attr import ArgumentError
 from stg_attr.metrics import agreement, under_noise
+from tests.models import mlp
 
 
 def runs_of(seed, n_runs=3, batch=2, features=7, levels=4):
@@ -60,8 +60,8 @@ def test_top_overlap_counts_common_features(seed, top):
 
 def test_sensitivity_is_captums():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
-    x, method = torch.randn(4, 5), IntegratedGradients(model)
+    model, x = mlp(5, 8, 3), torch.randn(4, 5)
+    method = IntegratedGradients(model)
     seen = []
 
     def attribute(inputs):

@@ -16,6 +16,7 @@ from stg_attr import (
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import Blend, FeatureGroups
 from stg_attr.model import Chunks, GatedModel, Scorer
+from tests.models import mlp
 
 X = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
 SAID = {
@@ -33,9 +34,7 @@ class Limited(nn.Module):
 
     def __init__(self, most, said=SAID["CPU"], in_backward=False):
         super().__init__()
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            self.body = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
+        self.body = mlp(6, 8, 2)
         self.most, self.said, self.in_backward, self.calls = most, said, in_backward, []
 
     def forward(self, x):
@@ -122,7 +121,7 @@ def test_large_examples_are_shown_in_several_calls():
 def test_the_size_of_calls_changes_nothing(perturbations_per_eval, internal_batch_size):
     """The reading measures sets of one example beside each other, in pieces of several widths."""
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 2)).double()
+    net = mlp(6, 8, 2).double()
     x, rows = torch.randn(4, 6, dtype=torch.float64), ReferenceSet(torch.randn(5, 6, dtype=torch.float64))
     stg = StochasticGates(net, objective=Preserve(OutputMatch()))
     whole = stg.explain(x, rows, target=0)

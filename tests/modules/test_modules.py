@@ -9,7 +9,7 @@ import warnings
 import captum.module
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.func import functional_call, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from stg_attr import modules
 from stg_attr.errors import ArgumentError
 from stg_attr.modules import BinaryConcreteStochasticGates, GaussianStochasticGates
+from tests.examples import examples
 
 FAMILIES = [BinaryConcreteStochasticGates, GaussianStochasticGates]
 OPTIONS = {
@@ -105,7 +106,7 @@ def test_forward_and_gradients_agree_with_captum(family, case, options, training
     batch=st.integers(1, 3),
     seed=st.integers(0, 99),
 )
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(25)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_any_broadcast_mask_agrees_with_captum(family, lengths, batch, seed):
     mask_shape = [1 if shared else length for length, shared in lengths]
@@ -306,7 +307,7 @@ def test_the_mask_is_a_copy(family):
 )
 def test_masks_that_do_not_broadcast_are_refused(family, mask, shape):
     module = family(2, mask=torch.arange(torch.Size(mask).numel()).reshape(mask) % 2)
-    with pytest.raises(ArgumentError, match=r"mask: expected a shape that broadcasts to the input's"):
+    with pytest.raises(ArgumentError, match=r"mask: .*broadcasts"):
         module(torch.ones(shape))
 
 
@@ -338,7 +339,7 @@ def test_settings_outside_their_range_are_refused(cls, setting, value):
 
 @pytest.mark.parametrize("baseline", [float("nan"), float("inf"), torch.tensor([0.0, float("nan"), 1.0])])
 def test_baselines_that_are_not_finite_are_refused(family, baseline):
-    with pytest.raises(ArgumentError, match="baseline: expected finite numbers; found NaN or inf"):
+    with pytest.raises(ArgumentError, match=r"baseline: .*finite.*found NaN"):
         family(3, baseline=baseline)
 
 
@@ -350,7 +351,7 @@ def test_baselines_that_do_not_broadcast_are_refused(family):
 @pytest.mark.parametrize("shape", [(), (3,)])
 @pytest.mark.parametrize("mask", [None, torch.arange(3)], ids=["no mask", "mask"])
 def test_inputs_without_features_are_refused(family, shape, mask):
-    with pytest.raises(ArgumentError, match=r"input_tensor: expected \[batch, ...\], 2 dimensions or more"):
+    with pytest.raises(ArgumentError, match=r"input_tensor: .*2 dimensions or more"):
         family(3, mask=mask)(torch.ones(shape))
 
 

@@ -5,11 +5,12 @@ import re
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stg_attr.errors import ArgumentError
 from stg_attr.objective import Anchors, Delete, Hybrid, OutputMatch, Preserve, RetainedScore
+from tests.examples import examples
 
 FIDELITIES = [RetainedScore(), OutputMatch()]
 OBJECTIVES = [kind(fidelity) for kind, fidelity in itertools.product([Preserve, Delete, Hybrid], FIDELITIES)]
@@ -27,7 +28,7 @@ def _scores(rows, seed=1, batch=3):
 
 
 @given(numbers, st.lists(numbers, min_size=1, max_size=5))
-@settings(max_examples=50, deadline=None, derandomize=True)
+@examples(50)
 def test_anchors_are_the_mean_and_the_root_mean_square(full, references):
     tensor = torch.tensor([[b] for b in references], dtype=torch.float64)
     anchors = Anchors.measure(torch.tensor([full], dtype=torch.float64), tensor)
@@ -45,7 +46,7 @@ def test_rows_of_anchors_are_those_of_the_examples():
 
 
 @given(numbers, numbers, numbers)
-@settings(max_examples=50, deadline=None, derandomize=True)
+@examples(50)
 def test_fidelities_are_their_formulas(full, baseline, score):
     if abs(full - baseline) < 1e-3:
         return

@@ -30,6 +30,14 @@ class RightSquare:
         ]
 
 
+def clip_with_a_flash():
+    """Twelve noisy frames [1, 1, 12, 32, 32]: one square is always lit, another one from frame 5 to 8."""
+    clip = 0.1 * torch.rand(1, 1, 12, 32, 32, generator=torch.Generator().manual_seed(0))
+    clip[0, 0, :, 4:10, 4:10] += 0.6
+    clip[0, 0, 5:9, 16:26, 14:26] += 0.9
+    return clip
+
+
 def flashes(clips):
     """How much brighter places get from one frame to the next, [rows]."""
     smooth = avg_pool3d(clips, (1, 4, 4))
@@ -49,6 +57,24 @@ def scan_with_a_ball():
 def thick(scans):
     """By how much the means of cubes of four voxels are above a limit, in all, [rows]."""
     return (avg_pool3d(scans, 4, 2) - 0.5).clamp(min=0).sum((1, 2, 3, 4))
+
+
+def wave_with_vowels(rate=16000):
+    """Noise of two seconds with three vowels of 0.22 s, from 0.7 s on; [1, samples]."""
+    wave = 0.01 * torch.randn(2 * rate, generator=torch.Generator().manual_seed(0))
+    formants = [((700, 90), (1220, 110), (2600, 160)), ((300, 60), (2300, 100), (3000, 150))]
+    formants.append(((500, 80), (900, 90), (2500, 150)))
+    t = torch.arange(int(0.22 * rate)) / rate
+    phase = 2 * torch.pi * (120 * (1 + 0.05 * torch.sin(2 * torch.pi * 3 * t)) / rate).cumsum(0)
+    for start, peaks in zip((0.7, 0.95, 1.2), formants, strict=True):
+        tones = [
+            sum(1 / (1 + ((k * 120 - f) / width) ** 2) for f, width in peaks) * torch.sin(k * phase)
+            for k in range(1, 30)
+        ]
+        tone = torch.stack(tones).sum(0)
+        shape = torch.sin(torch.pi * t / 0.22).clamp(min=0).sqrt()
+        wave[int(start * rate) :][: len(t)] += 0.4 * tone / tone.abs().max() * shape
+    return wave[None]
 
 
 class Looks(nn.Module):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stg_attr import ScoreFunction, StochasticGates, grid_mask
-from tests.recipes.models import scan_with_a_ball, thick
+from tests.recipes.models import clip_with_a_flash, flashes, scan_with_a_ball, thick, wave_with_vowels
 from tests.test_docs import PREFACES, blocks
 
 PAGE = Path(__file__).parents[2] / "docs" / "media.md"
@@ -53,12 +53,7 @@ def test_the_score_of_a_region_is_the_mean_of_its_pixels(explained):
 
 
 def test_a_flash_needs_blocks_at_its_place():
-    names: dict[str, object] = {}
-    exec(PREFACES["media.md"], names)
-    clip = 0.1 * torch.rand(1, 1, 12, 32, 32, generator=torch.Generator().manual_seed(0))
-    clip[0, 0, :, 4:10, 4:10] += 0.6  # is always lit
-    clip[0, 0, 5:9, 16:26, 14:26] += 0.9
-    found = StochasticGates(names["flashes"]).explain(clip)
+    found = StochasticGates(flashes).explain(clip_with_a_flash())
     frames, rows, columns = (found.attributions[0, 0] * found.selected.any() > 0.5).nonzero().T
     assert set(frames.tolist()) <= {4, 5, 6, 7, 8, 9}  # hidden frames are dark, so each lit one may flash
     assert int(rows.min()) >= 12
@@ -82,24 +77,6 @@ def test_an_answer_needs_a_part_of_the_square_and_the_word_that_names_its_side(e
     blue = torch.tensor(after["pixels"])[:, :, 2] == 220
     assert bool(regions.any())
     assert all(bool((blue & (after["mask"] == i)).any()) for i in regions.nonzero().flatten().tolist())
-
-
-def wave_with_vowels(rate=16000):
-    """Noise of two seconds with three vowels of 0.22 s, from 0.7 s on; [1, samples]."""
-    wave = 0.01 * torch.randn(2 * rate, generator=torch.Generator().manual_seed(0))
-    formants = [((700, 90), (1220, 110), (2600, 160)), ((300, 60), (2300, 100), (3000, 150))]
-    formants.append(((500, 80), (900, 90), (2500, 150)))
-    t = torch.arange(int(0.22 * rate)) / rate
-    phase = 2 * torch.pi * (120 * (1 + 0.05 * torch.sin(2 * torch.pi * 3 * t)) / rate).cumsum(0)
-    for start, peaks in zip((0.7, 0.95, 1.2), formants, strict=True):
-        tones = [
-            sum(1 / (1 + ((k * 120 - f) / width) ** 2) for f, width in peaks) * torch.sin(k * phase)
-            for k in range(1, 30)
-        ]
-        tone = torch.stack(tones).sum(0)
-        shape = torch.sin(torch.pi * t / 0.22).clamp(min=0).sqrt()
-        wave[int(start * rate) :][: len(t)] += 0.4 * tone / tone.abs().max() * shape
-    return wave[None]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of the net itself

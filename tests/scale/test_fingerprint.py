@@ -221,9 +221,7 @@ def test_a_model_that_cannot_be_read_needs_a_name(explain, rows, tmp_path):
     assert not (tmp_path / "out").exists()
     explain(StochasticGates(Session(1.0)), rows, model_version="first")
     explain(StochasticGates(Session(1.0)), rows, model_version="first")
-    with pytest.raises(
-        ArgumentError, match="model is Session version 'second' and was Session version 'first'"
-    ):
+    with pytest.raises(ArgumentError, match=r"model is .*'second' and was .*'first'"):
         explain(StochasticGates(Session(-1.0)), rows, model_version="second")
 
 

@@ -142,9 +142,9 @@ def test_a_ray_data_set_in_any_order_gives_the_same_bits(cluster, explain, rows,
 
 
 def test_workers_that_would_make_ray_wait_for_ever_are_refused(cluster, explain, rows):
-    with pytest.raises(ArgumentError, match=r"engine: .*at most 2 workers of 1 CPUs and 0 GPUs; found 3"):
+    with pytest.raises(ArgumentError, match=r"engine: .*at most 2 workers.*found 3"):
         explain(small_net, rows, engine=RayActors(count=3, num_cpus=1))
-    with pytest.raises(ArgumentError, match=r"engine: .*at most 0 workers of 0.5 CPUs and 1 GPUs"):
+    with pytest.raises(ArgumentError, match=r"engine: .*at most 0 workers.*1 GPUs"):
         explain(small_net, rows, engine=RayActors(num_gpus=1))
     numbered = ray.data.from_items([{"x": [1.0] * N_COLUMNS, "number": 0}])
     for half in (RayActors(count=2, num_cpus=0.5), EACH_NODE):  # no node would keep a whole CPU

@@ -83,9 +83,9 @@ def test_without_names_there_are_none_as_in_files_of_earlier_releases(tmp_path):
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):
     tensors = torch.utils.data.TensorDataset(torch.zeros(3, 2))
     out = tmp_path / "out"
-    with pytest.raises(ArgumentError, match=r"baselines: .*found DataFrame. Read the data set into a Data"):
+    with pytest.raises(ArgumentError, match=r"baselines: .*found DataFrame.*into a Data"):
         explain_dataset(StochasticGates(risk), tensors, out, baselines=FRAME)
-    with pytest.raises(ArgumentError, match=r"baselines: .*found ndarray. Convert it with torch.as_tensor"):
+    with pytest.raises(ArgumentError, match=r"baselines: .*found ndarray.*torch\.as_tensor"):
         explain_dataset(StochasticGates(risk), DATA, out, baselines=FRAME[["calls"]].to_numpy())
     with pytest.raises(ArgumentError, match=r"columns.*no such"):
         explain_dataset(StochasticGates(risk), DATA, out, columns=["no such"], baselines=FRAME)

@@ -4,14 +4,15 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stg_attr.gates import BinaryConcrete
 from stg_attr.select import Ranking
+from tests.examples import examples
 
 SEEDS = st.integers(0, 10**6)
-FEW = settings(max_examples=25, deadline=None, derandomize=True)
+FEW = examples(25)
 
 
 def _parameters(seed, batch=3, gates=6, spread=3.0):

@@ -4,14 +4,15 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stg_attr.select import Ranking, SearchSettings, SetSearch
 from stg_attr.select.selections import between
+from tests.examples import examples
 
 SEEDS = st.integers(0, 10**6)
-FEW = settings(max_examples=25, deadline=None, derandomize=True)
+FEW = examples(25)
 SAME = SearchSettings().same
 
 
@@ -183,7 +184,7 @@ def _trying(seed, n, trials, both, power, monotone):
 
 
 @given(SEEDS, st.integers(2, 10), st.sampled_from([4, 30, 200]), st.sampled_from([0.3, 0.6, 0.9]))
-@settings(FEW, max_examples=60)
+@examples(60)
 def test_a_found_set_suffices_needs_each_member_and_comes_from_the_shortest_prefix(seed, n, power, retain):
     """Games in which more is never worth less; the other features keep their order behind the set."""
     parameters, game = _parameters(seed, gates=n), Game(seed, 3, n, power, monotone=True)
@@ -239,7 +240,7 @@ def test_the_last_member_is_the_one_whose_removal_changes_least(searched, seed, 
 
 
 @given(SEEDS, st.integers(3, 10), st.integers(0, 30), st.sampled_from([0.3, 0.6]), st.booleans())
-@settings(FEW, max_examples=80)
+@examples(80)
 def test_swaps_never_make_a_set_worse(seed, n, swaps, retain, both):
     """It still suffices and needs each member, and is smaller, or does as much in all that is asked."""
     _, _, game, other, search = _trying(seed, n, swaps, both, 30, True)

@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stg_attr.errors import ArgumentError
 from stg_attr.select import Budget, FixedWeight, Sweep
+from tests.examples import examples
 
 SPARSITIES = [FixedWeight(), Budget(0.3), Sweep(), Sweep(share=1.0)]
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -34,7 +35,7 @@ def _swept(budgets):
 
 @pytest.mark.parametrize("sparsity", SPARSITIES, ids=repr)
 @given(first=st.integers(0, 100), n=st.integers(1, 20), start=starts)
-@settings(max_examples=20, deadline=None, derandomize=True)
+@examples(20)
 def test_budgets_depend_on_the_number_of_the_sample_only(sparsity, first, n, start):
     whole = sparsity.budgets(0, first + n, start)
     assert whole.dtype == torch.float64
@@ -44,7 +45,7 @@ def test_budgets_depend_on_the_number_of_the_sample_only(sparsity, first, n, sta
 
 
 @given(shares, starts, st.integers(1, 60))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(40)
 def test_a_sweep_walks_a_golden_ratio_sequence(share, start, n):
     swept = _swept(Sweep(share=share).budgets(0, n, start)).tolist()
     assert len(swept) == math.floor(n * share)
@@ -54,7 +55,7 @@ def test_a_sweep_walks_a_golden_ratio_sequence(share, start, n):
 
 
 @given(shares, starts)
-@settings(max_examples=20, deadline=None, derandomize=True)
+@examples(20)
 def test_the_budgets_of_a_sweep_are_spread_evenly(share, start):
     """The largest gap of n points of a golden-ratio sequence is below 1.9 / n; of random ones, log(n) / n."""
     n_samples = math.ceil(100 / share)
@@ -74,7 +75,7 @@ def test_a_fixed_weight_stays_at_the_level_of_the_gates():
 
 
 @given(starts, st.integers(0, 30), st.integers(1, 20))
-@settings(max_examples=20, deadline=None, derandomize=True)
+@examples(20)
 def test_a_budget_takes_every_other_sample_where_a_half_sweep_does(start, first, n):
     budgets = Budget(0.3).budgets(first, n, start).tolist()
     swept = Sweep(share=0.5).budgets(first, n, start).tolist()
@@ -109,7 +110,7 @@ NO_FINITE_NUMBERS = [math.nan, math.inf, -math.inf, True, False, None, "0.1", [0
 @pytest.mark.parametrize("wrong", [-0.1, *NO_FINITE_NUMBERS], ids=repr)
 def test_a_weight_that_is_no_finite_number_or_below_zero_is_refused(wrong):
     for sparsity in (FixedWeight, lambda weight: Sweep(reg_weight=weight)):
-        with pytest.raises(ArgumentError, match="reg_weight: expected a number of at least 0"):
+        with pytest.raises(ArgumentError, match=r"reg_weight: .*at least 0"):
             sparsity(wrong)
 
 

@@ -130,7 +130,7 @@ class Problem:
         return torch.zeros_like(seen)
 
 
-def score_function(steps, own):
+def score_function(steps, settings):
     """Gradients of one example's coins, by the score function with what earlier steps have taught, per step.
 
     The control variate is a ridge regression of all earlier losses on powers of the mean probability of a
@@ -139,16 +139,18 @@ def score_function(steps, own):
     Args:
         steps: for each step the probabilities, gate values and losses of its samples, in antithetic pairs:
             [samples, gates], [samples, gates] and [samples].
-        own: whether each gate has a slope of its own.
+        settings: the numbers of the estimator.
     """
     found, known, n_gates = [], [], steps[0][0].shape[1]
+    own, n_powers = n_gates <= settings.most_slopes, settings.n_powers
     slopes = torch.zeros(n_gates, dtype=torch.float64)  # mean over steps
     for number, (p, z, loss) in enumerate(steps):
         n, variance = len(p), p * (1 - p)
         steepness = torch.eye(n_gates, dtype=torch.float64) if own else slopes[:, None]
         spread = n_gates * variance.mean(0) if own else (variance @ slopes**2).mean(0, keepdim=True)
-        ridge = torch.cat([torch.full((4,), 1e-3, dtype=torch.float64), spread.clamp(min=1e-9)])
-        terms = torch.cat([torch.stack([p.mean(1) ** k for k in range(4)], 1), (z - p) @ steepness], 1)
+        level = torch.full((n_powers,), settings.ridge, dtype=torch.float64)
+        ridge = torch.cat([level, spread.clamp(min=settings.least_ridge)])
+        terms = torch.cat([torch.stack([p.mean(1) ** k for k in range(n_powers)], 1), (z - p) @ steepness], 1)
         weights = torch.zeros_like(ridge)
         if known:
             t, y = (torch.cat(part) for part in zip(*known, strict=True))
@@ -158,9 +160,9 @@ def score_function(steps, own):
         gradient = torch.empty_like(p)
         for i in range(n):
             others = [j for j in range(n) if j not in (i, (i + n // 2) % n)]
-            level = left[others].mean() if others else 0.0
-            gradient[i] = (left[i] - level) * (z[i] - p[i]) + (steepness @ weights[4:]) * variance[i]
-        step = gradient.mean(0) / variance.mean(0).clamp(min=0.02)
+            rest = left[others].mean() if others else 0.0
+            gradient[i] = (left[i] - rest) * (z[i] - p[i]) + (steepness @ weights[n_powers:]) * variance[i]
+        step = gradient.mean(0) / variance.mean(0).clamp(min=settings.least_variance)
         slopes = slopes + (step - slopes) / (number + 1)
         found.append(gradient)
     return found

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stg_attr.gates import Blend, FeatureGroups
 from stg_attr.solve import Noise
+from tests.examples import examples
 
 
 def _order(n):
@@ -15,7 +16,7 @@ def _order(n):
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(0, 1000), st.integers(1, 9), st.integers(1, 40))
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(25)
 def test_more_gates_change_nothing_for_those_that_were_there(seed, step, samples, gates):
     few, many = (Noise(seed).uniform(step, samples, n) for n in (gates, gates + 7))
     assert few.shape == (samples, 1, gates)

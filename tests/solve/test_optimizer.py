@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stg_attr.solve.optimizer import DualAveraging
 from stg_attr.solve.smoothing import Smoothing
+from tests.examples import examples
 
 from .reference import dual_averaging
 
@@ -32,7 +33,7 @@ def _gradients(seed, steps=6, batch=3, gates=4):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 8), st.integers(1, 5), st.sampled_from([0.0, 0.5]))
-@settings(max_examples=25, deadline=None, derandomize=True)
+@examples(25)
 def test_it_is_the_loop_in_plain_python(seed, steps, gates, start):
     gradients = _gradients(seed, steps, 2, gates)
     parameters = _run(gradients, start=start)

@@ -81,7 +81,7 @@ def test_gradients_are_those_of_a_regression_written_out(n_samples, n_gates):
         for example in range(2):
             steps[example].append((p[:, example], z[:, example], loss[:, example]))
     for example in range(2):
-        written_out = score_function(steps[example], own=n_gates <= ScoreFunction().most_slopes)
+        written_out = score_function(steps[example], ScoreFunction())
         for mine, expected in zip(found, written_out, strict=True):
             torch.testing.assert_close(mine[:, example], expected, rtol=1e-6, atol=1e-6)
 

@@ -2,18 +2,19 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stg_attr.gates import Bernoulli, BinaryConcrete, Gaussian
 from stg_attr.solve import shift as shifts
 from stg_attr.solve.shift import BudgetShift
+from tests.examples import examples
 
 from .reference import shift_to_budget as naive_shift
 
 GATES = [BinaryConcrete(), BinaryConcrete(0.99), Gaussian(), Bernoulli()]
 SEEDS = st.integers(0, 10**6)
-FEW = settings(max_examples=25, deadline=None, derandomize=True)
+FEW = examples(25)
 
 
 def _parameters(seed, batch=3, gates=6, spread=3.0):

@@ -168,17 +168,15 @@ class Classifier:
 
 
 def test_estimators_and_what_their_methods_return():
-    with pytest.raises(
-        ArgumentError, match=r"found Classifier\. Pass one of its methods, such as model.predict\."
-    ):
+    with pytest.raises(ArgumentError, match=r"found Classifier\..*model\.predict"):
         StochasticGates(Classifier())
     model = Classifier()
     _refused(FRAME, FRAME[:1], "found ndarray of <U5", "pass predict_proba", model=model.predict_names)
     _refused(FRAME, FRAME[:1], "list of ndarray", r"lambda x: model\(x\)\[0\]", model=model.predict_lists)
     _refused(FRAME, FRAME[:1], "the regressor returns 2", model=Classifier("regressor").amounts)
-    with pytest.raises(ArgumentError, match=r"target: .*found str\. Pass the number of the class"):
+    with pytest.raises(ArgumentError, match=r"target: .*found str\..*number of the class"):
         StochasticGates(_never).explain(FRAME, FRAME, target="old")
-    with pytest.raises(ArgumentError, match=r"target: .*Leave it out: each row has one score"):
+    with pytest.raises(ArgumentError, match=r"target: .*Leave it out"):
         StochasticGates(lambda table: table["age"] * 1.0).explain(FRAME, FRAME, target=1)
 
 

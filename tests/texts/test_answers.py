@@ -97,5 +97,5 @@ def test_what_has_no_answer_is_refused(tokenizer):
     bare = random_model("BartModel", transformers.BartConfig, **TOKENS, **LAYERS)
     with pytest.raises(ArgumentError, match=r"model: expected one with a head.*found BartModel"):
         LayerStochasticGates.for_text(bare, tokenizer).explain([("a film", "lovely")])
-    with pytest.raises(ArgumentError, match=r"inputs: expected single texts or pairs; found 3 texts"):
+    with pytest.raises(ArgumentError, match=r"inputs: .*pairs; found 3 texts"):
         LayerStochasticGates.for_text(made("Bart"), tokenizer).explain([("a", "film", "lovely")])

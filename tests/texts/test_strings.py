@@ -306,18 +306,18 @@ def test_a_function_that_takes_something_else_is_refused(pipeline):
         StochasticGates(pipeline.predict_proba).explain([("a film", "great")])
     with pytest.raises(ArgumentError, match=r"a list of strings.*TypeError in its first call.*for_text"):
         StochasticGates(torch.nn.Linear(2, 2)).explain(["a film"])
-    with pytest.raises(ArgumentError, match=r"output.*found list of str\. Labels are no scores"):
+    with pytest.raises(ArgumentError, match=r"output.*found list of str\. Labels"):
         StochasticGates(lambda texts: ["good"] * len(texts)).explain(["a film"])
     with pytest.raises(ArgumentError, match=r"ZeroDivisionError for an empty text.*baselines='\[MASK\]'"):
         StochasticGates(lambda texts: [1 / len(text) for text in texts]).explain(["a film"])
     assert StochasticGates(lambda texts: [1 / len(text) for text in texts]).explain("a film", baselines="x")
-    with pytest.raises(ArgumentError, match=r"found \['str', 'str'\]\. Pass texts as a list"):
+    with pytest.raises(ArgumentError, match=r"found \['str', 'str'\]\..*a list"):
         StochasticGates(pipeline.predict_proba).explain(("a film", "a plot"))
 
 
 def test_other_arguments_that_do_not_go_with_texts_are_refused():
     stg = StochasticGates(lambda texts: [0.0] * len(texts))
-    with pytest.raises(ArgumentError, match=r"baselines: expected the word that takes the place.*found 0"):
+    with pytest.raises(ArgumentError, match=r"baselines: expected the word.*found 0"):
         stg.explain("a film", baselines=0)
     with pytest.raises(ArgumentError, match=r"feature_mask: .*integers \[1, 2\]; found shape \(1, 3\)"):
         stg.explain("a film", feature_mask=torch.zeros(1, 3, dtype=torch.long))
@@ -329,5 +329,5 @@ def test_other_arguments_that_do_not_go_with_texts_are_refused():
 
 def test_a_layer_takes_no_plain_strings():
     net = torch.nn.Embedding(3, 2)
-    with pytest.raises(ArgumentError, match="a tensor, a tuple of tensors or a table; found list"):
+    with pytest.raises(ArgumentError, match=r"inputs: expected a tensor, .*found list"):
         LayerStochasticGates(net, net).explain(["a film"])

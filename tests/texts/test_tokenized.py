@@ -173,9 +173,9 @@ def test_question_answering_by_the_answer_of_the_model_or_a_given_one():
     given = stg.explain(pairs, target=[(a, b) for _, a, b in best])
     assert torch.equal(given.log_alpha, own.log_alpha)
     assert own.tokens[1][:8] == ("[CLS]", "was", " it", "[SEP]", "we", " saw", " it", "[SEP]")
-    with pytest.raises(ArgumentError, match=r"target: expected the first and the last token.*found \(6, 5\)"):
+    with pytest.raises(ArgumentError, match=r"target: .*first .*last token.*found \(6, 5\)"):
         stg.explain(pairs, target=(6, 5))
-    with pytest.raises(ArgumentError, match=r"pairs of a question and the text.*found single texts"):
+    with pytest.raises(ArgumentError, match=r"pairs of a question.*found single texts"):
         stg.explain("was it great")
 
 
@@ -254,7 +254,7 @@ def test_texts_of_a_causal_model_score_in_a_batch_as_alone(name, side):
         torch.testing.assert_close(both.full, torch.stack(plain))
     assert tokenizer.padding_side == side
     if "LM" in name:
-        with pytest.raises(ArgumentError, match=r"a position of example 0, which has \d+ tokens.*found 20"):
+        with pytest.raises(ArgumentError, match=r"example 0, .*\d+ tokens.*found 20"):
             LayerStochasticGates.for_text(model, tokenizer).explain(texts, target=(20, 7))
 
 
@@ -372,9 +372,7 @@ def test_texts_that_are_too_long_are_refused(reviews):
     model, tokenizer = reviews
     stg = LayerStochasticGates.for_text(model, tokenizer)
     stg.attribute("film " * 38, n_steps=1)  # 40 tokens with [CLS] and [SEP], which the positions allow
-    with pytest.raises(
-        ArgumentError, match=r"inputs: expected texts of at most 40 tokens.*found 41 in example 1"
-    ):
+    with pytest.raises(ArgumentError, match=r"inputs: .*at most 40 tokens.*found 41 .*example 1"):
         stg.explain(["film", "film " * 39])
     short = bert_tokenizer()
     short.model_max_length = 12
@@ -416,7 +414,7 @@ def test_a_model_that_takes_other_inputs_is_refused(reviews):
     with pytest.raises(ArgumentError, match=r"takes input_ids, token_type_ids.*TypeError.*model_input_names"):
         LayerStochasticGates.for_text(Narrow(model), tokenizer).explain(TEXTS)
     choices = random_model("BertForMultipleChoice", transformers.BertConfig)
-    with pytest.raises(ArgumentError, match=r"by name; found RuntimeError in its first call"):
+    with pytest.raises(ArgumentError, match=r"by name; found RuntimeError"):
         LayerStochasticGates.for_text(choices, tokenizer).explain(TEXTS)
     with pytest.raises(ArgumentError, match=r"found BatchEncoding.*NamedInputs"):
         StochasticGates(model).explain(encoded(tokenizer, TEXTS))
@@ -451,7 +449,7 @@ def test_a_causal_classifier_must_have_the_padding_of_its_tokenizer(kind):
 
 def test_other_arguments_that_do_not_fit_are_refused(reviews):
     stg = LayerStochasticGates.for_text(*reviews)
-    with pytest.raises(ArgumentError, match=r"a token that the model knows, from 0 to 59; found 60"):
+    with pytest.raises(ArgumentError, match=r"baselines: .*from 0 to 59; found 60"):
         stg.explain(TEXTS, baselines=60)
     with pytest.raises(ArgumentError, match=r"baselines: expected one token.*which is 2 tokens"):
         stg.explain(TEXTS, baselines="great film")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -32,6 +32,7 @@ from stg_attr import (
     StochasticGates,
     viz,
 )
+from tests.examples import examples
 from tests.models import mlp
 
 QUICK = {"n_steps": 4, "n_samples": 4}
@@ -227,7 +228,7 @@ def _refused(path):
 
 
 @given(st.data())
-@settings(max_examples=300)
+@examples(300)
 def test_corrupted_files_are_refused_or_whole(data):
     """Bytes cut, flipped or added anywhere: an error of ours, or an explanation that can be read."""
     whole = _saved()

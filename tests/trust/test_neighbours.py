@@ -129,7 +129,7 @@ def test_a_negative_target_counts_from_the_end_and_one_beyond_is_refused():
     stg = StochasticGates(lambda x: x @ LAST)
     torch.testing.assert_close(stg.attribute(X, target=-1), stg.attribute(X, target=1))
     for target in (2, -3, [0, 5]):
-        with pytest.raises(ValueError, match=r"target: expected indices into outputs of shape \(2,\)"):
+        with pytest.raises(ValueError, match=r"target: .*shape \(2,\)"):
             stg.attribute(X, target=target)
 
 

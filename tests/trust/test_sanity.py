@@ -11,6 +11,7 @@ from torch import nn
 
 from stg_attr import Hybrid, OutputMatch, Preserve, Status, StochasticGates
 from stg_attr.metrics import agreement
+from tests.models import mlp
 
 OBJECTIVES = [Hybrid(), Preserve(OutputMatch())]
 each_objective = pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
@@ -28,8 +29,7 @@ def label(x):
 
 def trained(labels, seed=0):
     """A small net on 2000 rows; the labels may have nothing to do with them."""
-    torch.manual_seed(seed)
-    net = nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2))
+    net = mlp(10, 32, 32, 2, seed=seed, activation=nn.ReLU)
     optimizer, x = torch.optim.Adam(net.parameters(), 1e-2), rows(2000, 1)
     for _ in range(150):
         optimizer.zero_grad()

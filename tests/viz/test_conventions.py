@@ -183,7 +183,7 @@ def test_one_feature_is_drawn(name, request, explain):
 def test_axes_must_be_one(name, request):
     draw, source = ON_ONE_AXES[name]
     explanation = request.getfixturevalue(source)
-    with pytest.raises(ArgumentError, match=r"ax: expected one matplotlib Axes; found ndarray. Pick one"):
+    with pytest.raises(ArgumentError, match=r"ax: .*Axes; found ndarray.*one"):
         draw(explanation, ax=Figure().subplots(1, 2))
 
 
@@ -194,7 +194,7 @@ OF_MANY = {"importance", "beeswarm", "matrix", "grid", "comparison", "scatter", 
 def test_there_must_be_such_an_example(name, request):
     draw, source = EVERY[name]
     explanation = request.getfixturevalue(source)
-    with pytest.raises(ArgumentError, match=r"example: expected a number from 0 to \d+; found 99"):
+    with pytest.raises(ArgumentError, match=r"example: .*from 0 to \d+; found 99"):
         draw(explanation, 99)
 
 

@@ -52,17 +52,13 @@ def test_of_a_small_difference_the_scores_themselves_are_drawn(table):
 def test_a_curve_must_have_been_measured(table):
     nothing = torch.zeros(12, 0)
     bare = replace(table, curve=Curve(nothing.long(), nothing, nothing, nothing))
-    with pytest.raises(
-        ArgumentError, match=r"curve: expected measured points; found none\. Draw what explain"
-    ):
+    with pytest.raises(ArgumentError, match=r"curve: .*found none\..*explain"):
         viz.curve(bare)
 
 
 @pytest.mark.parametrize("draw", [viz.curve, viz.trace, viz.html])
 def test_plain_tensors_have_no_scores(draw):
-    with pytest.raises(
-        ArgumentError, match="expected an Explanation, whose scores were measured; found Tensor"
-    ):
+    with pytest.raises(ArgumentError, match=r"expected an Explanation.*found Tensor"):
         draw(torch.zeros(3))
 
 
@@ -96,5 +92,5 @@ def test_short_traces_are_drawn(steps, table):
 def test_the_moving_mean_is_as_wide_as_asked(table):
     _, ax = viz.trace(table, 1, smoothing=0.05)
     assert np.isclose(ax.lines[1].get_ydata()[30], table.loss_trace[27:34, 1].mean())
-    with pytest.raises(ArgumentError, match=r"smoothing: expected a number in \[0, 1\]; found 2"):
+    with pytest.raises(ArgumentError, match=r"smoothing: .*\[0, 1\]; found 2"):
         viz.trace(table, smoothing=2)

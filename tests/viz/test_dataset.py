@@ -73,9 +73,7 @@ def test_names_come_from_a_data_frame(draw, table):
 def test_rows_must_have_the_same_features(draw, explain):
     mask = torch.tensor([[0, 0, 1], [0, 1, 1]])
     explanation = explain(torch.zeros(2, 3), torch.zeros(2, 2), mask)
-    with pytest.raises(
-        ArgumentError, match="source: expected rows with the same features; found a feature_mask"
-    ):
+    with pytest.raises(ArgumentError, match=r"source: .*same features; found a feature_mask"):
         draw(explanation)
 
 

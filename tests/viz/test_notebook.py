@@ -104,11 +104,12 @@ def test_without_matplotlib_the_evidence_is_text(table, monkeypatch):
 
 def test_how_many_are_listed_can_be_chosen(table):
     assert "and 9 more" in viz.html(table, listed=3)
-    with pytest.raises(ArgumentError, match="listed: expected a whole number of at least 1; found 0"):
+    with pytest.raises(ArgumentError, match=r"listed: .*at least 1; found 0"):
         viz.html(table, listed=0)
 
 
 @pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
+@pytest.mark.quick_cases(1)
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(package):
     code = f"import sys, stg_attr; sys.modules['{package}'] = None\nimport stg_attr.viz"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -78,7 +78,7 @@ def test_grid_draws_the_examples_chosen(images):
 
 
 def test_grid_names_must_match(images):
-    with pytest.raises(ArgumentError, match="names: expected one for each of the 2 examples; found 1"):
+    with pytest.raises(ArgumentError, match=r"names: .*2 examples; found 1"):
         viz.grid(images, names=["first"])
 
 
@@ -113,5 +113,5 @@ def test_strip_budgets_are_shares(budgets, message, image):
 
 
 def test_strip_needs_measured_scores(photo):
-    with pytest.raises(ArgumentError, match="an Explanation, whose scores were measured; found Tensor"):
+    with pytest.raises(ArgumentError, match=r"an Explanation.*found Tensor"):
         viz.strip(photo)

@@ -88,6 +88,7 @@ def _parsed(markup):
 
 
 @pytest.mark.parametrize("name", ["image", "table", "signal", "sentence"])
+@pytest.mark.quick_cases(1)
 def test_explanations_survive_notebooks_without_trust(name, request):
     markup = request.getfixturevalue(name)._repr_html_()
     rules = re.findall(r"<style>.*?</style>", markup, flags=re.DOTALL)

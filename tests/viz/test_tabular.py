@@ -116,9 +116,7 @@ def test_long_and_strange_names_are_drawn():
 
 def test_a_group_has_two_ways_to_be_named(explain):
     explanation = explain(torch.zeros(1, 3), torch.zeros(1, 2), torch.tensor([[0, 0, 1]]))
-    with pytest.raises(
-        ArgumentError, match="names: expected 2, one per feature, or 3, one per element; found 4"
-    ):
+    with pytest.raises(ArgumentError, match=r"names: expected 2, .* or 3, .*found 4"):
         viz.bars(explanation, names=list("abcd"))
 
 
@@ -141,5 +139,5 @@ def test_tables_have_at_most_two_dimensions():
 
 
 def test_inputs_have_the_shape_of_the_attributions():
-    with pytest.raises(ArgumentError, match=r"inputs: expected the shape of the attributions, \(1, 3\)"):
+    with pytest.raises(ArgumentError, match=r"inputs: .*shape.*\(1, 3\)"):
         viz.bars(torch.zeros(3), inputs=torch.zeros(2))

@@ -73,7 +73,7 @@ def test_text_and_layers_are_compared(text, tokens):
 
 
 def test_a_model_is_needed_for_other_methods(image, gradients):
-    with pytest.raises(ArgumentError, match="forward_func: expected the model, on which 'other' is measured"):
+    with pytest.raises(ArgumentError, match=r"forward_func: expected the model.*'other'"):
         widgets.compare({"gates": image, "other": gradients})
 
 
@@ -84,5 +84,5 @@ def test_an_explanation_is_needed(gradients, net):
 
 def test_they_must_share_inputs_and_features(image, net, images):
     other = StochasticGates(net).explain(images, target=1, n_steps=1)
-    with pytest.raises(ArgumentError, match="explanations of the same inputs with the same feature_mask"):
+    with pytest.raises(ArgumentError, match=r"same inputs .*same feature_mask"):
         widgets.compare({"a": image, "b": other})

@@ -162,7 +162,7 @@ def test_there_must_be_a_curve(net, images, image):
 
     none = torch.zeros(3, 0)
     bare = replace(image, curve=Curve(none.long(), none, none, none))
-    with pytest.raises(ArgumentError, match="at least one example with a measured curve; found no curve"):
+    with pytest.raises(ArgumentError, match=r"measured curve.*found no curve"):
         widgets.explore(bare)
 
 
@@ -182,12 +182,12 @@ def test_what_cannot_be_shown_is_refused(settings, message, image):
 
 
 def test_series_names_are_counted(series):
-    with pytest.raises(ArgumentError, match="names: expected 3, one per channel; found 1"):
+    with pytest.raises(ArgumentError, match=r"names: expected 3, .*found 1"):
         widgets.explore(series, view=widgets.SeriesView(["a"]))
 
 
 def test_token_lists_are_counted(text):
-    with pytest.raises(ArgumentError, match="one list for each of 2 examples, or one list for all; found 3"):
+    with pytest.raises(ArgumentError, match=r"names: .*2 examples.*found 3"):
         widgets.explore(text, view=widgets.TextView([["a"]] * 3))
 
 
@@ -207,7 +207,7 @@ def test_what_is_sent_to_the_browser_can_be_limited(image, table):
     ("view", "name"), [(widgets.ImageView, "longest_side"), (widgets.TableView, "most_named")]
 )
 def test_limits_are_whole_numbers(view, name):
-    with pytest.raises(ArgumentError, match=f"{name}: expected a whole number of at least 1; found 0"):
+    with pytest.raises(ArgumentError, match=f"{name}: .*at least 1; found 0"):
         view(**{name: 0})
 
 

@@ -97,7 +97,7 @@ def test_any_sets_can_be_measured_ahead(image):
 
 def test_too_many_sets_are_not_guessed():
     explanation = StochasticGates(lambda x: x.flatten(1).sum(1)).explain(torch.rand(1, 3, 24, 24), n_steps=2)
-    with pytest.raises(ArgumentError, match="sets: expected sets to measure, because 1728 features"):
+    with pytest.raises(ArgumentError, match=r"sets: .*1728 features"):
         widgets.explore(explanation).measure_ahead()
 
 

@@ -151,9 +151,7 @@ def test_runs_of_one_example_are_compared(bench):
 def test_runs_of_several_examples_are_not(bench):
     first = bench.explain()
     _control(bench, "Example").value = 2
-    with pytest.raises(
-        ArgumentError, match=r"runs: expected runs of one example; found of examples \[0, 2\]"
-    ):
+    with pytest.raises(ArgumentError, match=r"runs: .*one example.*found .*\[0, 2\]"):
         bench.compare([first, bench.explain()])
 
 
