@@ -27,7 +27,7 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
     """Of the cases of a test that are not slow, the first and the last stay quick; the others become slow.
 
-    `@pytest.mark.quick_cases(n)` keeps n, spread evenly.
+    `@pytest.mark.quick_cases(n)` keeps n, spread evenly; `@pytest.mark.quick_cases` keeps all.
     """
     families = defaultdict(list)
     for item in items:
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items):
             families[item.nodeid.partition("[")[0]].append(item)
     for cases in families.values():
         marker = cases[0].get_closest_marker("quick_cases")
-        n = marker.args[0] if marker else QUICK_CASES
+        (n,) = (marker.args or (len(cases),)) if marker else (QUICK_CASES,)
         quick = {round(i * (len(cases) - 1) / max(n - 1, 1)) for i in range(n)}
         for number, item in enumerate(cases):
             if number not in quick:

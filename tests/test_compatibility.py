@@ -25,6 +25,7 @@ def test_the_page_has_rows_and_is_in_the_contents():
     assert "\ncompatibility\n" in (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.quick_cases
 @pytest.mark.parametrize("row", ROWS)
 def test_the_test_of_a_row_exists(row):
     found = re.fullmatch(r"\| .+ \| `(tests/[\w/]+\.py)::(test_\w+)` \|", row)

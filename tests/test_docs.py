@@ -202,6 +202,7 @@ def test_the_code_of_the_gallery_is_that_which_draws_it(monkeypatch):
     assert [block.rstrip() for block in blocks(DOCS / "gallery.md")] == [code.rstrip() for code in drawn]
 
 
+@pytest.mark.quick_cases
 @pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_between_pages_lead_somewhere(page):
     text = re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -66,7 +66,7 @@ METHODS = [
     pytest.param(
         {"objective": OBJECTIVES[o], "sparsity": SPARSITIES[s], **ESTIMATORS[name]},
         id=f"{_short(OBJECTIVES[o])}-{_short(SPARSITIES[s])}-{name}",
-        marks=[] if _is_quick(o, s, e) else [pytest.mark.slow],
+        marks=pytest.mark.quick_cases(6) if _is_quick(o, s, e) else pytest.mark.slow,
     )
     for o, s, (e, name) in itertools.product(
         range(len(OBJECTIVES)), range(len(SPARSITIES)), enumerate(ESTIMATORS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import traceback
@@ -147,3 +148,17 @@ def test_the_rows_of_an_explanation_joined_again_are_the_same_in_every_field():
     parts = [record.rows(slice(0, 1)), record.rows(torch.tensor([1, 2]))]
     assert len(parts[0].extra) == 1
     assert_same(Extended.joined(parts), record)
+
+
+def test_every_file_of_tests_has_a_quick_test():
+    """But for Ray, which takes several seconds to start."""
+    without = set()
+    for path in Path(__file__).parent.rglob("test_*.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        of_all = [ast.unparse(node) for node in body if isinstance(node, ast.Assign)]
+        tests = [node for node in body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+        marks = [" ".join(map(ast.unparse, test.decorator_list)) for test in tests]
+        slow = any(line.startswith("pytestmark") and "mark.slow" in line for line in of_all)
+        if slow or all("mark.slow" in mark for mark in marks):
+            without.add(path.name)
+    assert without == {"test_on_ray.py"}

@@ -38,6 +38,7 @@ def test_a_tutorial_runs_in_a_new_kernel_and_keeps_its_claims(script):
     assert make_tutorials.faults(make_tutorials.executed(script)) == []
 
 
+@pytest.mark.quick_cases
 @by_name
 def test_a_saved_notebook_is_its_script_with_outputs(script):
     import nbformat
@@ -51,6 +52,7 @@ def test_a_saved_notebook_is_its_script_with_outputs(script):
     assert make_tutorials.faults(saved) == []
 
 
+@pytest.mark.quick_cases
 @by_name
 def test_a_tutorial_claims_something_and_is_listed(script):
     text = script.read_text()

@@ -25,6 +25,7 @@ from stg_attr import (
     Sweep,
 )
 
+pytestmark = pytest.mark.quick_cases  # they take milliseconds
 X = torch.linspace(-1, 2, 12).reshape(4, 3)
 NAN, INF = float("nan"), float("inf")
 

@@ -23,6 +23,7 @@ from stg_attr.gates import (
 )
 from stg_attr.gates.tensors import unusual
 
+pytestmark = pytest.mark.quick_cases  # they take milliseconds
 X = torch.zeros(2, 3)
 IDS = torch.tensor([[0, 1, 2]])
 SPARSE = torch.zeros(1, 3).to_sparse()
