@@ -96,7 +96,8 @@ class Watch:
         shown = self.show(explanation)
         shown.budget = int(explanation.n_selected[shown.place])
         steps, spent = len(explanation.loss_trace), time.monotonic() - self._began
-        shown.progress = {"done": 1, "total": 1, "text": f"{steps} steps in {spent:.1f} s", "running": False}
+        said = f"{steps} step{'s' * (steps != 1)} in {spent:.1f} s"
+        shown.progress = {"done": 1, "total": 1, "text": said, "running": False}
         return shown
 
     def _report(self, done: int, n_steps: int) -> None:

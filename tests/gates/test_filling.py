@@ -138,5 +138,5 @@ def test_functions_and_rows_that_do_not_fit_are_refused():
     with pytest.raises(ArgumentError, match=r"fill: .*inputs.*share"):
         FillIn(torch.zeros(3))
     assert FillIn(torch.mul)  # a function that does not say what it takes
-    with pytest.raises(ArgumentError, match=r"fill: .*\(3,\); found \(2,\)"):
+    with pytest.raises(ArgumentError, match=r"baselines: .*\(3,\); found \(2,\)"):
         StochasticGates(torch.nn.Linear(3, 1)).explain(torch.ones(1, 3), references.nearest(torch.rand(9, 2)))

@@ -187,7 +187,7 @@ def test_series_names_are_counted(series):
 
 
 def test_token_lists_are_counted(text):
-    with pytest.raises(ArgumentError, match=r"names: .*2 examples.*found 3"):
+    with pytest.raises(ArgumentError, match=r"tokens: .*2 examples.*found 3"):
         widgets.explore(text, view=widgets.TextView([["a"]] * 3))
 
 
