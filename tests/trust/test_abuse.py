@@ -54,6 +54,7 @@ def all_finite(explanation):
     "objective", [Hybrid(), Preserve(OutputMatch()), Delete()], ids=lambda o: type(o).__name__
 )
 @pytest.mark.parametrize("factor", [1e30, 1e-30, -1e30])
+@pytest.mark.quick_cases(1)
 def test_extreme_scores_select_what_plain_ones_do(x, factor, objective):
     model = mlp(6, 16, 3)
 

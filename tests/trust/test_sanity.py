@@ -72,6 +72,7 @@ def test_the_nets_are_worth_explaining(net, objective):
 
 
 @each_objective
+@pytest.mark.quick_cases(1)
 def test_randomised_weights_change_the_attribution(net, objective):
     """Layer by layer from the top, and all of them: nothing like the noise of another seed."""
     before = attributions(net, objective)

@@ -208,6 +208,7 @@ def test_a_child_that_is_forked_during_a_solve_explains_too():
     assert code == 0
 
 
+@pytest.mark.slow
 def test_no_thread_is_left_behind():
     code = (
         "import threading, torch, stg_attr\n"
