@@ -228,7 +228,8 @@ def test_pictures_of_the_documentation_have_a_twin_for_dark_pages():
         for page in (*PAGES, DOCS / "gallery.md")
         for link in re.findall(r"!\[[^\]]*\]\(([^)]+\.png)\)", page.read_text(encoding="utf-8"))
     }
-    assert {path.name for path in shown if not path.with_stem(f"{path.stem}-dark").exists()} == set()
+    without = {path.name for path in shown if not path.with_stem(f"{path.stem}-dark").exists()}
+    assert without <= {"watched.png"}  # taken by hand in JupyterLab
 
 
 def test_every_status_has_advice():
