@@ -151,7 +151,7 @@ def test_the_rows_of_an_explanation_joined_again_are_the_same_in_every_field():
 
 
 def test_every_file_of_tests_has_a_quick_test():
-    """But for Ray, which takes several seconds to start."""
+    """But for those that start other processes, which takes several seconds."""
     without = set()
     for path in Path(__file__).parent.rglob("test_*.py"):
         body = ast.parse(path.read_text(encoding="utf-8")).body
@@ -161,4 +161,4 @@ def test_every_file_of_tests_has_a_quick_test():
         slow = any(line.startswith("pytestmark") and "mark.slow" in line for line in of_all)
         if slow or all("mark.slow" in mark for mark in marks):
             without.add(path.name)
-    assert without == {"test_on_ray.py"}
+    assert without <= {"test_on_ray.py", "test_distributed.py"}
