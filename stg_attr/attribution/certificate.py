@@ -20,6 +20,23 @@ _CPU = torch.device("cpu")
 __all__ = ["Certifier"]
 
 
+@dataclass(frozen=True)
+class _Tested:
+    """What tests have found.
+
+    Attributes:
+        holds: whether a set is certified, bool [batch].
+        size: features of the set that is reported, long [batch].
+        margins: of this set, [references, batch]; NaN where not measured.
+        spent: probability of a wrong claim of its test, [batch].
+    """
+
+    holds: Tensor
+    size: Tensor
+    margins: Tensor
+    spent: Tensor
+
+
 @dataclass
 class Certifier:
     """Tests the first features of a ranking, and more of them where they do not suffice.
@@ -61,41 +78,95 @@ class Certifier:
         """The features in order, how many of them are reported, long [batch], and what is certified of these.
 
         The first set to be tested is chosen on references of its own. It is tested on fresh references until
-        it is clear that the claim holds, or unlikely to become clear. Then the next larger set is tested. All
-        sets are fixed before the first test, and the probability of a wrong claim is divided among them, so
-        the same fresh references serve for all.
+        it is clear that the claim holds, or unlikely to become clear. Then the next larger set is tested, see
+        `_from_first`; or sets are tested from all features down, see `_from_above`.
 
         Args:
             ranking: the features in order.
             count: how many of them the search has found to suffice, long [batch].
             second: another order, largest first, [batch, gates], in which a large set may have a smaller one.
         """
-        claim, settings, device = self._claim, self.settings, count.device
+        claim, device = self._claim, count.device
         ranking, count = ranking.to(_CPU), count.cpu()
         other = None
         if second is not None:
             other = ranking.promoted(torch.zeros_like(ranking.visible), worth=second.cpu())
         ranking, first, floor = self._first_set().choose(ranking, count, other)
-        sizes = self._sizes(ranking, first)
-        delta = [(1 - claim.confidence) * weight for weight in settings.weights]
-        shape = (len(self.model.held_out), len(count))
-        margins = torch.full(shape, torch.nan, dtype=torch.float64, device=_CPU)
-        holds, reported = torch.zeros_like(count, dtype=torch.bool), sizes[0].clone()
-        spent = torch.full_like(margins[0], delta[0])
-        for turn, (size, share) in enumerate(zip(sizes, delta, strict=False)):
-            larger = size > reported if turn else count > 0
-            index = (larger & ~holds & (count > 0) & self._able).nonzero().squeeze(1)
-            index = index[self._affords(index, settings.first_look)]
-            reported[index], spent[index], margins[:, index] = size[index], share, torch.nan
-            holds[index] = self._tested(ranking.top(size.unsqueeze(1))[0], index, share, floor, margins)
-            if not turn:
-                first_margins = margins.clone()
-        # where no set is certified, the first and smallest is reported, with what was measured of it
-        reported = torch.where(holds, reported, sizes[0])
-        spent, margins = spent.where(holds, delta[0]), margins.where(holds, first_margins)
+        index = ((count > 0) & self._able).nonzero().squeeze(1)
+        tests = self._from_above if self.settings.from_above else self._from_first
+        found = tests(ranking, first, index, floor)
         floor = floor.clamp_max(-claim.target(self.sparsity.retain))  # of examples without a set, too
-        certificate = self._certificate(holds, margins, floor, spent)
-        return ranking.to(device), reported.to(device), certificate.to(device)
+        certificate = self._certificate(found.holds, found.margins, floor, found.spent)
+        return ranking.to(device), found.size.to(device), certificate.to(device)
+
+    def _from_first(self, ranking: Ranking, first: Tensor, index: Tensor, floor: Tensor) -> _Tested:
+        """Tests of larger and larger sets, until one is certified.
+
+        All sets are fixed before the first test, and the probability of a wrong claim is divided among them,
+        so the same fresh references serve for all. Arguments as for `_from_above`.
+        """
+        settings = self.settings
+        sizes = self._sizes(ranking, first)
+        delta = [(1 - self._claim.confidence) * weight for weight in settings.weights]
+        found = self._untested(first, delta[0])
+        margins = found.margins.clone()
+        for turn, (size, share) in enumerate(zip(sizes, delta, strict=False)):
+            larger = size > found.size if turn else torch.ones_like(found.holds)
+            some = index[(larger & ~found.holds)[index]]
+            some = some[self._affords(some, settings.first_look)]
+            found.size[some], found.spent[some], margins[:, some] = size[some], share, torch.nan
+            found.holds[some] = self._tested(ranking.top(size.unsqueeze(1))[0], some, share, floor, margins)
+            if not turn:
+                found.margins.copy_(margins)
+        # where no set is certified, the first and smallest is reported, with what was measured of it
+        return _Tested(
+            found.holds,
+            torch.where(found.holds, found.size, first),
+            margins.where(found.holds, found.margins),
+            found.spent.where(found.holds, delta[0]),
+        )
+
+    def _from_above(self, ranking: Ranking, first: Tensor, index: Tensor, floor: Tensor) -> _Tested:
+        """Tests from all features down, until a set is not certified; the last that is certified is reported.
+
+        No test is made after the first that fails. So a claim can only be wrong if the first set of the order
+        that does not suffice passes, and each test has the whole probability of a wrong claim (fixed sequence
+        testing). Learn then Test: Calibrating Predictive Algorithms to Achieve Risk Control (Angelopoulos,
+        Bates, Candes, Jordan, Lei, 2021), https://arxiv.org/abs/2110.01052.
+
+        Args:
+            ranking: the features in order.
+            first: sizes near which the smallest are expected, long [batch].
+            index: the examples that are tested, long [examples].
+            floor: smallest values that margins count as, [batch].
+        """
+        settings = self.settings
+        delta = (1 - self._claim.confidence) * (1 - settings.span_weight)
+        found, more = self._untested(first, delta), ranking.n_visible - first
+        margins, going = found.margins.clone(), index
+        while len(going):
+            margins[:, going], size = torch.nan, first + more
+            holds = self._tested(ranking.top(size.unsqueeze(1))[0], going, delta, floor, margins)
+            going = going[holds]
+            found.holds[going], found.size[going] = True, size[going]
+            found.margins[:, going] = margins[:, going]
+            more = torch.where(more > 0, (settings.from_above * more).long(), more - 1)
+            going = going[(first + more > 0)[going]]
+        left = index[~found.holds[index]]
+        self._tested(ranking.top(first.unsqueeze(1))[0], left, delta, floor, found.margins)
+        return found
+
+    def _untested(self, size: Tensor, delta: float) -> _Tested:
+        """Nothing is known yet of sets of some sizes, long [batch]."""
+        margins = torch.full(
+            (len(self.model.held_out), len(size)), torch.nan, dtype=torch.float64, device=_CPU
+        )
+        return _Tested(
+            torch.zeros_like(size, dtype=torch.bool),
+            size.clone(),
+            margins,
+            torch.full_like(margins[0], delta),
+        )
 
     def of(self, selected: Tensor) -> Certificate:
         """What is certified of given selections, bool [batch, gates], and of no others."""
@@ -198,12 +269,25 @@ class Certifier:
             reached = (wealth >= needed).any(0) & (seen.mean(0) >= 0)
             passed = reached & self._spans(some, held[: rows.stop])
             holds[going[passed]] = True
-            # rows that it would take at the present rate
-            rate = (wealth[-1] / rows.stop).clamp_min(1e-9)
-            hopeless = (seen.mean(0) < 0) | ((needed - wealth[-1]) / rate > len(held) - rows.stop)
-            given_up = hopeless & ~reached & (rows.stop >= settings.first_look)
+            given_up = self._hopeless(seen, wealth[-1], needed) & ~reached
+            given_up &= rows.stop >= settings.first_look
             going = going[~passed & ~given_up]
         return holds
+
+    def _hopeless(self, margins: Tensor, wealth: Tensor, needed: float) -> Tensor:
+        """Whether tests will probably fail, by the margins so far, [references, examples]; bool [examples].
+
+        Args:
+            margins: of the references that were measured.
+            wealth: its logarithm so far, [examples].
+            needed: what it must reach.
+        """
+        n, mean = len(margins), margins.mean(0)
+        if self.settings.from_above:  # it would be the last test, so it goes on while the claim may be true
+            return mean + 2 * margins.std(0) / n**0.5 < 0
+        # references that it would take at the present rate
+        rate = (wealth / n).clamp_min(1e-9)
+        return (mean < 0) | ((needed - wealth) / rate > len(self.model.held_out) - n)
 
     def _spans(self, index: Tensor, references: Tensor) -> Tensor:
         """Whether the input is known to score differently from the references, bool [examples]."""

@@ -33,7 +33,13 @@ def _for_populations() -> Settings:
     return Settings(
         plan=PlanSettings(n_steps=60, evaluations_per_step=128, n_references=512),
         certificate=CertificateSettings(
-            most_rows=1000, trial_rows=512, scale_rows=512, batch=32, first_look=64, most_evaluations=100_000
+            most_rows=1000,
+            trial_rows=512,
+            scale_rows=512,
+            batch=32,
+            first_look=64,
+            most_evaluations=100_000,
+            from_above=0.75,
         ),
         profile=ProfileSettings(evaluations=2048, forwards=2048),
     )

@@ -77,6 +77,10 @@ class CertificateSettings:
         growth: where a test fails, the set grows by this share of its size,
         steps: times these factors, one for each further set.
         weights: parts of the allowed probability of a wrong claim, one for the test of each set.
+        from_above: where it is above 0, sets are tested from all features down, and none after the first that
+            is not certified, so that each test has all of this probability but `span_weight`. A set has this
+            share of the features that the one before has beyond those that are expected to suffice; below
+            that, each has one feature fewer.
         span_weight: part of this probability for the test that input and references score differently.
         span_floor: smaller values count as this value in that test. The unit is the score difference of input
             and baseline.
@@ -107,6 +111,7 @@ class CertificateSettings:
     growth: float = 0.08
     steps: tuple[int, ...] = (1, 1, 2, 4)
     weights: tuple[float, ...] = (0.4, 0.2, 0.1, 0.1, 0.1)
+    from_above: float = 0.0
     span_weight: float = 0.1
     span_floor: float = -4.0
     batch: int = 8
@@ -119,3 +124,8 @@ class CertificateSettings:
     largest_bet: float = 0.95
     grid_step: float = 0.01
     least_divided: int = 32
+
+    @property
+    def first_weight(self) -> float:
+        """The part of the allowed probability of a wrong claim that the first test has."""
+        return 1 - self.span_weight if self.from_above else self.weights[0]

@@ -108,5 +108,5 @@ def held_out(n: int, sparsity: Sparsity, settings: CertificateSettings) -> int:
     if sparsity.claim is None:
         return 0
     rows = min(int(settings.held_out * n), settings.most_rows)
-    delta = (1 - sparsity.claim.confidence) * settings.weights[0]
+    delta = (1 - sparsity.claim.confidence) * settings.first_weight
     return rows if rows >= least_rows(sparsity.claim.target(sparsity.retain), delta, settings) else 0
