@@ -284,7 +284,8 @@ class Certifier:
         """
         n, mean = len(margins), margins.mean(0)
         if self.settings.from_above:  # it would be the last test, so it goes on while the claim may be true
-            return mean + 2 * margins.std(0) / n**0.5 < 0
+            highest: Tensor = mean + 2 * margins.std(0) / n**0.5
+            return highest < 0
         # references that it would take at the present rate
         rate = (wealth / n).clamp_min(1e-9)
         return (mean < 0) | ((needed - wealth) / rate > len(self.model.held_out) - n)
