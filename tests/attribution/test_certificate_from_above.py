@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stg_attr import Preserve, Settings, SharedStochasticGates, StochasticGates, Sweep
+from stg_attr import Preserve, ReferenceSet, SharedStochasticGates, StochasticGates, Sweep
 from stg_attr.attribution.certificate import Certifier
 from stg_attr.gates import Blend, FeatureGroups
 from stg_attr.model import Allowance, GatedModel, Scorer
@@ -26,10 +26,11 @@ def certified(seed, settings, n=400, spread=1.0):
     x, kinds = torch.ones(1, 7, dtype=torch.float64), torch.rand(n, 7, generator=made, dtype=torch.float64)
     references = spread * (kinds * math.sqrt(12) - math.sqrt(3))  # mean 0
     sparsity = Sweep(claim=OnAverage())
-    blend = Blend((x,), (references.unsqueeze(1),), FeatureGroups.from_mask(None, (x,)))
     kept = held_out(n, sparsity, settings)
+    groups = FeatureGroups.from_mask(None, (x,))
+    blend = Blend.of((x,), ReferenceSet(references), groups, lambda n: kept)
     scorer = Scorer(lambda rows: rows @ WEIGHT, (), 1)
-    model = GatedModel(blend, scorer, Preserve(), None, None, n_held_out=kept)
+    model = GatedModel(blend, scorer, Preserve(), None, None)
     ranking = Ranking.of(WEIGHT.unsqueeze(0), torch.ones(1, 7, dtype=torch.bool))
     _, count, found = Certifier(model, sparsity, settings, Allowance()).certified(ranking, torch.tensor([3]))
     return bool(found.holds), int(count), int(found.n_references)
@@ -98,4 +99,3 @@ def test_shared_sets_with_a_certificate_truly_suffice_and_are_near_the_smallest(
     assert found.settings.certificate == replace(
         SharedStochasticGates(StochasticGates(model)).settings.certificate, most_rows=500
     )
-    assert isinstance(found.settings, Settings)
