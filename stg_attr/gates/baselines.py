@@ -25,8 +25,8 @@ class ReferenceSet:
     Args:
         rows: reference rows, [references, ...], each of the shape of one example.
         amounts: for ids that stand for amounts, as the cells of a table do: these amounts, of the shape of
-            `rows`, NaN where an id stands for none. They make contributions more exact and change nothing
-            else.
+            `rows`, NaN where an id stands for none. They make contributions more exact, and decide which
+            references are shown first; see `representative_order`.
 
     Example:
         >>> ReferenceSet(torch.zeros(100, 3)).rows.shape

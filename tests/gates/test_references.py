@@ -115,6 +115,7 @@ IMAGES = _image(2, 1, 4, 4)
 EVERY = {
     "mean": (DATA[:2], references.mean(DATA)),
     "blur": (IMAGES, references.blur(1.0)),
+    "photograph": (_image(2, 3, 40, 40), references.photograph()),
     "inpaint": (IMAGES, references.inpaint(1.0)),
     "nearest": (DATA[:2], references.nearest(DATA)),
     "noise": (DATA[:2], references.noise(0.3)),

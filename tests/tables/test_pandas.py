@@ -95,7 +95,7 @@ def test_equal_to_an_encoding_by_hand(pipeline):
     torch.testing.assert_close(
         StochasticGates(pipeline.decision_function).attribute(ROWS, OTHERS),
         StochasticGates(decoded, estimator=ScoreFunction())
-        .attribute(codes[:3], ReferenceSet(codes[3:]))
+        .attribute(codes[:3], references)
         .double(),
         rtol=0, atol=0,
     )  # fmt: skip
