@@ -157,7 +157,8 @@ def test_what_is_kept_is_what_the_model_was_given(pages, look, photograph):
     }""")
     drawn = torch.tensor(values, dtype=torch.float32).reshape(224, 224, 4)[..., :3].permute(2, 0, 1) / 255
     cells = explanation.selected[0][explanation.feature_mask[0][0]]
-    assert torch.allclose(drawn, explanation.inputs[0][0] * cells, atol=0.5 / 255 + 1e-6)
+    shown = torch.where(cells, explanation.inputs[0][0], explanation.baselines[0][0])
+    assert torch.allclose(drawn, shown.clamp(0, 1), atol=0.5 / 255 + 1e-6)
 
 
 def test_memory_stays_flat_over_500_steps(pages, look):
