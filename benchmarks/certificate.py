@@ -16,6 +16,7 @@ import argparse
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from captum.attr import IntegratedGradients, ShapleyValueSampling
@@ -172,8 +173,8 @@ def peer(case: Case, objective: Objective, claim: Claim, seed: int, name: str) -
         spent = 1 + n * case.rows.shape[1]
     settings, sparsity = Settings(), Sweep(retain=RETAIN, claim=claim)
     groups = FeatureGroups.from_mask(None, (case.rows,))
-    kept = held_out(N_REFERENCES, sparsity, settings.certificate)
-    blend = Blend.of((case.rows,), ReferenceSet(references), groups, lambda n: kept)
+    kept = partial(held_out, sparsity=sparsity, settings=settings.certificate)
+    blend = Blend.of((case.rows,), ReferenceSet(references), groups, kept)
     with undisturbed(case.net, torch.device("cpu"), 0):
         scorer = Scorer(case.net, (), len(case.rows))
         model = GatedModel(blend, scorer, objective, targets.unsqueeze(1), None)

@@ -84,10 +84,7 @@ class Reading:
         model, solver = self.model, self.solver
         groups = model.groups
         points = self.settings.reading.curve_points if with_curve else 0
-        rows = model.rows_per_selection
-        reserved = evidence_rows(rows, model.n_held_out, points) + check_rows(rows, points)
-        interrupted = solution.failure if isinstance(solution.failure, KeyboardInterrupt) else None
-        allowance = Allowance(self.max_evals, reserved, interrupted)
+        allowance = self._allowance(solution, points)
         explainable = model.anchors.explainable.unsqueeze(1)
         exists = groups.exists.expand_as(solution.parameter)
         reacts = ((solution.influence > 0) | solution.learned.blind) & exists & model.differs
@@ -133,6 +130,13 @@ class Reading:
             objective=in_words(model.objective),
         )
         return explanation, failure
+
+    def _allowance(self, solution: Solution, curve_points: int) -> Allowance:
+        """What may be measured: all but what the evidence takes, and nothing after Ctrl-C."""
+        rows = self.model.rows_per_selection
+        reserved = evidence_rows(rows, self.model.n_held_out, curve_points) + check_rows(rows, curve_points)
+        interrupted = solution.failure if isinstance(solution.failure, KeyboardInterrupt) else None
+        return Allowance(self.max_evals, reserved, interrupted)
 
     def _profile(self, allowance: Allowance, solution: Solution, reacts: Tensor) -> Profile:
         """Contributions and influence, where evaluations are left for them."""
