@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import get_origin
 
+import pytest
+
 import stg_attr
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +30,7 @@ def test_it_says_that_it_has_types():
     assert (Path(stg_attr.__file__).parent / "py.typed").is_file()
 
 
+@pytest.mark.slow
 def test_an_import_brings_nothing_that_torch_and_captum_do_not():
     """Extras, and what is heavy, come when they are asked for."""
     code = (
@@ -38,6 +41,7 @@ def test_an_import_brings_nothing_that_torch_and_captum_do_not():
     assert set(out.stdout.split()) <= {"stg_attr"} | set(sys.stdlib_module_names)
 
 
+@pytest.mark.slow
 def test_a_notebook_without_widgets_shows_explanations_all_the_same():
     code = """
 import sys

@@ -36,6 +36,7 @@ def certified(seed, settings, n=400, spread=1.0):
     return bool(found.holds), int(count), int(found.n_references)
 
 
+@pytest.mark.slow
 def test_false_claims_are_as_rare_as_stated():
     """Each test has the whole probability, since none is made after the first that fails."""
     settings = replace(FROM_ABOVE, most_rows=300)
@@ -45,6 +46,7 @@ def test_false_claims_are_as_rare_as_stated():
     assert sum(holds for holds, _, _ in found) > 0.95 * len(found)
 
 
+@pytest.mark.slow
 def test_sets_are_smaller_than_where_the_probability_is_divided():
     """The smallest set that suffices has four columns."""
     sizes = {}

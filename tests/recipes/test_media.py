@@ -79,6 +79,7 @@ def test_an_answer_needs_a_part_of_the_square_and_the_word_that_names_its_side(e
     assert all(bool((blue & (after["mask"] == i)).any()) for i in regions.nonzero().flatten().tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")  # of the net itself
 def test_speech_needs_the_windows_with_speech():
     """A real net, whose wheel brings its weights."""

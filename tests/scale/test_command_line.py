@@ -124,6 +124,7 @@ def test_failed_rows_are_told_by_the_exit_code(command, tmp_path, capsys):
     assert "failed 1 times: input 0: expected finite numbers" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_python_m_runs_it(command, tmp_path, python):
     run = python("-m", "stg_attr", "dataset", *command[:-1])
     out, err = run.communicate(timeout=120)

@@ -218,6 +218,7 @@ explain_dataset(lambda: net, TensorDataset(rows), sys.argv[1], batch_rows=8, n_s
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_leaves_what_was_done(tmp_path, python):
     """The kernel refuses files above 20 kB: the second shard of random numbers, not the first of zeros."""
     pytest.importorskip("resource", reason="limits of file sizes are a thing of POSIX")

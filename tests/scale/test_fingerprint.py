@@ -289,6 +289,7 @@ print([digest(model) for model in models])
 """
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same(python):
     settings = (("1", []), ("2", []), ("3", ["busy"]))
     processes = [python("-W", "ignore", "-c", CODE, *given, PYTHONHASHSEED=seed) for seed, given in settings]

@@ -58,6 +58,7 @@ def test_a_row_gets_what_explain_gives_its_batch(explain, net, rows):
     assert found.ids == tuple(range(N_ROWS))
 
 
+@pytest.mark.slow
 def test_every_kind_of_data_set_gives_the_same_bits(explain, rows, parquet, table_of):
     frame = pd.read_parquet(parquet)
     pq.write_table(pq.read_table(parquet).slice(0, 30), parquet.with_name("a.parquet"))

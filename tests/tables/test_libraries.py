@@ -168,6 +168,7 @@ print(found.describe(0)[:5], array.selected.tolist())
 """
 
 
+@pytest.mark.slow
 def test_no_library_is_imported_that_the_user_has_not():
     done = subprocess.run(
         [sys.executable, "-c", _WITHOUT_PANDAS], capture_output=True, text=True, check=False

@@ -297,6 +297,7 @@ def test_embeddings_and_lengths_of_other_encoders():
     torch.testing.assert_close(found.scores.full, known, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_similarity_of_two_texts_with_a_real_encoder(minilm):
     model, tokenizer, folder = minilm
     rows = []
@@ -322,6 +323,7 @@ def test_the_similarity_of_two_texts_with_a_real_encoder(minilm):
     assert torch.equal(own.selected, found.selected)
 
 
+@pytest.mark.slow
 def test_words_that_an_encoder_of_sentences_is_not_shown_do_not_drown_those_that_it_is_shown(minilm):
     """Masks have states of their own in the mean: with them, nearly all words would be needed."""
     model, tokenizer, folder = minilm

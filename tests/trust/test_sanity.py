@@ -71,6 +71,7 @@ def test_the_nets_are_worth_explaining(net, objective):
     assert float(found[:3].min()) > float(found[3:].max())
 
 
+@pytest.mark.slow
 @each_objective
 @pytest.mark.quick_cases(1)
 def test_randomised_weights_change_the_attribution(net, objective):

@@ -108,6 +108,7 @@ def test_how_many_are_listed_can_be_chosen(table):
         viz.html(table, listed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["matplotlib", "jinja2"])
 @pytest.mark.quick_cases(1)
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(package):

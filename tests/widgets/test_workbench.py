@@ -155,6 +155,7 @@ def test_runs_of_several_examples_are_not(bench):
         bench.compare([first, bench.explain()])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Interrupted")
 def test_stop_keeps_what_was_learned(net, images, blocks):
     def slow(x):
