@@ -125,12 +125,10 @@ class Batch:
         Args:
             rows: which, a slice or long [rows]; a tensor may name an example several times.
         """
-        changed = {}
+        changed, values = {}, self.__dict__
         for name, axis in _batched(cast(Any, type(self))):
-            old = getattr(self, name)
-            if old is None:
-                continue
-            new = _rows(old, rows, axis)
+            old = values[name]
+            new = None if old is None else _rows(old, rows, axis)
             if new is not old:
                 changed[name] = new
         # A record in which nothing changes is returned as the same object, since it may hold cached values.
@@ -197,8 +195,9 @@ def _rows(value: Any, rows: slice | Tensor, axis: _Axis) -> Any:
         if axis.shared and value.shape[axis.axis] == 1:
             return value  # one row for all examples
         # rows are often on the CPU, while this tensor is not
-        here = rows if isinstance(rows, slice) or rows.is_cpu is value.is_cpu else rows.to(value.device)
-        return value[here] if axis.axis == 0 else value[:, here]
+        if isinstance(rows, slice):
+            return value[rows] if axis.axis == 0 else value[:, rows]
+        return value.index_select(axis.axis, rows if rows.is_cpu is value.is_cpu else rows.to(value.device))
     if not isinstance(value, tuple):
         return value.rows(rows)  # a record, or an estimator, which has `rows` too
     if not value:

@@ -149,8 +149,8 @@ def _on_curve(
 
     So a function of the place of a row in its call has other scores for them than at the start.
     """
-    turned = model.measure(selections.flip(0), other_view=other_view, allowance=allowance, fresh=True)
-    return Measured(turned.score.flip(0), turned.share.flip(0), turned.worst_share.flip(0))
+    turned = selections.flip(0)
+    return model.measure(turned, other_view=other_view, allowance=allowance, fresh=True).reversed()
 
 
 def untested(model: GatedModel, sparsity: Sparsity, curve: Curve, count: Tensor) -> Certificate | None:

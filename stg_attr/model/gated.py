@@ -264,19 +264,20 @@ class GatedModel:
         assert anchors is not None
         self.spread.add(examples.index, (scores - anchors.baseline).flatten(0, 1))
         share = fidelity.achieved(scores, anchors, keeps)
-        # a score that is not finite is not enough of the score
-        share = share.where(share.isfinite(), torch.nan).to(self.dtype)
-        return Measured(scores.mean(1), share.mean(1), share.amin(1))
+        # A score that is not finite is not enough of the score: infinity times zero is NaN. This is several
+        # times faster than `where` and `isfinite`, and a search measures very often.
+        return Measured(scores, share.add(share, alpha=0).to(self.dtype))
 
     def named(self, index: Tensor | None) -> Examples:
         """Some of the examples, long [examples]; all of them as they are, which saves the time of a copy."""
-        if index is None or (len(index) == self.batch and torch.equal(index, self.everyone.index)):
+        if index is None or (index.shape[0] == self.batch and torch.equal(index, self.everyone.index)):
             return self.everyone
         return self.everyone.rows(index)
 
     def _unknown(self, selections: Tensor) -> Measured:
-        nan = torch.full(selections.shape[:2], torch.nan, device=selections.device).to(self.dtype)
-        return Measured(nan, nan, nan)
+        shape = len(selections), 1, selections.shape[1]
+        nan = torch.full(shape, torch.nan, device=selections.device).to(self.dtype)
+        return Measured(nan, nan)
 
     @cached_property
     def fresh_anchors(self) -> Anchors:
@@ -314,10 +315,10 @@ class GatedModel:
 
     def _selected_scores(self, selections: Tensor, examples: Examples, references: Tensor) -> Tensor:
         """[k, examples, gates] -> [k, references, examples]."""
-        gates = selections.repeat_interleave(len(references), 0)
-        shown = references.repeat(len(selections)).to(gates.device)
-        scores = self.scores(gates, shown, examples)
-        return scores.reshape(len(selections), len(references), -1)
+        n, n_references = selections.shape[0], references.shape[0]
+        gates = selections.unsqueeze(1).expand(-1, n_references, -1, -1).flatten(0, 1)
+        scores = self.scores(gates, references.expand(n, -1).flatten(), examples)
+        return scores.reshape(n, n_references, -1)
 
     @torch.no_grad()
     def scores(

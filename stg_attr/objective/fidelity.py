@@ -73,7 +73,7 @@ class Anchors(Batch):
 
 
 def _nonzero(x: Tensor) -> Tensor:
-    return torch.where(x == 0, torch.ones_like(x), x)
+    return x.masked_fill(x == 0, 1)
 
 
 def retained_share(scores: Tensor, full: Tensor, baseline: Tensor) -> Tensor:
