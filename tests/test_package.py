@@ -42,6 +42,19 @@ def test_an_import_brings_nothing_that_torch_and_captum_do_not():
 
 
 @pytest.mark.slow
+def test_an_explanation_does_not_load_the_compiler_of_torch():
+    """It would take as long as all other imports together."""
+    code = """
+import sys, torch, stg_attr
+net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+stg_attr.StochasticGates(net).explain(torch.ones(2, 4), target=0)
+print("torch._dynamo" in sys.modules)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert out.stdout.strip() == "False"
+
+
+@pytest.mark.slow
 def test_a_notebook_without_widgets_shows_explanations_all_the_same():
     code = """
 import sys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -54,7 +55,10 @@ def watched(is_model: bool = True) -> Iterator[None]:
 def uncompiled() -> contextlib.AbstractContextManager[Any]:
     """A context in which compiled models run uncompiled."""
     stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
-    return contextlib.nullcontext() if stance is None else stance("force_eager")
+    # The compiler is loaded by the first call of torch.compile. If it is not, nothing is compiled, and to load
+    # it here would take one to three seconds.
+    is_loaded = "torch._dynamo" in sys.modules
+    return stance("force_eager") if stance is not None and is_loaded else contextlib.nullcontext()
 
 
 def is_random() -> bool:
@@ -99,6 +103,11 @@ class _SeedWhenDrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]  # tor
     def __init__(self, seed: Callable[[], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # as above
         self._seed = seed
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Read by torch: True would load the compiler, which takes one to three seconds (see `uncompiled`)."""
+        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
