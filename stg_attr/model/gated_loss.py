@@ -96,11 +96,12 @@ class GatedLoss:
         detached = DetachedWeights() if model.detaches_weights else contextlib.nullcontext()
         with of_arrays(), torch.enable_grad(), detached:
             losses = self._losses(leaf, chunk, n_samples)
+            # torch loads sympy when it is given gradients of several outputs, which takes a third of a second
+            total = losses.sum()
         if not losses.requires_grad:
             return losses.detach(), None
         try:
-            # of the sum, since torch loads sympy when it is given gradients of outputs: a third of a second
-            (slope,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True)
+            (slope,) = torch.autograd.grad(total, leaf, allow_unused=True)
         except CheckpointError:
             if not model.detaches_weights:
                 raise

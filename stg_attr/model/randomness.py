@@ -55,7 +55,7 @@ def watched(is_model: bool = True) -> Iterator[None]:
 def uncompiled() -> contextlib.AbstractContextManager[Any]:
     """A context in which compiled models run uncompiled."""
     stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
-    # The compiler is loaded by the first call of torch.compile. If it is not, nothing is compiled, and to load
+    # The compiler is loaded by the first call of torch.compile. If it is not, nothing is compiled, and loading
     # it here would take one to three seconds.
     is_loaded = "torch._dynamo" in sys.modules
     return stance("force_eager") if stance is not None and is_loaded else contextlib.nullcontext()
@@ -106,7 +106,7 @@ class _SeedWhenDrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]  # tor
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Read by torch: True would load the compiler, which takes one to three seconds (see `uncompiled`)."""
+        """Read by torch: True would load the compiler, which takes seconds (see `uncompiled`)."""
         return False
 
     def __torch_dispatch__(
