@@ -55,8 +55,8 @@ def watched(is_model: bool = True) -> Iterator[None]:
 def uncompiled() -> contextlib.AbstractContextManager[Any]:
     """A context in which compiled models run uncompiled."""
     stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
-    # The compiler is loaded by the first call of torch.compile. If it is not, nothing is compiled, and loading
-    # it here would take one to three seconds.
+    # The compiler is loaded by the first call of torch.compile. If it is not loaded, nothing is compiled, and
+    # loading it here would take one to three seconds.
     is_loaded = "torch._dynamo" in sys.modules
     return stance("force_eager") if stance is not None and is_loaded else contextlib.nullcontext()
 
