@@ -139,7 +139,9 @@ def measured_again(model: GatedModel, allowance: Allowance) -> tuple[Tensor, Ten
 def _again(batch: int, references: int) -> tuple[Tensor, Tensor]:
     """Which examples are measured again, long [rows], and which of these rows show the reference, bool."""
     if batch == 1:
-        hidden = torch.tensor([True, False][: most_again(references)], device="cpu")
+        # With one reference the input comes first, so that a score that adds those of earlier rows is seen
+        # also where the reference scores 0.
+        hidden = torch.tensor([True] if references > 1 else [False, True], device="cpu")
         return torch.zeros_like(hidden, dtype=torch.long), hidden
     first, end = (0, 1) if batch == 2 else (1, batch - 1)
     index = torch.arange(first, end, device="cpu")

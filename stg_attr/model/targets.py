@@ -94,10 +94,10 @@ def resolve_target(
 def _check_meaning(index: Tensor | None, output: Tensor, forward: Callable[..., Any] | None) -> None:
     """Warn of labels that would be explained as amounts; refuse a regressor of which no output is named."""
     whole = not (output.is_floating_point() or output.is_complex())
-    kind = _kind_of_estimator(forward)
-    labels = kind == "classifier" or (output.dtype != torch.bool and bool((output.abs() > 1).any()))
-    if whole and labels:
-        is_flag = output.dtype == torch.bool
+    kind, method = _estimator_method(forward)
+    of_classifier, is_flag = kind == "classifier", output.dtype == torch.bool
+    whole_labels = whole and (of_classifier or (not is_flag and bool((output.abs() > 1).any())))
+    if whole_labels or (of_classifier and method == "predict"):  # labels may be floats, too
         found = "True and False" if is_flag else f"whole numbers up to {int(output.abs().max())}"
         warn(
             f"forward_func returns {found}. They are explained as "
@@ -113,14 +113,18 @@ def _check_meaning(index: Tensor | None, output: Tensor, forward: Callable[..., 
         )
 
 
-def _kind_of_estimator(forward: Callable[..., Any] | None) -> str | None:
-    """What scikit-learn calls the owner of a method: "classifier" or "regressor"; None for others."""
+def _estimator_method(forward: Callable[..., Any] | None) -> tuple[str | None, str | None]:
+    """What scikit-learn calls the owner of a method, such as "classifier", and the method's name.
+
+    Both are None for other functions.
+    """
     while isinstance(forward, partial):
         forward = forward.func
-    owner = None if forward is None else getattr(inspect.unwrap(forward, stop=_is_method), "__self__", None)
+    method = None if forward is None else inspect.unwrap(forward, stop=_is_method)
+    owner = getattr(method, "__self__", None)
     tags = getattr(owner, "__sklearn_tags__", None)
     kind: str | None = tags().estimator_type if callable(tags) else getattr(owner, "_estimator_type", None)
-    return kind
+    return kind, getattr(method, "__name__", None) if kind else None
 
 
 def _is_method(function: Callable[..., Any]) -> bool:

@@ -440,7 +440,12 @@ def test_class_labels_as_scores_are_warned_about():
 
 @pytest.mark.parametrize(
     ("labels", "found"),
-    [([False, True], "returns True and False"), ([0, 3], "whole numbers up to 3"), ([-1, 1], "up to 1")],
+    [
+        ([False, True], "returns True and False"),
+        ([0, 3], "whole numbers up to 3"),
+        ([-1, 1], "up to 1"),
+        ([0.0, 1.0], "up to 1"),
+    ],
 )
 def test_labels_of_every_kind_of_a_classifier_are_warned_about(labels, found):
     x = np.random.default_rng(0).normal(size=(60, 3))

@@ -218,6 +218,12 @@ def test_one_example_is_measured_again_in_another_place_though_a_feature_changes
     assert found.status == (Status.NOT_REPRODUCIBLE,)
 
 
+@pytest.mark.parametrize("method", ["attribute", "explain"])
+def test_a_sum_over_earlier_rows_is_seen_of_one_example_whose_baseline_scores_0(method):
+    with pytest.warns(UserWarning, match="Not reproducible"):
+        getattr(StochasticGates(lambda x: x.sum(1).cumsum(0)), method)(torch.tensor([[1.0, 2, 3, 4]]))
+
+
 def test_with_held_out_references_nothing_is_certified():
     x, rows = _rows("columns", 3, 0)[:, :6], _rows("columns", 80, 1)[:, :6]
     with pytest.warns(UserWarning, match="Not reproducible"):
