@@ -95,7 +95,7 @@ assert float((true >= 0.9).float().mean()) < 0.5
 # %% [markdown]
 # ## A tested statement
 #
-# By default there is a claim, and with 49 references or more it is tested. Most of the references are held out: neither the
+# By default there is a claim, and with 47 references or more it is tested. Most of the references are held out: neither the
 # solve nor the search sees them. The selected features are tested on them, row after row, until it is clear that they keep
 # 90 % on average over *all* rows of this kind. If it does not become clear, a few more features are taken.
 

@@ -70,7 +70,11 @@ class Certifier:
         found[:, self._able] = self._baseline(everyone[self._able], scale_rows)
         # those that are not tested keep the anchors that they have
         found = found.where(found.isfinite(), known.mean(0))
-        self._anchors = Anchors.measure(full, torch.cat([known, found])).careful(torch.cat([known, found]))
+        earlier = torch.cat([known, found])
+        self._anchors = Anchors.measure(full, earlier).careful(earlier)
+        spans = model.objective.fidelity.spans(earlier, self._anchors)
+        lowest = full if spans is None else spans.mean(0) - settings.tail * spans.std(0)
+        self._span_floor = lowest.clamp_max(settings.span_floor)
 
     def certified(
         self, ranking: Ranking, count: Tensor, second: Tensor | None = None
@@ -141,7 +145,7 @@ class Certifier:
             floor: smallest values that margins count as, [batch].
         """
         settings = self.settings
-        delta = (1 - self._claim.confidence) * (1 - settings.span_weight)
+        delta = 1 - self._claim.confidence
         found, more = self._untested(first, delta), ranking.n_visible - first
         margins, going = found.margins.clone(), index
         while len(going):
@@ -170,7 +174,7 @@ class Certifier:
 
     def of(self, selected: Tensor) -> Certificate:
         """What is certified of given selections, bool [batch, gates], and of no others."""
-        delta = (1 - self._claim.confidence) * (1 - self.settings.span_weight)
+        delta = 1 - self._claim.confidence
         device, selected = selected.device, selected.cpu()
         count = selected.sum(1)
         index = ((count > 0) & self._able).nonzero().squeeze(1)
@@ -291,16 +295,21 @@ class Certifier:
         return (mean < 0) | ((needed - wealth) / rate > len(self.model.held_out) - n)
 
     def _spans(self, index: Tensor, references: Tensor) -> Tensor:
-        """Whether the input is known to score differently from the references, bool [examples]."""
+        """Whether the input is known to score differently from the references, bool [examples].
+
+        A wrong claim would have to pass this test where the scores do not differ, and that of its margins
+        where they do: one of the two, so each has the whole probability of a wrong claim.
+        """
         if not self._pairs or self._same_class:
             return torch.ones_like(index, dtype=torch.bool)
         baselines = self._baseline(index, references)
         spans = self.model.objective.fidelity.spans(baselines, self._anchors.rows(index))
         if spans is None:
             return torch.ones_like(index, dtype=torch.bool)
-        delta = (1 - self._claim.confidence) * self.settings.span_weight
-        wealth = log_wealth(spans, self.settings.span_floor, self.settings)
-        return (wealth >= -math.log(delta)).any(0)
+        wealth = log_wealth(spans, self._span_floor[index], self.settings)
+        # as for the margins: what the first rows show by chance does not count against all rows
+        reached = (wealth >= -math.log(1 - self._claim.confidence)).any(0)
+        return reached & (spans.mean(0) > 0)
 
     def _margins(self, selected: Tensor, index: Tensor, references: Tensor) -> Tensor:
         """By how much selections exceed the claim with each reference, [references, examples]."""

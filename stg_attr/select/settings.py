@@ -78,16 +78,16 @@ class CertificateSettings:
         steps: times these factors, one for each further set.
         weights: parts of the allowed probability of a wrong claim, one for the test of each set.
         from_above: where it is above 0, sets are tested from all features down, and none after the first that
-            is not certified, so that each test has all of this probability but `span_weight`. A set has this
+            is not certified, so that each test has all of this probability. A set has this
             share of the features that the one before has beyond those that are expected to suffice; below
             that, each has one feature fewer.
-        span_weight: part of this probability for the test that input and references score differently.
-        span_floor: smaller values count as this value in that test. The unit is the score difference of input
-            and baseline.
+        span_floor: values below it may count as this value in the test that input and references score
+            differently. The unit is the score difference of input and baseline. Where scores vary more than
+            that, the limit is at `tail` standard deviations.
         batch: number of references that are measured between two looks at a test.
         first_look: number of references that are measured before a set can be given up.
         tail: margins more than so many standard deviations below the mean of the trial references count as
-            if they were exactly so far below it.
+            if they were exactly so far below it; so do differences between input and references.
         most_evaluations: largest number of evaluations of an example for the certificate.
         prior_rows: number of assumed rows from which a test computes its first bets.
         prior_mean: mean of the margins of these rows.
@@ -110,9 +110,8 @@ class CertificateSettings:
     most_tried: int = 6
     growth: float = 0.08
     steps: tuple[int, ...] = (1, 1, 2, 4)
-    weights: tuple[float, ...] = (0.4, 0.2, 0.1, 0.1, 0.1)
+    weights: tuple[float, ...] = (0.5, 0.2, 0.1, 0.1, 0.1)
     from_above: float = 0.0
-    span_weight: float = 0.1
     span_floor: float = -4.0
     batch: int = 8
     first_look: int = 12
@@ -128,4 +127,4 @@ class CertificateSettings:
     @property
     def first_weight(self) -> float:
         """The part of the allowed probability of a wrong claim that the first test has."""
-        return 1 - self.span_weight if self.from_above else self.weights[0]
+        return 1.0 if self.from_above else self.weights[0]
