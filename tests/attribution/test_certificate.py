@@ -279,3 +279,32 @@ def test_baseline_and_its_score_are_of_the_same_references(n):
     torch.testing.assert_close(found.scores.baseline, expected, rtol=1e-4, atol=1e-4)
     apart = (_rows(n, 2).mean(0) @ weight - expected).abs().max()
     assert n < 200 or float(apart) > 0.1  # the mean of all rows would be seen to be another one
+
+
+def _certified_of_a_sum(seed, mean):
+    """Certified examples whose inputs score `6 * mean` more than the references do, and how many are wrong."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(40, 6, generator=generator)
+    x = x - x.mean(1, keepdim=True) + mean
+    references = ReferenceSet(torch.randn(256, 6, generator=generator))
+    found = StochasticGates(lambda x: x.sum(1)).explain(x, references)
+    kept = (x * found.selected).sum(1) / x.sum(1)  # the references add 0 in the mean
+    holds = found.certificate.holds
+    return int(holds.sum()), int((holds & (kept < 0.9)).sum())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mean", [0.01, 0.05])
+def test_inputs_that_score_almost_as_the_references_are_not_certified_with_the_wrong_sign(mean):
+    """The score of one reference differs from the mean by up to a hundred times what the input's does.
+
+    All examples of a draw share its references, so a draw counts once.
+    """
+    wrong = [_certified_of_a_sum(seed, mean)[1] > 0 for seed in range(10)]
+    assert sum(wrong) <= 1
+
+
+def test_a_difference_that_references_show_clearly_is_certified():
+    certified, wrong = _certified_of_a_sum(0, 0.2)
+    assert certified >= 35
+    assert wrong == 0
