@@ -294,14 +294,13 @@ def _certified_of_a_sum(seed, mean):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mean", [0.01, 0.05])
-def test_inputs_that_score_almost_as_the_references_are_not_certified_with_the_wrong_sign(mean):
+def test_inputs_that_score_almost_as_the_references_are_not_certified_with_the_wrong_sign():
     """The score of one reference differs from the mean by up to a hundred times what the input's does.
 
-    All examples of a draw share its references, so a draw counts once.
+    All examples of a draw share its references, so a draw counts once; two of forty are 5 %.
     """
-    wrong = [_certified_of_a_sum(seed, mean)[1] > 0 for seed in range(10)]
-    assert sum(wrong) <= 1
+    draws = [(seed, mean) for seed in range(20) for mean in (0.01, 0.05)]
+    assert sum(_certified_of_a_sum(*draw)[1] > 0 for draw in draws) <= 2
 
 
 def test_a_difference_that_references_show_clearly_is_certified():
