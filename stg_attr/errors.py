@@ -56,8 +56,8 @@ class Interrupted(UserWarning):
     def __init__(self, n: int, batch: int, what: str = "examples") -> None:
         mend = " explain(..., resume=...) continues from it." if what == "examples" else ""
         super().__init__(
-            f"Interrupted: {n} of {batch} {what} are returned as far as they were learned, and as 0 where "
-            f"nothing was.{mend}"
+            f"{n} of {batch} {what} are returned as far as they were learned, and as 0 where nothing was, "
+            f"since the solve was interrupted.{mend}"
         )
 
 

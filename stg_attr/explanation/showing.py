@@ -69,10 +69,10 @@ def describe(explanation: Any, example: int) -> str:
     if _is_measured(explanation, example) and bool(explanation.selected[example].any()):
         certificate = explanation.certificate
         if certificate is not None and explanation.status[example].tells_shares:
-            parts.append(f"They {certificate.sentence(example)}.")
+            parts.append(_they(explanation, example, certificate.sentence(example)))
     if explanation.population is not None:
         kept = explanation.population.sentence(int(explanation.n_selected[example]))
-        parts += [f"They {kept}."] if kept else []
+        parts += [_they(explanation, example, kept)] if kept else []
     if explanation.restarts is not None:
         agreement = float(explanation.restarts.agreement[example])
         parts.append(f"The selections of {len(explanation.restarts)} restarts overlap by {agreement:.0%}.")
@@ -110,9 +110,23 @@ def claim(explanation: Any, example: int, *, named: bool = False) -> str:
         said += f" ({percent(share)})"
     if math.isnan(parts[3]):
         return said
+    them, left = ("it", "the score") if n_selected == 1 else ("them", "it")
     if bool(explanation.redundant[example]) and not small:
-        return f"{said}; other features can stand in for them (without them {removed}): see sufficient_sets"
-    return f"{said}; without them it is {removed}"
+        instead = f"other features can stand in for {them} (without {them} {removed}): see sufficient_sets"
+        return f"{said}; {instead}"
+    return f"{said}; without {them} {left} is {removed}"
+
+
+def _they(explanation: Any, example: int, said: str) -> str:
+    """A sentence about the selected features; `said` begins with a verb in the plural."""
+    if int(explanation.n_selected[example]) != 1:
+        return f"They {said}."
+    return f"It {', '.join(_singular(part) for part in said.split(', '))}."
+
+
+def _singular(said: str) -> str:
+    verb, space, rest = said.partition(" ")
+    return {"keep": "keeps", "move": "moves", "have": "has", "are": "is"}.get(verb, verb) + space + rest
 
 
 def _is_measured(explanation: Any, example: int) -> bool:

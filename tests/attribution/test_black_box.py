@@ -410,7 +410,7 @@ def test_examples_that_nothing_is_known_of_say_so_and_the_others_stand(estimator
     assert dead.status == (whole.status[0], Status.FAILED, Status.FAILED)
 
 
-@pytest.mark.filterwarnings("ignore:Interrupted")
+@pytest.mark.filterwarnings("ignore::stg_attr.errors.Interrupted")
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
 def test_ctrl_c_while_nothing_is_known_of_later_examples(estimator):
     first = Failing()

@@ -282,7 +282,7 @@ def test_baseline_and_its_score_are_of_the_same_references(n):
 
 
 def _certified_of_a_sum(seed, mean):
-    """Certified examples whose inputs score `6 * mean` more than the references do, and how many are wrong."""
+    """Certified examples whose inputs score `6 * mean` more than the references, and how many are wrong."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(40, 6, generator=generator)
     x = x - x.mean(1, keepdim=True) + mean

@@ -35,7 +35,7 @@ class Pressing:
 @pytest.mark.parametrize("at", [6, 9, 12, 17])
 def test_the_call_returns_at_once_and_warns(method, at):
     model = Pressing(at)
-    with pytest.warns(UserWarning, match="Interrupted: 4 of 4 examples") as said:
+    with pytest.warns(UserWarning, match="^4 of 4 examples are returned") as said:
         found = getattr(StochasticGates(model), method)(X, target=0)
     assert model.calls == at
     assert said[0].filename == __file__
@@ -49,7 +49,7 @@ def test_of_twelve_shards_those_after_it_are_not_touched():
     first = Pressing()
     alone = StochasticGates(first).explain(x[:1], target=0)
     model = Pressing(first.calls + 4)
-    with pytest.warns(UserWarning, match="Interrupted: 11 of 12"):
+    with pytest.warns(UserWarning, match="^11 of 12 examples are returned"):
         found = StochasticGates(model).explain(x, target=0, internal_batch_size=1)
     assert model.calls == first.calls + 4
     assert torch.equal(found.attributions[:1], alone.attributions)
@@ -86,7 +86,7 @@ def test_certified_sets_are_not_half_measured(call):
         getattr(explanation, call)()
 
 
-@pytest.mark.filterwarnings("ignore:Interrupted")
+@pytest.mark.filterwarnings("ignore::stg_attr.errors.Interrupted")
 def test_ctrl_c_while_a_watcher_measures_is_not_lost():
     counted = Counted(NET)
 
@@ -101,7 +101,7 @@ def test_ctrl_c_while_a_watcher_measures_is_not_lost():
     assert len(found.loss_trace) == 3
 
 
-@pytest.mark.filterwarnings("ignore:Interrupted")
+@pytest.mark.filterwarnings("ignore::stg_attr.errors.Interrupted")
 @pytest.mark.parametrize("where", ["update", "unsettled", "enter", "_without_settled", "_step"])
 @pytest.mark.quick_cases(1)
 def test_between_any_two_lines_of_the_bookkeeping(where):

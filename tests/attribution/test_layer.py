@@ -521,7 +521,7 @@ def test_hooks_are_removed_after_an_error(n, at_input, untouched):
         LayerStochasticGates(net, net.mixing).attribute(IDS, 1, attribute_to_layer_input=at_input)
 
 
-@pytest.mark.filterwarnings("ignore:Interrupted")
+@pytest.mark.filterwarnings("ignore::stg_attr.errors.Interrupted")
 def test_hooks_are_removed_after_an_interruption_which_returns_what_was_learned(untouched):
     net = Failing(6, KeyboardInterrupt())
     with untouched(net, IDS):

@@ -135,7 +135,7 @@ def test_another_reading_drops_them(x):
     assert explanation.minimal().restarts is None
 
 
-@pytest.mark.filterwarnings("ignore:Interrupted")
+@pytest.mark.filterwarnings("ignore::stg_attr.errors.Interrupted")
 def test_interruptions_reach_all_restarts(x):
     interrupted = Counted(mlp(6, 16, 3), KeyboardInterrupt(), fail_at=5)
     explanation = StochasticGates(interrupted).explain(x, n_restarts=3, **QUICK)

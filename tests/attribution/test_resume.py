@@ -52,7 +52,7 @@ def test_gates_of_their_own_for_every_example():
     _same(found, stg.explain(X, target=0, feature_mask=mask, n_steps=11))
 
 
-@pytest.mark.filterwarnings("ignore:Interrupted")
+@pytest.mark.filterwarnings("ignore::stg_attr.errors.Interrupted")
 def test_what_was_interrupted_goes_on():
     stg = StochasticGates(Counted(NET, KeyboardInterrupt(), fail_at=5))
     part = stg.explain(X, target=0)

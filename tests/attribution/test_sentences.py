@@ -23,7 +23,7 @@ def test_a_share_of_more_than_the_whole_is_said_in_words():
     assert float(found.retained) == pytest.approx(5)
     assert "from 0 (baseline) to 5 of 1; " in found.describe()
     assert (
-        "They move the score further than the whole input does, exactly, for this baseline."
+        "It moves the score further than the whole input does, exactly, for this baseline."
         in found.describe()
     )
     assert "%" not in found.describe()
@@ -66,6 +66,4 @@ def test_no_feature_keeps_nothing():
 
 def test_other_features_can_stand_in():
     found = StochasticGates(lambda x: x.amax(1)).explain(ONE)
-    assert (
-        "; other features can stand in for them (without them 1): see sufficient_sets. " in found.describe()
-    )
+    assert "; other features can stand in for it (without it 1): see sufficient_sets. " in found.describe()

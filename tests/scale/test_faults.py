@@ -138,7 +138,7 @@ def test_a_lost_accelerator_ends_the_run(explain, rows, tmp_path):
     assert load_attributions(tmp_path / "out").ids == tuple(range(16))
 
 
-@pytest.mark.filterwarnings("ignore:Interrupted")
+@pytest.mark.filterwarnings("ignore::stg_attr.errors.Interrupted")
 def test_ctrl_c_ends_the_run_and_leaves_no_half_learned_row(explain, rows, table_of, tmp_path):
     net, calls = small_net(), [0]
 

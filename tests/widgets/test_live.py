@@ -34,7 +34,7 @@ def test_watching_changes_nothing_but_the_count(net, images, blocks, image, unto
     assert [b.shape for b in seen[4][2].baselines] == [b.shape for b in image.baselines]
 
 
-@pytest.mark.filterwarnings("ignore:Interrupted")
+@pytest.mark.filterwarnings("ignore::stg_attr.errors.Interrupted")
 def test_a_watcher_that_interrupts_gets_what_was_learned(net, images, blocks):
     def stop(done, n_steps, so_far):
         if done == 5:
@@ -80,7 +80,7 @@ def test_parts_of_a_batch_have_no_picture_until_all_are_done(net, images, blocks
     assert len(shown.updates[-1].explanation) == 3
 
 
-@pytest.mark.filterwarnings("ignore:Interrupted")
+@pytest.mark.filterwarnings("ignore::stg_attr.errors.Interrupted")
 def test_an_interruption_of_the_last_reading_returns_the_latest(net, images, blocks, monkeypatch):
     _notebook(monkeypatch)
     from stg_attr.attribution.reading import Reading

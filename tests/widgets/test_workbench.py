@@ -156,7 +156,7 @@ def test_runs_of_several_examples_are_not(bench):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Interrupted")
+@pytest.mark.filterwarnings("ignore::stg_attr.errors.Interrupted")
 def test_stop_keeps_what_was_learned(net, images, blocks):
     def slow(x):
         time.sleep(0.2)

@@ -172,8 +172,10 @@ function drawLoss(svg, trace, width) {
   const ends = marks.map(([loss, y]) => tick(LEFT - 6, y, digits(loss, 3), "end"));
   const steps = [[0, 1], [trace.length - 1, trace.length]].slice(trace.length > 1 ? 0 : 1, trace.length + 1);
   const counts = steps.map(([i, step]) => tick(across(i, trace.length, width), 86, String(step), "middle"));
-  const titles = axisTitles(width, 70, "step", "loss");
-  svg.replaceChildren(make("polyline", { points: points.join(" "), ...stroke(0) }), ...ends, ...counts, ...titles);
+  const titles = axisTitles(width, 70, "step", "loss"), line = make("polyline", { points: points.join(" "), ...stroke(0) });
+  const [first] = trace.length === 1 && known.length ? points : []; // one step is a point
+  const dot = first ? [make("circle", { cx: first.split(",")[0], cy: first.split(",")[1], r: 3, fill: line.getAttribute("stroke") })] : [];
+  svg.replaceChildren(line, ...dot, ...ends, ...counts, ...titles);
   svg.setAttribute("aria-label", `Loss of ${known.length} steps, last ${digits(known.at(-1))}`);
   return known;
 }

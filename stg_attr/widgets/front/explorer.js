@@ -307,7 +307,7 @@ class Explorer {
     const start = `${count} of ${packed.gates} features${reading.chosen ? ", chosen by hand," : ""}`;
     if (!reading.explainable) return `${start}; nothing to explain: the baseline scores ${digits(packed.full)} too`;
     const [baseline, shown, full, rest] = rounded([packed.baseline, kept, packed.full, removed], packed.full - packed.baseline);
-    const left = removed === null ? "" : `; without them it is ${rest}`;
+    const left = removed === null ? "" : `; without ${count === 1 ? "it the score" : "them it"} is ${rest}`;
     // of a small difference, shares say less than the scores
     const share = reading.share(kept), telling = reading.tellsShares && share >= -0.005 && share <= 1.5 ? ` (${percent(share)})` : "";
     // what is certified is the selected set, at no other number of features
