@@ -13,7 +13,7 @@ from stg_attr.model import Allowance, GatedModel
 from stg_attr.objective import Anchors
 from stg_attr.select import CertificateSettings, Claim, OnMost, Ranking, Sparsity
 from stg_attr.select.first_set import FirstSet, growth
-from stg_attr.select.testing import log_wealth, lower_bound
+from stg_attr.select.testing import hopeless, log_wealth, lower_bound
 
 _CPU = torch.device("cpu")
 
@@ -107,7 +107,8 @@ class Certifier:
         """Tests of larger and larger sets, until one is certified.
 
         All sets are fixed before the first test, and the probability of a wrong claim is divided among them,
-        so the same fresh references serve for all. Arguments as for `_from_above`.
+        so the same fresh references serve for all. The largest is tested while its claim may be true, the
+        others until that becomes unlikely. Arguments as for `_from_above`.
         """
         settings = self.settings
         sizes = self._sizes(ranking, first)
@@ -119,7 +120,8 @@ class Certifier:
             some = index[(larger & ~found.holds)[index]]
             some = some[self._affords(some, settings.first_look)]
             found.size[some], found.spent[some], margins[:, some] = size[some], share, torch.nan
-            found.holds[some] = self._tested(ranking.top(size.unsqueeze(1))[0], some, share, floor, margins)
+            last, selected = (size == sizes[-1])[some], ranking.top(size.unsqueeze(1))[0]
+            found.holds[some] = self._tested(selected, some, share, floor, margins, last)
             if not turn:
                 found.margins.copy_(margins)
         # where no set is certified, the first and smallest is reported, with what was measured of it
@@ -247,7 +249,13 @@ class Certifier:
         return sizes
 
     def _tested(
-        self, selected: Tensor, index: Tensor, delta: float, floors: Tensor, margins: Tensor
+        self,
+        selected: Tensor,
+        index: Tensor,
+        delta: float,
+        floors: Tensor,
+        margins: Tensor,
+        last: Tensor | None = None,
     ) -> Tensor:
         """Test sets of some examples on fresh references; whether the claim holds, bool [examples].
 
@@ -257,9 +265,11 @@ class Certifier:
             delta: probability of a wrong claim.
             floors: smallest values that margins count as, [batch].
             margins: [references, batch], filled in.
+            last: whether no other set follows, bool [examples]; None for all.
         """
         settings, held = self.settings, self.model.held_out
         holds = torch.zeros_like(index, dtype=torch.bool)
+        last = ~holds if last is None else last
         going = torch.arange(len(index), device=_CPU)
         for first in range(0, len(held), settings.batch):
             going = going[self._affords(index[going], settings.batch)]
@@ -273,26 +283,10 @@ class Certifier:
             reached = (wealth >= needed).any(0) & (seen.mean(0) >= 0)
             passed = reached & self._spans(some, held[: rows.stop])
             holds[going[passed]] = True
-            given_up = self._hopeless(seen, wealth[-1], needed) & ~reached
+            given_up = hopeless(seen, wealth[-1], needed, len(held), last[going]) & ~reached
             given_up &= rows.stop >= settings.first_look
             going = going[~passed & ~given_up]
         return holds
-
-    def _hopeless(self, margins: Tensor, wealth: Tensor, needed: float) -> Tensor:
-        """Whether tests will probably fail, by the margins so far, [references, examples]; bool [examples].
-
-        Args:
-            margins: of the references that were measured.
-            wealth: its logarithm so far, [examples].
-            needed: what it must reach.
-        """
-        n, mean = len(margins), margins.mean(0)
-        if self.settings.from_above:  # it would be the last test, so it goes on while the claim may be true
-            highest: Tensor = mean + 2 * margins.std(0) / n**0.5
-            return highest < 0
-        # references that it would take at the present rate
-        rate = (wealth / n).clamp_min(1e-9)
-        return (mean < 0) | ((needed - wealth) / rate > len(self.model.held_out) - n)
 
     def _spans(self, index: Tensor, references: Tensor) -> Tensor:
         """Whether the input is known to score differently from the references, bool [examples].

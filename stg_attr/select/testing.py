@@ -10,7 +10,7 @@ from torch import Tensor
 from .settings import CertificateSettings
 from .sparsity import Sparsity
 
-__all__ = ["held_out", "least_rows", "log_wealth", "lower_bound"]
+__all__ = ["held_out", "hopeless", "least_rows", "log_wealth", "lower_bound"]
 
 
 def log_wealth(
@@ -74,6 +74,22 @@ def lower_bound(
         if not bool(ruled_out.any()):
             break
     return bound
+
+
+def hopeless(margins: Tensor, wealth: Tensor, needed: float, n_rows: int, last: Tensor) -> Tensor:
+    """Whether tests will probably fail, bool [examples].
+
+    Args:
+        margins: of the references that were measured, [references, examples].
+        wealth: its logarithm so far, [examples].
+        needed: what it must reach.
+        n_rows: number of references that there are.
+        last: tests that go on while the claim may be true, since no other set follows, bool [examples].
+    """
+    n, mean = len(margins), margins.mean(0)
+    highest = mean + 2 * margins.std(0) / n**0.5
+    rows_left = (needed - wealth) / (wealth / n).clamp_min(1e-9)  # that it would take at the present rate
+    return torch.where(last, highest < 0, (mean < 0) | (rows_left > n_rows - n))
 
 
 def least_rows(target: float, delta: float, settings: CertificateSettings) -> int:

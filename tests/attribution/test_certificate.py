@@ -257,14 +257,21 @@ def test_restarts_carry_the_certificate_of_the_first():
     assert torch.equal(one.certificate.holds, several.certificate.holds)
 
 
+@pytest.mark.slow
 def test_a_minimal_set_has_a_certificate_of_its_own():
     """Of the set itself: with references it is as likely as not too small for fresh ones, and says so."""
     net, x = _net(), _rows(20, 100)
-    found = StochasticGates(net, objective=Preserve()).explain(x, ReferenceSet(_rows(256, 200)))
-    minimal = found.minimal()
-    assert int(minimal.certificate.holds.sum()) < int(found.certificate.holds.sum())
-    for i in minimal.certificate.holds.nonzero().flatten().tolist():
-        assert _true(Preserve(), net, x[i], minimal.selected[i], int(found.target[i, 0]), OnAverage(), 0.88)
+    n_certified, n_true = 0, 0
+    for seed in range(200, 208):
+        found = StochasticGates(net, objective=Preserve()).explain(x, ReferenceSet(_rows(256, seed)))
+        minimal = found.minimal()
+        holds = minimal.certificate.holds
+        assert int(holds.sum()) < int(found.certificate.holds.sum())
+        for i in holds.nonzero().flatten().tolist():
+            n_certified += 1
+            n_true += _true(Preserve(), net, x[i], minimal.selected[i], int(found.target[i, 0]), OnAverage())
+    assert n_certified >= 60
+    assert n_true >= 0.95 * n_certified
     fixed = StochasticGates(net, objective=Preserve()).explain(x[:2]).minimal()
     assert fixed.certificate.exact
     torch.testing.assert_close(fixed.certificate.mean, fixed.retained)
@@ -284,7 +291,7 @@ def test_baseline_and_its_score_are_of_the_same_references(n):
 def _certified_of_a_sum(seed, mean):
     """Certified examples whose inputs score `6 * mean` more than the references, and how many are wrong."""
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(40, 6, generator=generator)
+    x = torch.randn(20, 6, generator=generator)
     x = x - x.mean(1, keepdim=True) + mean
     references = ReferenceSet(torch.randn(256, 6, generator=generator))
     found = StochasticGates(lambda x: x.sum(1)).explain(x, references)
@@ -305,5 +312,5 @@ def test_inputs_that_score_almost_as_the_references_are_not_certified_with_the_w
 
 def test_a_difference_that_references_show_clearly_is_certified():
     certified, wrong = _certified_of_a_sum(0, 0.2)
-    assert certified >= 35
+    assert certified >= 17
     assert wrong == 0
