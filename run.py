@@ -87,8 +87,22 @@ def ensure_environment(captum: str | None = None, tools: bool = True) -> str:
             install(interpreter, "-e", f"{ROOT}[{EXTRAS}]", "--group", "dev")
         else:  # the group dev asks for a newer Captum
             install(interpreter, "--group", "test")
+        if sys.dont_write_bytecode:
+            compile_torch(home)
         stamp(home, "tools").write_text(fingerprint(pins))
     return interpreter
+
+
+def compile_torch(home: Path) -> None:
+    """Compile torch's modules, which were installed as they are.
+
+    Python does so when they are imported. With PYTHONDONTWRITEBYTECODE each process does so again, which
+    takes seconds; the tests start many processes.
+    """
+    for torch in home.glob("lib/python*/site-packages/torch"):
+        # errors are ignored: some modules are written for a newer Python
+        command = [python(home), "-m", "compileall", "-q", "-j", "0", str(torch)]
+        subprocess.run(command, stdout=subprocess.DEVNULL)
 
 
 def remove_test_programs(home: Path) -> None:
