@@ -10,6 +10,7 @@ from .reference_effects import ReferenceEffects
 __all__ = ["adjusted"]
 
 _RATIOS = (-6, 6, 49)  # powers of ten of noise over signal: the first, the last, and how many
+_FREE = 1e3  # a variance that leaves a coefficient free, over that of the differences
 
 
 def adjusted(
@@ -21,12 +22,16 @@ def adjusted(
 ) -> Tensor:
     r"""Correct contributions by a regression on the scores of sets and of their complements.
 
-        s(x_S) - s(x_{not S}) = sum_i d_i phi_i + noise,  d_i = 1 if i is in S, else -1
+        s(x_S) - s(x_{not S}) = sum_i d_i (phi_i + c start_i) + noise,  d_i = 1 if i is in S, else -1
         phi ~ N(start, v scale^2 | sum of phi = sum of start)
 
     The mean of phi given all pairs. With many pairs it is the paired KernelSHAP estimate (Lundberg, Lee,
     2017), https://arxiv.org/abs/1705.07874 (Covert, Lee, 2021), https://arxiv.org/abs/2012.01536; with few it
     stays at `start`. The ratio of the noise to v is the one under which the differences are most likely.
+
+    c is free where there are fewer pairs than features, and 0 elsewhere. A score that saturates, such as a
+    probability, differs by more than the contributions say, for all pairs alike; without c, a few pairs would
+    change the contributions of single features to explain that.
 
     Args:
         start: contributions to begin with, [batch, gates].
@@ -51,13 +56,18 @@ def adjusted(
     inside = inside * (spread != 0).unsqueeze(1)
     tiny = torch.finfo(first.dtype).tiny
     variance = (spread / spread.amax(1, keepdim=True).clamp_min(tiny)).square()
-    left = said - (inside @ first.unsqueeze(2)).squeeze(2)
+    guess = inside @ first.unsqueeze(2)  # of the differences, [batch, pairs, 1]
+    left = said - guess.squeeze(2)
     # the covariance of the prior given the sum is diag(variance) - variance variance' / sum(variance)
     weighted = inside * variance.unsqueeze(1)
     sums = weighted.sum(2, keepdim=True)
     total = variance.sum(1).clamp_min(tiny).reshape(-1, 1, 1)
     spread_over = weighted - sums * variance.unsqueeze(1) / total  # [batch, pairs, gates]
     covariance = spread_over @ inside.transpose(1, 2)
+    few = (inside.shape[1] < (spread != 0).sum(1)).reshape(-1, 1, 1)
+    guess = guess / guess.abs().amax(1, keepdim=True).clamp_min(tiny) * few
+    size = covariance.diagonal(dim1=1, dim2=2).mean(1).reshape(-1, 1, 1)
+    covariance = covariance + _FREE * size * (guess @ guess.transpose(1, 2))
     if effects is not None:
         known = (spread != 0).unsqueeze(1)
         balance = inside.sum(2, keepdim=True) / known.sum(2, keepdim=True).clamp_min(1)

@@ -194,6 +194,14 @@ def test_without_information_contributions_stay_where_they_begin():
     torch.testing.assert_close(moved, torch.tensor([[2.0, 1.0, 0.0]]), atol=1e-3, rtol=0)
 
 
+def test_a_few_pairs_do_not_change_contributions_where_all_differences_are_larger_alike():
+    """A score that saturates: each pair differs by a multiple of what the start says of it."""
+    start = torch.tensor([[1.0, 2.0, 0.5, 4.0, 0.5]])
+    pairs = torch.tensor([[[True, False, False, True, False]], [[False, True, True, True, True]]])
+    said = 3 * ((pairs * 2.0 - 1) * start).sum(2)
+    torch.testing.assert_close(adjusted(start, torch.ones(1, 5), pairs, said), start, atol=0.01, rtol=0)
+
+
 def test_features_without_slopes_contribute_what_slopes_miss():
     def steps(rows):
         return 4.0 * (rows[:, 0] > 2) + rows[:, 1] + 2.0 * rows[:, 2].round()
