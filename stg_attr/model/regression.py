@@ -29,9 +29,9 @@ def adjusted(
     2017), https://arxiv.org/abs/1705.07874 (Covert, Lee, 2021), https://arxiv.org/abs/2012.01536; with few it
     stays at `start`. The ratio of the noise to v is the one under which the differences are most likely.
 
-    c is free where there are fewer pairs than features, and 0 elsewhere. A score that saturates, such as a
-    probability, differs by more than the contributions say, for all pairs alike; without c, a few pairs would
-    change the contributions of single features to explain that.
+    c is free where there are fewer than two pairs for each feature, and 0 elsewhere. A score that saturates,
+    such as a probability, differs by more than the contributions say, for all pairs alike; without c, a few
+    pairs would change the contributions of single features to explain that.
 
     Args:
         start: contributions to begin with, [batch, gates].
@@ -64,7 +64,7 @@ def adjusted(
     total = variance.sum(1).clamp_min(tiny).reshape(-1, 1, 1)
     spread_over = weighted - sums * variance.unsqueeze(1) / total  # [batch, pairs, gates]
     covariance = spread_over @ inside.transpose(1, 2)
-    few = (inside.shape[1] < (spread != 0).sum(1)).reshape(-1, 1, 1)
+    few = (inside.shape[1] < 2 * (spread != 0).sum(1)).reshape(-1, 1, 1)
     guess = guess / guess.abs().amax(1, keepdim=True).clamp_min(tiny) * few
     size = covariance.diagonal(dim1=1, dim2=2).mean(1).reshape(-1, 1, 1)
     covariance = covariance + _FREE * size * (guess @ guess.transpose(1, 2))
