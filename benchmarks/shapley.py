@@ -1,9 +1,10 @@
 """Contributions beside exact Shapley values, by enumeration of all sets of up to 12 columns.
 
-Small nets, whose slopes are used, and boosted trees, which have none, on breast cancer and Wine (the first 12
-columns), the table of the shape of California housing of `certificate`, and Friedman's first function. The
-baseline is zero, the mean of the standardised columns, or ten rows of the data; then the exact value is the
-mean over these rows. KernelSHAP is Captum's, on the mean over the rows, as SHAP's KernelExplainer does it.
+Small nets, whose slopes are used, their probabilities, and boosted trees, which have no slopes, on breast
+cancer and Wine (the first 12 columns), the table of the shape of California housing of `certificate`, and
+Friedman's first function. The baseline is zero, the mean of the standardised columns, or ten rows of data;
+then the exact value is the mean over these rows. KernelSHAP is Captum's, on the mean over the rows, as SHAP's
+KernelExplainer does it.
 PermutationSHAP is written here; the estimators of shapiq are run where it is installed.
 
 `evals`: rows that the model is run on for each example, everything included; `of which`: those that the
@@ -79,21 +80,28 @@ def data(name: str) -> tuple[Tensor, Tensor, bool]:
     return (x - x.mean(0)) / x.std(0), (y - y.mean()) / y.std(), False
 
 
-def cases(name: str, slopes: bool, n_rows: int) -> Iterator[Case]:
-    """Models of several seeds, with zero; see `with_rows`."""
+def cases(name: str, kind: str, n_rows: int) -> Iterator[Case]:
+    """Models of several seeds, with zero; see `with_rows`. None where there are no probabilities."""
     x, y, classes = data(name)
+    if kind == "probability" and not classes:
+        return
     for seed in SEEDS:
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
         train, other = order[: len(x) // 2], order[len(x) // 2 :]
-        make = net if slopes else trees
-        forward = make(x[train], y[train], classes, seed)
-        yield Case(forward, x[other][:n_rows], torch.zeros(1, x.shape[1]), slopes, seed)
+        forward = KINDS[kind](x[train], y[train], classes, seed)
+        yield Case(forward, x[other][:n_rows], torch.zeros(1, x.shape[1]), kind != "trees", seed)
 
 
 def net(x: Tensor, y: Tensor, classes: bool, seed: int) -> Forward:
     """The net of `certificate`; the score is the logit of the first class, or the output."""
     found = trained(x, y, classes, seed)
     return lambda rows: found(rows)[:, 0]
+
+
+def probability(x: Tensor, y: Tensor, classes: bool, seed: int) -> Forward:
+    """The same net; the score is the probability of the first class, which is near 0 or 1 for most rows."""
+    found = trained(x, y, classes, seed)
+    return lambda rows: found(rows).softmax(1)[:, 0]
 
 
 def trees(x: Tensor, y: Tensor, classes: bool, seed: int) -> Forward:
@@ -105,6 +113,10 @@ def trees(x: Tensor, y: Tensor, classes: bool, seed: int) -> Forward:
     model = kind(n_estimators=60, max_depth=3, random_state=seed).fit(x.numpy(), target)
     raw = model.decision_function if classes else model.predict
     return lambda rows: torch.as_tensor(raw(rows.detach().numpy()).copy())
+
+
+#: How a model is made, by its kind.
+KINDS = {"net": net, "probability": probability, "trees": trees}
 
 
 def exact(case: Case) -> Tensor:
@@ -255,12 +267,14 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
     for name in options.data or DATA:
-        for slopes in (True, False):
-            zero = list(cases(name, slopes, 5 if options.quick else 20))
+        for kind in KINDS:
+            zero = list(cases(name, kind, 5 if options.quick else 20))
             for baseline, all_rows in (("zero", zero), ("rows", [with_rows(case, name) for case in zero])):
                 pairs = [pair for pair in map(told, all_rows) if len(pair[0].rows)]
+                if not pairs:
+                    continue
                 some, truths = zip(*pairs, strict=True)
-                kind, n_rows = "net" if slopes else "trees", sum(len(case.rows) for case in some)
+                n_rows = sum(len(case.rows) for case in some)
                 print(f"\n{name}, {kind}, {baseline} ({len(some)} models, {n_rows} rows)\n")
                 print("| method | evals | of which | correlation | 10th percentile | sum |")
                 print("|---|---:|---:|---:|---:|---:|")
