@@ -149,7 +149,7 @@ def test_a_useless_order_of_many_features_is_pruned_all_the_same(seed):
 def test_an_explanation_says_when_the_rest_suffices_as_well():
     explanation = StochasticGates(lambda x: x.amax(1)).explain(torch.tensor([[1.0, 1.0], [1.0, 0.0]]))
     assert explanation.redundant.tolist() == [True, False]
-    assert "other features can stand in for them" in explanation.describe(0)
+    assert "other features can stand in for it" in explanation.describe(0)
     assert "see sufficient_sets." in explanation.describe(0)
     assert "stand in" not in explanation.describe(1)
 
