@@ -171,6 +171,13 @@ METHODS = {
 }
 
 
+def _differ_alone(forward, x):
+    """Whether a row has another score alone, by more than the tolerance: 2 % of the difference to zero."""
+    whole, zero = forward(x)[:, 1], forward(torch.zeros_like(x))[:, 1]
+    alone = torch.cat([forward(row.unsqueeze(0))[:, 1] for row in x])
+    return bool(((whole - alone).abs() > 0.02 * (whole - zero).abs()).any())
+
+
 @pytest.mark.parametrize("name", DEPENDENT)
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 @given(seed=SEEDS, batch=st.integers(1, 6))
@@ -190,6 +197,8 @@ def test_each_kind_of_dependence_is_named(name, method, seed, batch):
     assert "% of the score, exactly" not in found.describe(which)
     if name == "rank in the batch" and batch == 1:
         return  # of one row without a curve, two scores are compared, and a rank may leave both as they are
+    if name == "attention over the batch" and batch == 2 and not _differ_alone(DEPENDENT[name](), x):
+        return  # of two rows without a curve, each is scored alone, and attention may leave both as they are
     with pytest.warns(UserWarning, match="Not reproducible"):
         StochasticGates(DEPENDENT[name](), **method).attribute(x, target=1, n_steps=3)
 
