@@ -78,9 +78,9 @@ class CertificateSettings:
         steps: times these factors, one for each further set.
         weights: parts of the allowed probability of a wrong claim, one for the test of each set.
         from_above: where it is above 0, sets are tested from all features down, and none after the first that
-            is not certified, so that each test has all of this probability. A set has this
-            share of the features that the one before has beyond those that are expected to suffice; below
-            that, each has one feature fewer.
+            is not certified, so that each test has all of this probability. A set has this share of the
+            features that the one before has beyond those that are expected to suffice; below that, each has
+            one feature fewer.
         span_floor: values below it may count as this value in the test that input and references score
             differently. The unit is the score difference of input and baseline. Where scores vary more than
             that, the limit is at `tail` standard deviations.
