@@ -173,9 +173,9 @@ function drawLoss(svg, trace, width) {
   const steps = [[0, 1], [trace.length - 1, trace.length]].slice(trace.length > 1 ? 0 : 1, trace.length + 1);
   const counts = steps.map(([i, step]) => tick(across(i, trace.length, width), 86, String(step), "middle"));
   const titles = axisTitles(width, 70, "step", "loss"), line = make("polyline", { points: points.join(" "), ...stroke(0) });
-  const [first] = trace.length === 1 && known.length ? points : []; // one step is a point
-  const dot = first ? [make("circle", { cx: first.split(",")[0], cy: first.split(",")[1], r: 3, fill: line.getAttribute("stroke") })] : [];
-  svg.replaceChildren(line, ...dot, ...ends, ...counts, ...titles);
+  const alone = trace.length === 1 && known.length ? points.map((point) => point.split(",")) : []; // a line needs two
+  const dots = alone.map(([cx, cy]) => make("circle", { cx, cy, r: 3, fill: stroke(0).stroke }));
+  svg.replaceChildren(line, ...dots, ...ends, ...counts, ...titles);
   svg.setAttribute("aria-label", `Loss of ${known.length} steps, last ${digits(known.at(-1))}`);
   return known;
 }
