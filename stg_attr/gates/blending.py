@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -150,15 +150,30 @@ class Blend(Batch):
             b = (
                 references[draws] if references.shape[0] > 1 else references
             )  # [samples or 1, 1 or batch, ...]
-        return mixed(x, b, z).expand(gates.shape[0], *x.shape).flatten(0, 1)
+        return mixed(x, b, z, (gates.shape[0], *x.shape))
 
 
-def mixed(x: Tensor, b: Tensor, z: Tensor) -> Tensor:
-    """Blend values whose shapes broadcast: z x + (1 - z) b; of whole numbers and flags, x where z > 0.5."""
+def mixed(x: Tensor, b: Tensor, z: Tensor, shape: Sequence[int]) -> Tensor:
+    """Blend values whose shapes broadcast: z x + (1 - z) b; of whole numbers and flags, x where z > 0.5.
+
+    Args:
+        x: values where z is 1.
+        b: values where z is 0.
+        z: gate values in [0, 1].
+        shape: of all samples of all examples, (samples, batch, ...).
+
+    Returns:
+        [samples * batch, ...].
+    """
     if x.is_floating_point() or x.is_complex():
         # lerp returns exactly b at z = 0 and exactly x at z = 1; z * x + (1 - z) * b may round
-        return torch.lerp(b, x, z.to(x.dtype))
-    return torch.where(z > 0.5, x, b)  # a mixture of integers, such as ids, has no meaning
+        rows = torch.lerp(b, x, z.to(x.dtype))
+    else:
+        rows = torch.where(z > 0.5, x, b)  # a mixture of integers, such as ids, has no meaning
+    rows = rows.expand(shape).flatten(0, 1)
+    # of one example with expanded gates, torch chooses another order of the dimensions in memory, which
+    # `Tensor.view` in the model would refuse
+    return rows.contiguous() if x.is_contiguous() else rows
 
 
 def _mean_of(references: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ class PairedBlend(Blend):
 
     def _paired(self, gates: Tensor, draws: Tensor, which: int) -> Tensor:
         z, (x, b) = self.groups.expand(gates, which), self.pairs.shown(draws, which)
-        return mixed(x, b, z).expand(*gates.shape[:2], *x.shape[2:]).flatten(0, 1)
+        return mixed(x, b, z, (*gates.shape[:2], *x.shape[2:]))
 
 
 def _mean(rows: Tensor) -> Tensor:

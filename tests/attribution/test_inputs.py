@@ -1,6 +1,7 @@
 """Inputs as models have them: several, of any kind and rank, named, missing, and outputs of any shape."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 
 from stg_attr import (
     ArgumentError,
+    Hybrid,
     LayerStochasticGates,
     NamedInputs,
     OutputMatch,
@@ -33,6 +35,21 @@ def masks(image=0, table=True):
     """The image one group, columns one each, categories and flag never gated."""
     columns = torch.arange(1, 6)[None] if table else torch.full((1, 5), -1)
     return torch.full((1, 1, 1, 1), image), columns, torch.full((1, 2), -1), torch.tensor([-1])
+
+
+@pytest.mark.parametrize("objective", [Hybrid(), Preserve(OutputMatch())], ids=str)
+@pytest.mark.parametrize("mask", [(1, 3, 6, 1), (1, 1, 1, 4), (1, 3, 1, 1), (1, 1, 6, 1)], ids=str)
+def test_a_model_that_views_its_input_is_given_rows_in_order(mask, objective):
+    """`Tensor.view` refuses a permuted layout, which torch chooses when it blends one example."""
+    x = torch.rand(2, 3, 6, 4, generator=torch.Generator().manual_seed(1)) + 0.5
+    weight = torch.rand(72, generator=torch.Generator().manual_seed(2))
+    stg = StochasticGates(lambda x: x.view(len(x), -1) @ weight, objective=objective)
+    feature_mask = torch.arange(math.prod(mask)).reshape(mask)
+    alone = stg.explain(x[:1], feature_mask=feature_mask)
+    expected = (x[0].flatten() * weight).reshape(3, 6, 4)
+    reduced = tuple(i for i, n in enumerate(mask[1:]) if n == 1)
+    expected = expected.sum(reduced).flatten() if reduced else expected.flatten()
+    torch.testing.assert_close(alone.contributions[0], expected)
 
 
 # ---------------------------------------------------------------- several inputs
