@@ -49,17 +49,21 @@ class Effort:
         few = self.evals_of_a_solve // settings.evaluations_per_reference
         return min(settings.n_references, max(1, few))
 
-    def with_profile(self, settings: Settings, others: int) -> Settings:
+    def with_profile(self, settings: Settings, others: int, with_curve: bool) -> Settings:
         """Limit what a profile costs to its share of what `max_evals` leaves; to nothing if that is little.
+
+        Without a curve nobody sees the profile, so that all of `max_evals` is better spent on the solve. With
+        any number of evaluations it is measured all the same: it decides between orders of the features.
 
         Args:
             settings: what it costs otherwise.
             others: model rows that are needed before it, but for that of the input.
+            with_curve: whether the curve is measured, too.
         """
         if self.evals_of_a_solve is None:
             return settings
         profile, left = settings.profile, max(0, self.evals_of_a_solve - 1 - others)
-        left = int(left * profile.share)
+        left = int(left * profile.share) if with_curve else 0
         left = left if left >= profile.least else 0
         n, forwards = min(profile.evaluations, left), min(profile.forwards, left)
         return replace(settings, profile=replace(profile, evaluations=n, forwards=forwards))

@@ -227,9 +227,12 @@ def differs_little(model: GatedModel, least: float) -> Tensor:
 def averaged_over_shares(
     profile: Profile, model: GatedModel, visible: Tensor, curve: Curve, settings: ReadingSettings
 ) -> Tensor | None:
-    """Active probabilities averaged over the share of the output that is kept, [batch, gates]."""
+    """Active probabilities averaged over the share of the output that is kept, [batch, gates].
+
+    None where the profile or the curve was not measured.
+    """
     worth = profile.worth(model)
-    if worth is None:
+    if worth is None or not curve.n_open.shape[1]:
         return None
     start, end = log10(settings.most_missing), log10(settings.least_missing)
     missing = torch.logspace(start, end, settings.averaged, device="cpu")

@@ -175,8 +175,8 @@ class StochasticGates(PerturbationAttribution):  # type: ignore[misc]  # captum 
     ) -> Explanation:
         """The same attributions with the evidence for them: see `attribute` for the arguments.
 
-        It also measures the budget curve, and the score without the selected features: more evaluations.
-
+        It also measures the budget curve, and the score without the selected features: more evaluations. With
+        `max_evals`, it has fewer of them left for the solve than `attribute`, so that the two may differ.
         `n_restarts` seeds, from `seed` on, are solved in one batch. The first is reported; `restarts` says
         how often each feature was selected. `feature_names` name gates or elements.
 

@@ -320,8 +320,8 @@ def prepared(
     n, points = question.n_references, settings.reading.curve_points if with_curve else 0
     rows, checks = evidence_rows(n, question.blend.n_held_out, points), check_rows(n, points)
     begin = question.start.rows
-    settings = effort.with_profile(settings, views + n + rows + checks + begin)
-    rows += settings.profile.rows(slopes) if with_curve else 0
+    settings = effort.with_profile(settings, views + n + rows + checks + begin, with_curve)
+    rows += settings.profile.rows(slopes)
     plan = effort.planned(views, n, rows, checks, settings.plan, begin)
     parts = (method.gates, method.sparsity, method.estimator, method.smoothness)
     looks = effort.spares(*plan, views, n, rows + checks + begin)

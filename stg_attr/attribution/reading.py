@@ -88,12 +88,13 @@ class Reading:
         explainable = model.anchors.explainable.unsqueeze(1)
         exists = groups.exists.expand_as(solution.parameter)
         reacts = ((solution.influence > 0) | solution.learned.blind) & exists & model.differs
-        profile = self._profile(allowance, solution, reacts) if with_curve else Profile()
+        profile = self._profile(allowance, solution, reacts)
         visible = reacts & explainable  # contributions are known also of features that cancel out
         search, count, visible = self._searched(allowance, solution, visible, profile)
         ranking, count, certificate = self._certified(allowance, solution, search, count, profile)
         selected = ranking.top(count.unsqueeze(1))[0]
-        log_alpha = _reported(ranking, selected, solver.gates.half, model.objective.fidelity.either_direction)
+        first = _before_the_unseen(ranking, profile.order(model), model.objective.fidelity.either_direction)
+        log_alpha = ranking.at(selected, solver.gates.half, first)
         log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
         probabilities = solver.gates.active_probability(log_alpha)
         scores, curve, fragile = evidence(model, allowance, ranking, count, points)
@@ -309,18 +310,15 @@ def _affords(model: GatedModel, allowance: Allowance, index: Tensor, n: Tensor) 
     return allowance.covers(n, model.rows_per_selection, model.evaluations[index])
 
 
-def _reported(ranking: Ranking, selected: Tensor, half: float, either_direction: bool) -> Tensor:
-    """Gate parameters as they are reported, [batch, gates].
+def _before_the_unseen(ranking: Ranking, order: Tensor | None, either_direction: bool) -> Tensor | None:
+    """Features that are reported before those that the model does not react to, bool [batch, gates].
 
-    Where features matter in either direction, those that the model does not react to come after all others.
-    Where features are ordered by how much they raise the score, they stay above those that lower it.
+    All, where features matter in either direction; else as many as raise the score, so that those that lower
+    it stay last. None where that was not measured.
     """
-    log_alpha = ranking.at(selected, half)
-    if not either_direction:
-        return log_alpha
-    lowest = log_alpha.masked_fill(~ranking.visible, torch.inf).amin(1, keepdim=True)
-    below = torch.nextafter(lowest, torch.full_like(lowest, -torch.inf))
-    return torch.where(ranking.visible, log_alpha, log_alpha.minimum(below))
+    if either_direction:
+        return ranking.visible
+    return None if order is None else ranking.top((ranking.visible & (order > 0)).sum(1, keepdim=True))[0]
 
 
 def _influence(solution: Solution, profile: Profile) -> Tensor:

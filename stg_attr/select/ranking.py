@@ -90,7 +90,7 @@ class Ranking(Batch):
         outside = torch.where(outside.isinf(), inside - 2, outside)
         return (inside + outside) / 2
 
-    def at(self, selected: Tensor, half: float) -> Tensor:
+    def at(self, selected: Tensor, half: float, before: Tensor | None = None) -> Tensor:
         """Parameters shifted until the boundary of a selection is at `half`, [batch, gates].
 
         Those of the selected features are above `half`, and no others are. Equal parameters are moved apart
@@ -99,6 +99,8 @@ class Ranking(Batch):
         Args:
             selected: the first features of the ranking, bool [batch, gates].
             half: the parameter at which a gate is active as often as not.
+            before: features that those not visible come after, bool [batch, gates]; None leaves them where
+                they are.
         """
         # features that are not selected may have the parameter of one that is, or a larger one if the model
         # does not react to them; they must not be above `half`
@@ -108,6 +110,9 @@ class Ranking(Batch):
         shifted = torch.where(selected, shifted.clamp_min(half + rounding), shifted)
         order = self.rank.argsort(1)
         apart = _apart(shifted.gather(1, order), selected.gather(1, order)).gather(1, self.rank)
+        if before is not None:
+            lowest = apart.masked_fill(~before, torch.inf).amin(1, keepdim=True)
+            shifted = shifted.minimum(torch.nextafter(lowest, torch.full_like(lowest, -torch.inf)))
         return torch.where(self.visible, apart, shifted)
 
 

@@ -44,6 +44,19 @@ def test_a_value_equal_to_that_of_the_baseline_is_never_selected(estimator, obje
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
+def test_what_equals_the_baseline_comes_after_what_raises_the_score(estimator):
+    """And before what lowers it: 12 of 60 weights lower it, and 200 columns equal the baseline."""
+    weight = torch.arange(-12.0, 48.0)
+    row = torch.zeros(1, 260)
+    row[0, :60] = 1
+    explanation = StochasticGates(lambda x: x[:, :60] @ weight, estimator=estimator).explain(row)
+    found = explanation.attributions[0]
+    raises, equal = found[:60].sort(descending=True).values[:47], found[60:]
+    assert equal.max() < raises.min()
+    assert (found[:60] < equal.min()).sum() >= 6
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=str)
 @pytest.mark.parametrize("sparsity", [Budget(0.5), FixedWeight(0.0)], ids=str)
 def test_no_sparsity_asks_for_more_features_than_can_change_something(estimator, sparsity):
     explanation = StochasticGates(_model, estimator=estimator, sparsity=sparsity).explain(_rows())
