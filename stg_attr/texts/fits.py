@@ -7,11 +7,21 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from stg_attr.errors import ArgumentError
+from stg_attr.errors import ArgumentError, warn
 
 from .given import Example
+from .vocabulary import warn_of_other_vocabulary
 
-__all__ = ["Tokens", "check_ids", "check_padding", "check_pairs", "embedding_of", "n_known", "own_positions"]
+__all__ = [
+    "Tokens",
+    "check_ids",
+    "check_padding",
+    "check_pairs",
+    "check_vocabulary",
+    "embedding_of",
+    "n_known",
+    "own_positions",
+]
 
 _NO_LIMIT = 10**9  # tokenizers without a limit say a number above
 
@@ -54,17 +64,23 @@ def n_known(owner: Tokens) -> int:
     return len(weight)
 
 
+def check_vocabulary(owner: Tokens) -> None:
+    """Check that a model has an embedding of each token, but for those that were added to the tokenizer.
+
+    Added tokens, such as one for padding, may never be used. Warns if the embedding looks as if it was
+    learned with other tokens.
+    """
+    if (known := n_known(owner)) < owner.tokenizer.vocab_size:
+        raise _too_many_tokens(known, f"{owner.tokenizer.vocab_size} tokens")
+    warn_of_other_vocabulary(owner.tokenizer.get_vocab(), owner.embedding)
+
+
 def check_ids(ids: Sequence[Sequence[int]], owner: Tokens) -> None:
     """Check that a model knows the tokens of each text, and has places for all of them."""
-    known = n_known(owner)
     largest = max((max(row) for row in ids if row), default=0)
-    if largest >= known:
-        raise ArgumentError(
-            "tokenizer",
-            expected=f"token ids below {known}, the rows of the embedding of the model",
-            found=str(largest),
-            mend="Load both from one name, or call model.resize_token_embeddings(len(tokenizer)).",
-        )
+    if largest >= (known := n_known(owner)):
+        raise _too_many_tokens(known, f"the id {largest}")
+    _warn_of_unknown_words(ids, owner.tokenizer)
     limit, longest = _most_tokens(owner), max(range(len(ids)), key=lambda i: len(ids[i]))
     if limit is not None and len(ids[longest]) > limit:
         raise ArgumentError(
@@ -72,6 +88,27 @@ def check_ids(ids: Sequence[Sequence[int]], owner: Tokens) -> None:
             expected=f"texts of at most {limit} tokens, special ones included, which the model allows",
             found=f"{len(ids[longest])} in example {longest}",
             mend="Cut the text to the part in question, or explain its parts one by one.",
+        )
+
+
+def _too_many_tokens(known: int, found: str) -> ArgumentError:
+    return ArgumentError(
+        "tokenizer",
+        expected=f"token ids below {known}, the rows of the embedding of the model",
+        found=found,
+        mend="Load both from one name, or call model.resize_token_embeddings(len(tokenizer)).",
+    )
+
+
+def _warn_of_unknown_words(ids: Sequence[Sequence[int]], tokenizer: Any) -> None:
+    """Warn of texts of which the tokenizer knows no word: to the model, all their words are the same."""
+    unknown, special = tokenizer.unk_token_id, set(tokenizer.all_special_ids)
+    words = [[i for i in row if i == unknown or i not in special] for row in ids]
+    found = [i for i, row in enumerate(words) if row and set(row) == {unknown}]
+    if found:
+        warn(
+            f"The tokenizer knows no word of the texts in examples {found[:8]}: to the model, all of their "
+            "words are the same. It may be that of another model; load both from one name."
         )
 
 

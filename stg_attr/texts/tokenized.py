@@ -8,18 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import word_mask
 from stg_attr.model import NamedInputs, solve_device, undisturbed
 
+from . import fits
 from .answers import Answers
-from .fits import check_ids, check_padding, check_pairs, embedding_of, n_known, own_positions
 from .given import Example, as_texts, is_texts, mask_of
 from .outputs import Similarity, answer_index, scores, spans
 from .strings import AsTensors
-from .vocabulary import warn_of_other_vocabulary
 
 __all__ = ["Tokenized"]
 
@@ -43,9 +41,11 @@ class Tokenized:
         """Find the embedding.
 
         Raises:
-            ArgumentError: there is none, or the tokenizer cannot say which word a token is of.
+            ArgumentError: there is none, or the tokenizer does not fit the model.
         """
-        found = cls(model, tokenizer, embedding_of(model.get_encoder() if _has_decoder(model) else model))
+        found = cls(
+            model, tokenizer, fits.embedding_of(model.get_encoder() if _has_decoder(model) else model)
+        )
         if not callable(tokenizer) or not getattr(tokenizer, "is_fast", False):
             raise ArgumentError(
                 "tokenizer",
@@ -54,7 +54,7 @@ class Tokenized:
                 mend="Load it with transformers.AutoTokenizer.from_pretrained(name). Where there is no fast "
                 "one, explain a function of strings, such as its pipeline: StochasticGates(pipeline).",
             )
-        warn_of_other_vocabulary(tokenizer.get_vocab(), found.embedding)
+        fits.check_vocabulary(found)
         return found
 
     @property
@@ -91,7 +91,7 @@ class Tokenized:
                 mend="Pass a list of strings; LayerStochasticGates(model, layer) takes tensors.",
             )
         examples = as_texts(inputs)
-        check_pairs(examples)
+        fits.check_pairs(examples)
         alone = self.is_headless and len(examples[0]) > 1
         writes = _has_decoder(self.model) and not self._rereads
         texts = [examples]
@@ -110,7 +110,7 @@ class Tokenized:
             more = (encoded[0].of_second_text,)
             target = answer_index(target, encoded[0].mask.shape[1])
         elif not alone and not writes:
-            target = own_positions(target, encoded[0].attention)
+            target = fits.own_positions(target, encoded[0].attention)
         forward = self._forward(encoded, alone)
         if isinstance(forward, Similarity):
             more = self._whole(forward, values)
@@ -136,7 +136,7 @@ class Tokenized:
             masks.append(torch.where(one.mask >= 0, one.mask + first, -1))
             first = int(masks[-1].max()) + 1
         if self._rereads:  # the decoder is given the text again, one position later
-            masks.append(functional.pad(masks[0][:, :-1], (1, 0), value=-1))
+            masks.append(nn.functional.pad(masks[0][:, :-1], (1, 0), value=-1))
         return masks
 
     def _tokens(self, encoded: Sequence[_Encoded], n_examples: int) -> tuple[tuple[str, ...], ...]:
@@ -229,11 +229,11 @@ class Tokenized:
         if isinstance(baselines, str):
             ids = self.tokenizer(baselines, add_special_tokens=False)["input_ids"]
         if len(ids) == 1 and isinstance(ids[0], int) and not isinstance(ids[0], bool):
-            if 0 <= ids[0] < n_known(self):
+            if 0 <= ids[0] < fits.n_known(self):
                 return ids[0]
             raise ArgumentError(
                 "baselines",
-                expected=f"a token that the model knows, from 0 to {n_known(self) - 1}",
+                expected=f"a token that the model knows, from 0 to {fits.n_known(self) - 1}",
                 found=str(ids[0]),
                 mend="Pass it as a text, or leave it out for the mask token.",
             )
@@ -286,8 +286,8 @@ class _Encoded:
         tokenizer = owner.tokenizer
         columns = [list(texts) for texts in zip(*examples, strict=True)]
         plain = tokenizer(*columns, verbose=False)["input_ids"]
-        check_ids(plain, owner)
-        check_padding({len(ids) for ids in plain}, owner)
+        fits.check_ids(plain, owner)
+        fits.check_padding({len(ids) for ids in plain}, owner)
         self._encoding = owner.padded(columns)
         self.names = tuple(self._encoding)
         self.values = tuple(self._encoding.values())

@@ -232,6 +232,30 @@ def test_a_tokenizer_of_another_model_is_warned_of(minilm):
         LayerStochasticGates.for_text(model, tokenizer)
 
 
+def test_a_tokenizer_with_more_tokens_than_the_embedding_is_refused():
+    """Also where the texts use none of them, so that each of their ids is known."""
+    model = random_model("BertForSequenceClassification", transformers.BertConfig, vocab_size=20)
+    with pytest.raises(ArgumentError, match=r"tokenizer: .*ids below 20.*found 43 tokens"):
+        LayerStochasticGates.for_text(model, bert_tokenizer())
+
+
+def test_a_token_that_was_added_and_is_not_used_needs_no_embedding():
+    tokenizer = bert_tokenizer()
+    model = random_model("BertForSequenceClassification", transformers.BertConfig, vocab_size=len(tokenizer))
+    tokenizer.add_tokens(["<new>"])
+    stg = LayerStochasticGates.for_text(model, tokenizer)
+    assert len(stg.explain("the film was great", n_steps=1)) == 1
+    with pytest.raises(ArgumentError, match=r"tokenizer: .*ids below 43.*found the id 43"):
+        stg.explain("the <new> film")
+
+
+def test_a_text_of_unknown_words_is_warned_of():
+    model = random_model("BertForSequenceClassification", transformers.BertConfig)
+    stg = LayerStochasticGates.for_text(model, bert_tokenizer())
+    with pytest.warns(UserWarning, match=r"knows no word of the texts in examples \[1\]"):
+        stg.explain(["the film zzz", "zzz qqq"], n_steps=1)
+
+
 PAIR = [("My neighbour told me that she plays the guitar", "Music was heard in the evening")]
 
 
