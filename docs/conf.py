@@ -54,6 +54,7 @@ myst_heading_anchors = 3
 myst_enable_extensions = ["dollarmath", "deflist", "colon_fence"]
 suppress_warnings = ["myst.xref_missing"]  # links into the repository; the link check reports broken ones
 
+highlight_language = "text"  # a block without a language is what code prints
 nb_execution_mode = "off"  # notebooks come with their outputs: python run.py tutorials
 nb_ipywidgets_js = {}  # nothing is fetched from elsewhere
 nb_mime_priority_overrides = [
