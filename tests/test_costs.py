@@ -86,10 +86,8 @@ def _calls(objective, estimator=None, **effort):
 
 @pytest.mark.parametrize("objective", [Hybrid(), Preserve()], ids=repr)
 def test_a_step_is_one_call_of_the_model(objective):
-    """And contributions take two more: 64 evaluations for each example, with 21 of them near the input."""
     rows = _calls(objective, n_steps=3, n_samples=8)
-    found = [n for n, differentiated in rows if differentiated]
-    assert found == [16 * 8 * objective.n_views] * 3 + [16 * 21] * 2
+    assert [n for n, differentiated in rows if differentiated] == [16 * 8 * objective.n_views] * 3
 
 
 def test_without_gradients_nothing_is_differentiated():

@@ -13,6 +13,7 @@ from stg_attr.model import Allowance, GatedModel
 from stg_attr.objective import Anchors
 from stg_attr.select import CertificateSettings, Claim, OnMost, Ranking, Sparsity
 from stg_attr.select.first_set import FirstSet, growth
+from stg_attr.select.ranking import Worth, in_other_order
 from stg_attr.select.testing import hopeless, log_wealth, lower_bound
 
 _CPU = torch.device("cpu")
@@ -77,7 +78,7 @@ class Certifier:
         self._span_floor = lowest.clamp_max(settings.span_floor)
 
     def certified(
-        self, ranking: Ranking, count: Tensor, second: Tensor | None = None
+        self, ranking: Ranking, count: Tensor, second: Worth | None = None
     ) -> tuple[Ranking, Tensor, Certificate]:
         """The features in order, how many of them are reported, long [batch], and what is certified of these.
 
@@ -88,13 +89,11 @@ class Certifier:
         Args:
             ranking: the features in order.
             count: how many of them the search has found to suffice, long [batch].
-            second: another order, largest first, [batch, gates], in which a large set may have a smaller one.
+            second: what another order is by; a large set may be smaller in it.
         """
         claim, device = self._claim, count.device
         ranking, count = ranking.to(_CPU), count.cpu()
-        other = None
-        if second is not None:
-            other = ranking.promoted(torch.zeros_like(ranking.visible), worth=second.cpu())
+        other = in_other_order(ranking, second)
         ranking, first, floor = self._first_set().choose(ranking, count, other)
         index = ((count > 0) & self._able).nonzero().squeeze(1)
         tests = self._from_above if self.settings.from_above else self._from_first

@@ -21,9 +21,10 @@ from stg_attr.explanation import (
     stopped_by,
 )
 from stg_attr.gates import Blend, GateDistribution
-from stg_attr.model import Allowance, GatedModel, Profile, depends_on_others
+from stg_attr.model import Allowance, FeatureWorth, GatedModel, Profile, depends_on_others
 from stg_attr.objective import RetainedScore
 from stg_attr.select import Ranking, SetSearch
+from stg_attr.select.ranking import Worth
 from stg_attr.solve import Solution, Solver
 
 from .certificate import Certifier
@@ -88,13 +89,15 @@ class Reading:
         explainable = model.anchors.explainable.unsqueeze(1)
         exists = groups.exists.expand_as(solution.parameter)
         reacts = ((solution.influence > 0) | solution.learned.blind) & exists & model.differs
-        profile = self._profile(allowance, solution, reacts)
+        blind = solution.learned.blind & reacts
+        slopes, seed = solver.estimator.proves_slopes, solver.seed
+        worth = FeatureWorth(model, reacts, blind, slopes, seed, self.settings.profile, allowance)
+        profile = worth.profile if with_curve else Profile()
         visible = reacts & explainable  # contributions are known also of features that cancel out
-        search, count, visible = self._searched(allowance, solution, visible, profile)
-        ranking, count, certificate = self._certified(allowance, solution, search, count, profile)
+        search, count, visible = self._searched(allowance, solution, visible, worth.order)
+        ranking, count, certificate = self._certified(allowance, solution, search, count, worth)
         selected = ranking.top(count.unsqueeze(1))[0]
-        first = _before_the_unseen(ranking, profile.order(model), model.objective.fidelity.either_direction)
-        log_alpha = ranking.at(selected, solver.gates.half, first)
+        log_alpha = ranking.at(selected, solver.gates.half, _before_the_unseen(ranking, exists, worth))
         log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
         probabilities = solver.gates.active_probability(log_alpha)
         scores, curve, fragile = evidence(model, allowance, ranking, count, points)
@@ -139,30 +142,27 @@ class Reading:
         interrupted = solution.failure if isinstance(solution.failure, KeyboardInterrupt) else None
         return Allowance(self.max_evals, reserved, interrupted)
 
-    def _profile(self, allowance: Allowance, solution: Solution, reacts: Tensor) -> Profile:
-        """Contributions and influence, where evaluations are left for them."""
-        slopes, settings = self.solver.estimator.proves_slopes, self.settings.profile
-        if not settings.rows(slopes):
-            return Profile()
-        blind = solution.learned.blind & reacts
-        return Profile.measure(self.model, reacts, blind, slopes, self.solver.seed, settings, allowance)
-
     def _certified(
-        self, allowance: Allowance, solution: Solution, search: SetSearch, count: Tensor, profile: Profile
+        self,
+        allowance: Allowance,
+        solution: Solution,
+        search: SetSearch,
+        count: Tensor,
+        worth: FeatureWorth,
     ) -> tuple[Ranking, Tensor, Certificate | None]:
         """The features in order, how many are reported, and what is certified of these on held-out rows."""
         model, solver = self.model, self.solver
         ranking = self._ordered(search, search.ranking.top(count.unsqueeze(1))[0], solution)
         if not model.n_held_out:
             return ranking, count, None
-        second = profile.influence if model.objective.fidelity.either_direction else None
+        second = worth.order if model.objective.fidelity.either_direction else None
         certifier = Certifier(model, solver.sparsity, self.settings.certificate, allowance)
         ranking, count, certificate = certifier.certified(ranking, count, second)
         needed = search.needed | solver.proven(solution)
         return *self._seen_only(allowance, ranking, count, needed), certificate
 
     def _searched(
-        self, allowance: Allowance, solution: Solution, visible: Tensor, profile: Profile
+        self, allowance: Allowance, solution: Solution, visible: Tensor, second: Worth | None
     ) -> tuple[SetSearch, Tensor, Tensor]:
         """The search, how many of its first features are reported, long [batch], and those that can be.
 
@@ -182,7 +182,7 @@ class Reading:
                 partial(_affords, model, allowance),
                 other=partial(measure, other_view=True) if objective.n_views > 1 else None,
                 promise=solution.effect,
-                second=profile.order(model),
+                second=second,
                 swaps=swaps // model.rows_per_selection,
                 settings=settings,
             )
@@ -310,15 +310,18 @@ def _affords(model: GatedModel, allowance: Allowance, index: Tensor, n: Tensor) 
     return allowance.covers(n, model.rows_per_selection, model.evaluations[index])
 
 
-def _before_the_unseen(ranking: Ranking, order: Tensor | None, either_direction: bool) -> Tensor | None:
+def _before_the_unseen(ranking: Ranking, exists: Tensor, worth: FeatureWorth) -> Tensor | None:
     """Features that are reported before those that the model does not react to, bool [batch, gates].
 
-    All, where features matter in either direction; else as many as raise the score, so that those that lower
-    it stay last. None where that was not measured.
+    All, where features matter in either direction. Else as many as raise the score, so that those that lower
+    it stay last; where there are slopes, the learned parameters say so. None where that is not measured.
     """
-    if either_direction:
+    if worth.model.objective.fidelity.either_direction:
         return ranking.visible
-    return None if order is None else ranking.top((ranking.visible & (order > 0)).sum(1, keepdim=True))[0]
+    examples = (ranking.visible != exists).any(1).nonzero().squeeze(1)
+    if worth.slopes or worth.order is None or not len(examples):
+        return None
+    return ranking.top((ranking.visible & (worth.order(examples) > 0)).sum(1, keepdim=True))[0]
 
 
 def _influence(solution: Solution, profile: Profile) -> Tensor:

@@ -20,6 +20,7 @@ from .signals import raised_by_handler
 from .start import Map, Start
 from .targets import Target, as_index
 from .without_slopes import looks
+from .worth import FeatureWorth
 
 __all__ = [
     "MOST_ALONE",
@@ -28,6 +29,7 @@ __all__ = [
     "ChunkSettings",
     "Chunks",
     "Examples",
+    "FeatureWorth",
     "FirstCall",
     "Gaps",
     "GatedModel",

@@ -65,14 +65,19 @@ class Profile:
     influence: Tensor | None = None
     mean_slopes: Tensor | None = None
 
-    def order(self, model: GatedModel) -> Tensor | None:
-        """Features by how much they matter to the objective, largest first, [batch, gates].
+    def order(self, model: GatedModel, index: Tensor | None = None) -> Tensor | None:
+        """How much each feature matters to the objective, [examples, gates].
 
         None where that was not measured.
+
+        Args:
+            model: the model as a function of gates.
+            index: the examples that were measured, long [examples] on the CPU; None for all.
         """
         if model.objective.fidelity.either_direction:
             return self.influence
-        return None if self.contributions is None else self.contributions * model.direction
+        direction = model.direction if index is None else model.direction[index.to(model.device)]
+        return None if self.contributions is None else self.contributions * direction
 
     def worth(self, model: GatedModel) -> Tensor | None:
         """How much each feature matters to the objective, at least 0, alike for all seeds; [batch, gates]."""
@@ -98,6 +103,7 @@ class Profile:
         seed: int,
         settings: ProfileSettings,
         allowance: Allowance,
+        index: Tensor | None = None,
     ) -> Profile:
         r"""Measure it.
 
@@ -122,12 +128,18 @@ class Profile:
             seed: of the sets of features.
             settings: what it costs.
             allowance: notes a failure of the model.
+            index: the examples that are measured, long [examples] on the CPU; None for all.
+
+        Returns:
+            The profile of these examples.
         """
-        unknown = model.anchors.full.unsqueeze(1).expand(reacts.shape)
+        on = slice(None) if index is None else index.to(reacts.device)
+        reacts, blind, full = reacts[on], blind[on], model.anchors.full[on]
+        unknown = full.unsqueeze(1).expand(reacts.shape)
         if allowance.failure is not None:
             return cls.unknown(unknown)
         try:
-            return _Measuring(model, reacts, blind, seed, settings).run(slopes)
+            return _Measuring(model, index, reacts, blind, seed, settings).run(slopes)
         except (Exception, KeyboardInterrupt) as failure:
             if not model.scorer.may_stop(failure):
                 raise
@@ -140,6 +152,7 @@ class _Measuring:
     """One measurement of a profile; see `Profile.measure` for the arguments."""
 
     model: GatedModel
+    index: Tensor | None
     reacts: Tensor
     blind: Tensor
     seed: int
@@ -147,7 +160,8 @@ class _Measuring:
 
     def __post_init__(self) -> None:
         self._generator = torch.Generator().manual_seed(self.seed % 2**63)
-        self._full = self.model.anchors.full
+        self._on = slice(None) if self.index is None else self.index.to(self.reacts.device)
+        self._full = self.model.anchors.full[self._on]
         self._order = self.model.blend.reference_order  # held out or not: nothing is selected here
 
     def run(self, slopes: bool) -> Profile:
@@ -194,15 +208,16 @@ class _Measuring:
     def _baselines(self, n: int) -> Tensor:
         """Scores of the first n references, [n, batch]; that of a single one is known."""
         if len(self._order) == 1:
-            return self.model.anchors.baseline.unsqueeze(0)
+            return self.model.anchors.baseline[self._on].unsqueeze(0)
         closed = torch.zeros(n, *self.reacts.shape, device=self.reacts.device, dtype=self.model.dtype)
-        return self.model.scores(closed, self._shown(n, n))
+        return self.model.scores(closed, self._shown(n, n), self.model.named(self.index))
 
     def _uniform(self, n: int) -> Tensor:
         """Noise of each gate, [n, 1 or batch, gates]."""
         groups = self.model.groups
         drawn = torch.rand(groups.n_gates, n, generator=self._generator, device="cpu", dtype=torch.float32).T
-        return groups.noise(drawn.unsqueeze(1).to(groups.exists.device))
+        noise = groups.noise(drawn.unsqueeze(1).to(groups.exists.device))
+        return noise if noise.shape[1] == 1 else noise[:, self._on]
 
     def _slopes(self, gates: Tensor, among: int) -> tuple[Tensor, Tensor]:
         """Mean and mean size of the slopes at gate values [samples, 1 or batch, 1 or gates]."""
@@ -211,7 +226,8 @@ class _Measuring:
         step = max(1, _MOST_NUMBERS // self.reacts.numel())
         for i in range(0, len(gates), step):
             some = gates[i : i + step].to(self.reacts.device, model.dtype)
-            _, slopes = model.score_slopes(some.expand(-1, *self.reacts.shape), references[i : i + step])
+            some = some.expand(-1, *self.reacts.shape)
+            _, slopes = model.score_slopes(some, references[i : i + step], self.index)
             total, size = total + slopes.sum(0), size + slopes.abs().sum(0)
         return total / len(gates), size / len(gates)
 
@@ -247,7 +263,8 @@ class _Measuring:
 
     def _difference(self, gates: Tensor, others: Tensor, n_baselines: int, rows: Tensor) -> Tensor:
         """Scores of sets less those of the others, each pair with the next reference, [pairs, rows]."""
-        examples, shown = self.model.named(rows), self._shown(len(gates), n_baselines)
+        index = rows if self.index is None else self.index[rows]
+        examples, shown = self.model.named(index), self._shown(len(gates), n_baselines)
         return self.model.scores(gates, shown, examples) - self.model.scores(others, shown, examples)
 
     def _enumerated(self, rows: Tensor, baselines: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .ranking import Ranking
+from .ranking import OtherOrder, Ranking
 from .settings import CertificateSettings
 
 __all__ = ["FirstSet", "Trial", "growth"]
@@ -57,14 +57,14 @@ class FirstSet:
     spread: bool
 
     def choose(
-        self, ranking: Ranking, count: Tensor, other: Ranking | None
+        self, ranking: Ranking, count: Tensor, other: OtherOrder | None
     ) -> tuple[Ranking, Tensor, Tensor]:
         """The features in order, the size of the set, and what a margin counts as at least, each [batch].
 
         Args:
             ranking: the features in order.
             count: how many of them the search has found to suffice, long [batch].
-            other: another order, if there is one.
+            other: another order, if there is one, of the examples that need it.
         """
         if other is not None:
             ranking, count = self._smaller(ranking, count, other)
@@ -87,7 +87,7 @@ class FirstSet:
         enough = mean >= wanted.clamp_max(settings.trial_margin)
         return Trial(enough, lowest.nan_to_num(-target), mean)
 
-    def _smaller(self, ranking: Ranking, count: Tensor, other: Ranking) -> tuple[Ranking, Tensor]:
+    def _smaller(self, ranking: Ranking, count: Tensor, other: OtherOrder) -> tuple[Ranking, Tensor]:
         """The order and the size of a large set, or those of a smaller one of the other order.
 
         The search sees few references: a set is large where a small one just missed the claim on these.
@@ -96,12 +96,16 @@ class FirstSet:
         for _ in range(self.settings.halvings):
             middle = (fails * size).sqrt().round().long()
             index = self._open((count > self.settings.small) & (fails < middle) & (middle < size))
-            enough = self.trial(other.top(middle.unsqueeze(1))[0], index).enough
+            if not len(index):
+                break
+            enough = self.trial(other(index).top(middle.unsqueeze(1))[0], index).enough
             size[index[enough]], fails[index[~enough]] = middle[index[enough]], middle[index[~enough]]
-        return ranking.replaced(size < count, other), size
+        smaller = size < count
+        index = smaller.nonzero().squeeze(1)
+        return (ranking.replaced(smaller, other(index)) if len(index) else ranking), size
 
     def _moved(
-        self, ranking: Ranking, count: Tensor, other: Ranking | None
+        self, ranking: Ranking, count: Tensor, other: OtherOrder | None
     ) -> tuple[Ranking, Tensor, Tensor]:
         """Smaller sets while they suffice on the trial references, or larger ones until one does.
 
@@ -118,9 +122,9 @@ class FirstSet:
             better = found.enough | (~falls & (found.mean > kept[index] + self.settings.least_gain)) | first
             moved = index[better]
             size[moved], floor[moved], kept[moved] = tried[moved], found.floor[better], found.mean[better]
-            if other is not None:
+            if other is not None and bool(of_other.any()):
                 changed = torch.zeros_like(down).index_fill(0, index[better & of_other], True)
-                ranking = ranking.replaced(changed, other)
+                ranking = ranking.replaced(changed, other(index[better & of_other]))
             if first:
                 down[index] = found.enough
             else:
@@ -135,7 +139,7 @@ class FirstSet:
         return ranking, size, floor
 
     def _either(
-        self, ranking: Ranking, other: Ranking | None, size: Tensor, index: Tensor
+        self, ranking: Ranking, other: OtherOrder | None, size: Tensor, index: Tensor
     ) -> tuple[Trial, Tensor]:
         """The trial of sets of some examples, and whether they are those of the other order, bool [examples].
 
@@ -143,11 +147,11 @@ class FirstSet:
         """
         found = self.trial(ranking.top(size.unsqueeze(1))[0], index)
         of_other = torch.zeros_like(found.enough)
-        if other is None:
-            return found, of_other
         short = (~found.enough).nonzero().squeeze(1)
         short = short[self.affords(index[short])]
-        second = self.trial(other.top(size.unsqueeze(1))[0], index[short])
+        if other is None or not len(short):
+            return found, of_other
+        second = self.trial(other(index[short]).top(size.unsqueeze(1))[0], index[short])
         more = second.enough | (second.mean > found.mean[short] + self.settings.least_gain)
         of_other[short[more]] = True
         for name, values in vars(second).items():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .large_sets import Measured, Open
-from .ranking import Ranking
+from .ranking import OtherOrder, Ranking, Worth, in_other_order
 from .selections import between, spread
 from .settings import SearchSettings
 
@@ -18,7 +18,7 @@ __all__ = ["smallest_prefix"]
 
 def smallest_prefix(
     ranking: Ranking,
-    second: Tensor | None,
+    second: Worth | None,
     retain: float,
     measured: Measured,
     open_: Open,
@@ -28,8 +28,8 @@ def smallest_prefix(
 
     Args:
         ranking: the features in order.
-        second: another order of them, largest first, [batch, gates]. It is tried where more than
-            `largest_pruned` features of the ranking are needed.
+        second: what another order of them is by. It is tried where more than `largest_pruned` features of the
+            ranking are needed.
         retain: share of the output that the features must retain.
         measured: what selections retain.
         open_: examples for which so many selections may be measured.
@@ -37,13 +37,17 @@ def smallest_prefix(
     """
     search = _Prefixes(retain, measured, open_, settings)
     fails, suffices = torch.zeros_like(ranking.n_visible), ranking.n_visible
-    if second is None:
+    other = in_other_order(ranking, second)
+    if other is None:
         return search.smallest((ranking,), fails, suffices)
-    other = ranking.promoted(torch.zeros_like(ranking.visible), worth=second)
     chosen, fails, suffices = search.begin(ranking, other)
     few = suffices <= settings.largest_pruned
     chosen, count = search.smallest((chosen,), fails, suffices.where(few, 0))
-    larger, found = search.smallest((other, ranking), fails, suffices.where(~few, 0))
+    if bool(few.all()):
+        return chosen, count
+    larger, found = search.smallest(
+        (other((~few).nonzero().squeeze(1)), ranking), fails, suffices.where(~few, 0)
+    )
     return chosen.replaced(~few, larger), count.where(few, found)
 
 
@@ -56,7 +60,7 @@ class _Prefixes:
     open_: Open
     settings: SearchSettings
 
-    def begin(self, ranking: Ranking, other: Ranking) -> tuple[Ranking, Tensor, Tensor]:
+    def begin(self, ranking: Ranking, other: OtherOrder) -> tuple[Ranking, Tensor, Tensor]:
         """Measure the first `largest_pruned` features of both orders; the ranking comes first.
 
         Returns:
@@ -66,9 +70,10 @@ class _Prefixes:
         suffices, few, chosen = ranking.n_visible, self.settings.largest_pruned, ranking
         fails = torch.zeros_like(suffices)
         cases = self.open_(suffices > few, 2)
-        for one in (ranking, other):
+        for which in range(2):
             if not len(cases):
                 break
+            one = other(cases) if which else ranking
             enough = self._suffice(one, cases, torch.full_like(cases.unsqueeze(1), few)).squeeze(1)
             taken = torch.zeros_like(suffices, dtype=torch.bool)
             taken[cases[enough]] = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from stg_attr.batch import Batch, per_example
 
-__all__ = ["Ranking", "places"]
+__all__ = ["OtherOrder", "Ranking", "Worth", "in_other_order", "places"]
 
 # units of rounding: between equal parameters that are moved apart, and from `half` to the last selected one
 _STEP, _CLEAR = 8, 64
@@ -114,6 +115,19 @@ class Ranking(Batch):
             lowest = apart.masked_fill(~before, torch.inf).amin(1, keepdim=True)
             shifted = shifted.minimum(torch.nextafter(lowest, torch.full_like(lowest, -torch.inf)))
         return torch.where(self.visible, apart, shifted)
+
+
+# Of the examples that are asked for, long [examples]; the values of the others need not be known.
+Worth = Callable[[Tensor], Tensor]  # how much each feature is worth, [batch, gates]
+OtherOrder = Callable[[Tensor], Ranking]
+
+
+def in_other_order(ranking: Ranking, worth: Worth | None) -> OtherOrder | None:
+    """The features of a ranking by their worth, the largest first; None for no other order."""
+    if worth is None:
+        return None
+    nothing, device = torch.zeros_like(ranking.visible), ranking.parameter.device
+    return lambda index: ranking.promoted(nothing, worth=worth(index).to(device))
 
 
 def _apart(values: Tensor, selected: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from .elimination import shortened
 from .few import FewFeatures
 from .large_sets import thinned
 from .prefixes import smallest_prefix
-from .ranking import Ranking, places
+from .ranking import Ranking, Worth, places
 from .selections import without
 from .settings import SearchSettings
 
@@ -42,8 +42,8 @@ class SetSearch:
         other: measures what else is asked of a selection; where two selections are compared, the sum of both
             counts.
         promise: what features outside a set may add, [batch, gates]; those with the largest values are tried.
-        second: another order of the features, largest first, [batch, gates]; tried where the set along the
-            ranking is large.
+        second: what another order of the features is by, measured for the examples that need it: it is tried
+            where the set along the ranking is large.
         swaps: swaps that may be measured to improve a small set, long [batch] or one number for all.
         settings: the numbers that decide how it searches.
 
@@ -61,7 +61,7 @@ class SetSearch:
         affords: Affords = _always,
         other: Measure | None = None,
         promise: Tensor | None = None,
-        second: Tensor | None = None,
+        second: Worth | None = None,
         swaps: Tensor | int = 0,
         settings: SearchSettings = SearchSettings(),  # frozen
     ) -> None:

@@ -470,7 +470,7 @@ def test_a_second_order_is_taken_where_fewer_of_its_features_suffice(seed, n, ne
         return (selections & truth[examples]).sum(2) / needed
 
     alone = SetSearch(_ranking(parameters), retained).smallest_sufficient(retain)
-    search = SetSearch(_ranking(parameters), retained, second=second)
+    search = SetSearch(_ranking(parameters), retained, second=lambda _: second)
     found = search.smallest_sufficient(retain)
     assert bool((found <= alone).all())
     enough = math.ceil(retain * needed - 1e-9)
