@@ -113,14 +113,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from stg_attr import ScoreFunction, StochasticGates
 torch.manual_seed(0)
 texts = ["a great film", "not a great film"]
-words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "not", "great", "film"]
+words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "not", "great", "film", "cast"]
 raw = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
 raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
 tokenizer = PreTrainedTokenizerFast(
     tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]", mask_token="[MASK]", eos_token="[SEP]",
     model_input_names=["input_ids", "token_type_ids", "attention_mask"],
 )
-size = dict(vocab_size=9, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+size = dict(vocab_size=10, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
 model = BertForSequenceClassification(BertConfig(**size)).eval()
 causal = LlamaForCausalLM(LlamaConfig(**size, num_key_value_heads=2, pad_token_id=0)).eval()
 labels = torch.tensor([1, 0])
