@@ -314,13 +314,13 @@ class AmortizedStochasticGates:
         found = []
         for model in held_out:
             parameter = net.of(model).to(model.dtype)
-            visible = model.groups.exists & model.differs & model.anchors.explainable.unsqueeze(1)
+            visible = model.groups.exists & model.differs & model.explainable.unsqueeze(1)
             ranking = Ranking.of(parameter, visible)
             first = max(1.0, model.groups.n_gates**0.5)
             retain = cast(Sweep, self.method.sparsity).retain
             slopes, most = self.method.estimator.proves_slopes, 2 * self.settings.most_measured
             near = found_near(model, ranking, retain, first, most, slopes, self.settings)
-            found.append(near.count[model.anchors.explainable].double())
+            found.append(near.count[model.explainable].double())
             if self.trained is not None:
                 self.trained.n_evaluations += int(model.evaluations.sum())
         return max(1.0, float(torch.cat(found).mean())) if found else 1.0

@@ -53,7 +53,7 @@ class Proposal:
         """
         groups, gates, allowance = model.groups, self.solver.gates, Allowance()
         exists = groups.exists.expand_as(parameter)
-        ranking = Ranking.of(parameter, exists & model.differs & model.anchors.explainable.unsqueeze(1))
+        ranking = Ranking.of(parameter, exists & model.differs & model.explainable.unsqueeze(1))
         slopes, most = self.solver.estimator.proves_slopes, self.settings.most_measured
         found = found_near(model, ranking, self.sparsity.retain, self.typical, most, slopes, self.settings)
         ranking, count, certificate = found.ranking, found.count, None
@@ -64,7 +64,7 @@ class Proposal:
         scores, curve = _evidence(model, found, selected, count)
         certificate = certificate or untested(model, self.sparsity, curve, count)
         enough = found.share >= self.sparsity.retain if certificate is None else certificate.holds
-        taken = enough & (count <= self.settings.largest * self.typical) & model.anchors.explainable
+        taken = enough & (count <= self.settings.largest * self.typical) & model.explainable
         log_alpha = ranking.at(selected, gates.half).masked_fill(~exists, -torch.inf)
         probabilities = gates.active_probability(log_alpha)
         nothing, unknown = torch.zeros_like(parameter), torch.full_like(parameter, torch.nan)
@@ -85,7 +85,7 @@ class Proposal:
             loss_trace=parameter.new_zeros(0, len(parameter)),
             status=tuple(
                 Status.PROPOSED if there else Status.NOTHING_TO_EXPLAIN
-                for there in model.anchors.explainable.tolist()
+                for there in model.explainable.tolist()
             ),
             n_evaluations=model.evaluations,
             seed=self.solver.seed,

@@ -48,7 +48,7 @@ def _minimal_rows(search: _Search, explanation: Explanation, retain: float) -> E
     selected = search.smallest(search.allowed)
     visible = search.ranking.visible | selected
     ranking = Ranking.of(search.ranking.parameter, visible).promoted(selected)
-    exists = model.groups.exists & model.anchors.explainable.unsqueeze(1)
+    exists = model.groups.exists & model.explainable.unsqueeze(1)
     log_alpha = ranking.at(selected, gates.half).masked_fill(~exists, -torch.inf)
     points = explanation.settings.reading.curve_points
     scores, curve, _ = evidence(model, None, ranking, selected.sum(1), points)
@@ -226,7 +226,7 @@ class _Search:
     @classmethod
     def begin(cls, model: GatedModel, explanation: Explanation, retain: float) -> _Search:
         device = model.device
-        allowed = model.differs & model.groups.exists & model.anchors.explainable.unsqueeze(1)
+        allowed = model.differs & model.groups.exists & model.explainable.unsqueeze(1)
         log_alpha = explanation.log_alpha.to(device)
         visible = allowed & log_alpha.isfinite()
         visible &= ((explanation.influence > 0) | explanation.selected).to(device)

@@ -22,6 +22,7 @@ from stg_attr.explanation import (
 )
 from stg_attr.gates import Blend, GateDistribution
 from stg_attr.model import Allowance, FeatureWorth, GatedModel, Profile, depends_on_others
+from stg_attr.model.worth import expected_of_blind
 from stg_attr.objective import RetainedScore
 from stg_attr.select import Ranking, SetSearch
 from stg_attr.select.ranking import Worth
@@ -86,12 +87,12 @@ class Reading:
         groups = model.groups
         points = self.settings.reading.curve_points if with_curve else 0
         allowance = self._allowance(solution, points)
-        explainable = model.anchors.explainable.unsqueeze(1)
+        explainable = model.explainable.unsqueeze(1)
         exists = groups.exists.expand_as(solution.parameter)
         reacts = ((solution.influence > 0) | solution.learned.blind) & exists & model.differs
-        blind = solution.learned.blind & reacts
-        slopes, seed = solver.estimator.proves_slopes, solver.seed
-        worth = FeatureWorth(model, reacts, blind, slopes, seed, self.settings.profile, allowance)
+        blind = expected_of_blind(solution.effect, solution.learned.blind & reacts)
+        worth = FeatureWorth(model, reacts, blind, solver.estimator.proves_slopes, solver.seed,
+                             self.settings.profile, allowance)  # fmt: skip
         profile = worth.profile if with_curve else Profile()
         visible = reacts & explainable  # contributions are known also of features that cancel out
         search, count, visible = self._searched(allowance, solution, visible, worth.order)
@@ -102,7 +103,7 @@ class Reading:
         probabilities = solver.gates.active_probability(log_alpha)
         scores, curve, fragile = evidence(model, allowance, ranking, count, points)
         rounding = self.settings.reading.rounding
-        fragile |= others_differ(model, scores, profile.contributions, rounding) & ~model.anchors.explainable
+        fragile |= others_differ(model, scores, profile.contributions, rounding) & ~model.explainable
         certificate = certificate or untested(model, solver.sparsity, curve, count)
         unlike = unlike_before(model, allowance, scores, curve, self.settings.reading) | self.dependent
         failure = solution.failure or allowance.failure
@@ -248,14 +249,14 @@ class Reading:
         switched[torch.arange(len(row), device=gate.device), gate] ^= True
         selections = torch.cat([context[examples], switched]).unsqueeze(0)
         measured = self.model.measure(selections, torch.cat([examples, row]).cpu(), allowance=allowance)
-        score = measured.score.to(measured.share.dtype)
-        found = torch.stack([score, measured.share]).squeeze(1)  # [2, selections]
         place = torch.zeros(len(gates), dtype=torch.long, device=gates.device)
         place[examples] = torch.arange(len(examples), device=gates.device)
-        before, after = found[:, place[row]], found[:, len(examples) :]
-        size = torch.maximum(before.abs(), after.abs())
-        rounding = self.settings.reading.rounding * torch.finfo(found.dtype).eps
-        still = ((before - after).abs() <= rounding * size).all(0)
+        scores, anchors = measured.scores.squeeze(0), self.model.anchors  # [references, selections]
+        before, after = scores[:, place[row]], scores[:, len(examples) :]
+        size = torch.stack([anchors.full, anchors.baseline]).abs().amax(0)[row]
+        size = torch.maximum(before.abs(), after.abs()).maximum(size)
+        rounding = self.settings.reading.rounding * self.model.rounding_unit
+        still = ((before - after).abs() <= rounding * size).all(0)  # a share of 0 is never exactly 0
         moves = gates.clone()
         moves[row[still], gate[still]] = False
         return moves
@@ -279,17 +280,19 @@ class Reading:
         )
         overlap = (before & after).sum(1) / (before | after).sum(1).clamp_min(1)
         asks_for = isinstance(self.model.objective.fidelity, RetainedScore)
+        below = self.model.anchors.direction < 0
+        unclear = asks_for & ((scores.full - scores.baseline) * self.model.anchors.direction < 0)
         verdicts = (  # the first that applies is the status
             (unlike if failure is None else torch.zeros_like(unlike), Status.NOT_REPRODUCIBLE),
-            (fragile & ~self.model.anchors.explainable, Status.REFERENCE_DEPENDENT),
-            (~self.model.anchors.explainable, Status.NOTHING_TO_EXPLAIN),
+            (fragile & ~self.model.explainable, Status.REFERENCE_DEPENDENT),
+            (~self.model.explainable, Status.NOTHING_TO_EXPLAIN),
             (~(solution.loss_trace.isfinite().sum(0) == solution.n_steps), Status.NOT_FINITE),
             (torch.full_like(count, failure is not None, dtype=torch.bool), stopped_by(failure)),
-            (differs_little(self.model, reading.least_difference), Status.SMALL_DIFFERENCE),
+            (differs_little(self.model, reading.least_difference) | unclear, Status.SMALL_DIFFERENCE),
             (self.solver.unlearned(solution), Status.UNSEEN),
             (short, Status.NOT_SUFFICIENT),
             (overlap < reading.same_overlap, Status.NOT_CONVERGED),
-            ((scores.baseline > scores.full) & asks_for, Status.BASELINE_HIGHER),
+            (below & asks_for, Status.BASELINE_HIGHER),
             (fragile, Status.REFERENCE_DEPENDENT),
         )
         found = [Status.CONVERGED] * len(count)

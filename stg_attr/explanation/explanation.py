@@ -18,7 +18,7 @@ from . import files
 from .columns import COLUMNS, Column
 from .consistency import check_elements, is_data_only
 from .frame import to_frame
-from .layout import lay_out
+from .layout import Rows, checked_rows, lay_out
 from .names import NAMES
 from .points import point_of, read_at
 from .population import Population
@@ -143,9 +143,16 @@ class Explanation(Batch):
     def __len__(self) -> int:
         return len(self.status)
 
-    def rows(self: E, rows: slice | Tensor) -> E:
-        """The explanation of some examples; data only, since the model knows examples by their places."""
-        found = super().rows(rows)
+    def rows(self: E, rows: Rows) -> E:
+        """The explanation of some examples; data only, since the model knows examples by their places.
+
+        Args:
+            rows: which: a number, a list of numbers, a slice, long [rows], or bool [batch].
+
+        Raises:
+            ArgumentError: there are no such examples.
+        """
+        found = super().rows(checked_rows(rows, len(self)))
         return found if found is self else replace(found, question=None)
 
     @property
@@ -320,7 +327,7 @@ class Explanation(Batch):
 
     def describe(self, example: int = 0) -> str:
         """The evidence of one example as a sentence."""
-        return describe(self, example)
+        return describe(self, int(torch.as_tensor(checked_rows(example, len(self)))))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to a safetensors file: tensors and text, no code.

@@ -120,7 +120,16 @@ def _computed(baseline: Callable[[Tensor], Tensor], x: Tensor, what: str) -> Ten
     shown = baseline(x.clone())  # a copy, since the function may change its argument in place
     if not isinstance(shown, Tensor):
         raise _wrong_type(what, shown, "a function that returns a tensor")
-    return shown.unsqueeze(0) if shown.dim() == x.dim() else shown
+    stacked = shown.unsqueeze(0) if shown.dim() == x.dim() else shown
+    if stacked.dim() != x.dim() + 1 or stacked.shape[1] not in (1, len(x)):
+        raise ArgumentError(
+            what,
+            expected=f"a function that returns shape {(1, *x.shape[1:])} or {tuple(x.shape)}",
+            found=str(tuple(shown.shape)),
+            mend="Give it the shape of the input, with a leading dimension of 1 or of the batch size. Stack "
+            "several of these in a new first dimension.",
+        )
+    return stacked
 
 
 def _wrong_type(what: str, found: object, expected: str) -> ArgumentError:

@@ -221,7 +221,7 @@ def _checked_mask(mask: Tensor, x: Tensor, i: int) -> Tensor:
             found=str(mask.dtype) if isinstance(mask, Tensor) else type(mask).__name__,
             mend="Convert it with mask.long(), after rounding if it holds fractions."
             if isinstance(mask, Tensor)
-            else "Convert it with torch.as_tensor(mask).",
+            else "Give each input a mask: torch.as_tensor(mask), or -1 for elements that have no gate.",
         )
     if unusual(mask):
         raise ArgumentError(

@@ -7,7 +7,7 @@ from math import comb
 import torch
 from torch import Tensor
 
-__all__ = ["every_pair", "n_every_pair", "shapley_values"]
+__all__ = ["coalitions", "every_pair", "n_every_pair", "shapley_values"]
 
 
 def n_every_pair(n_features: int) -> int:
@@ -52,3 +52,25 @@ def shapley_values(among: Tensor, pairs: Tensor, difference: Tensor, span: Tenso
     outside = (weight[n - size] * difference).unsqueeze(2)
     found = torch.where(pairs, inside, -outside).sum(0) + (span / max(n, 1)).unsqueeze(1)
     return found.masked_fill(~among, 0.0)
+
+
+def coalitions(noise: Tensor, among: Tensor, level: Tensor) -> Tensor:
+    """Random sets of features, of sizes as KernelSHAP weighs them, bool [pairs, batch, gates].
+
+    A set of k of n features is drawn with probability in proportion to 1 / (k (n - k)), and each set of that
+    size with the same.
+
+    Args:
+        noise: in (0, 1), [pairs, 1 or batch, gates].
+        among: the features, bool [batch, gates].
+        level: numbers in (0, 1) that choose the sizes, [pairs].
+    """
+    place = torch.where(among, noise, 2.0).argsort(2).argsort(2)
+    sizes = torch.empty(len(level), len(among), dtype=torch.long, device="cpu")
+    counts = among.sum(1).cpu()
+    for n in set(counts.tolist()):
+        k = torch.arange(1, max(n, 2), dtype=torch.float32, device="cpu")
+        weight = 1 / (k * (n - k).clamp_min(0.5))
+        chosen = torch.searchsorted((weight / weight.sum()).cumsum(0), level.float()).clamp_max(len(k) - 1)
+        sizes[:, counts == n] = (chosen + 1).unsqueeze(1)
+    return (place < sizes.to(place.device).unsqueeze(2)) & among

@@ -10,7 +10,7 @@ from stg_attr.errors import ArgumentError
 from .chunks import is_out_of_memory
 from .signals import raised_by_handler
 
-__all__ = ["FirstCall"]
+__all__ = ["FirstCall", "answers"]
 
 
 class FirstCall:
@@ -49,3 +49,12 @@ class FirstCall:
             ) from error
         self._has_answered = True
         return output
+
+
+def answers(function: Callable[..., Any], *arguments: Any) -> bool:
+    """Whether a function returns something and raises nothing."""
+    try:
+        function(*arguments)
+    except Exception:
+        return False
+    return True

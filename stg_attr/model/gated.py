@@ -15,6 +15,7 @@ from stg_attr.objective import Anchors, Objective
 from .allowance import Allowance
 from .chunks import Chunks, is_out_of_memory
 from .examples import Examples
+from .first_call import answers
 from .gated_loss import GatedLoss, ScoreItself, no_gradient
 from .isolation import may_detach_weights, rounding_unit
 from .measured import Measured
@@ -130,14 +131,7 @@ class GatedModel:
 
     def needs_all(self, some: Examples) -> bool:
         """Whether the model answers for all examples in one call, and then fails for some of them again."""
-        return self._answers(self.everyone) and not self._answers(some)
-
-    def _answers(self, some: Examples) -> bool:
-        try:
-            self._output(some)
-        except Exception:
-            return False
-        return True
+        return answers(self._output, self.everyone) and not answers(self._output, some)
 
     def _output(self, some: Examples) -> Tensor:
         return self.scorer.output([x.clone() for x in some.blend.inputs], some)  # a model may work in place
@@ -146,6 +140,11 @@ class GatedModel:
     def groups(self) -> FeatureGroups:
         """The gates of each example."""
         return self.blend.groups
+
+    @property
+    def explainable(self) -> Tensor:
+        """Whether the output of an example differs from that of its references at all, bool [batch]."""
+        return self.objective.fidelity.explainable(self.anchors)
 
     @property
     def differs(self) -> Tensor:
@@ -221,10 +220,10 @@ class GatedModel:
         Raises:
             ArgumentError: the model's output never had a gradient.
         """
-        anchors = self.anchors.rows(examples.index)
-        if self.graphs == {False} and bool(anchors.explainable.any()) and not self._slopes_elsewhere():
+        explainable = self.objective.fidelity.explainable(self.anchors.rows(examples.index))
+        if self.graphs == {False} and bool(explainable.any()) and not self._slopes_elsewhere():
             raise no_gradient()
-        missed = examples.blend.groups.exists & ~seen & anchors.explainable.unsqueeze(1)
+        missed = examples.blend.groups.exists & ~seen & explainable.unsqueeze(1)
         return missed & moving(self, examples, seen, missed, least).unsqueeze(1)
 
     def measure(

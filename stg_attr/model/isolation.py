@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # its usual name
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrizations
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.overrides import TorchFunctionMode
@@ -136,7 +137,8 @@ def differentiable_recurrence(
 def may_detach_weights(forward: Callable[..., Any]) -> bool:
     """Whether `DetachedWeights` saves memory or time; small and compiled models run without it."""
     module = module_of(forward)
-    learned = 0 if module is None else sum(p.numel() for p in module.parameters() if p.requires_grad)
+    weights = () if module is None else module.parameters()
+    learned = sum(p.numel() for p in weights if p.requires_grad and not is_lazy(p))
     compiled = module is not None and any(hasattr(part, "_orig_mod") for part in module.modules())
     return learned >= _LARGE and not compiled
 

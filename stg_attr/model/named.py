@@ -57,7 +57,7 @@ class NamedInputs(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.names = tuple(names)
+        self.names = _checked_names(names)
         self.pack = pack
         self.score = score
         takes = f"a model that takes {', '.join(self.names)}" + (" by name" if pack is None else "")
@@ -76,6 +76,18 @@ class NamedInputs(nn.Module):
         named = dict(zip(self.names, values, strict=False))
         output = self._run(**named) if self.pack is None else self._run(self.pack(**named))
         return _logits(output) if self.score is None else self.score(output, *values[n:])
+
+
+def _checked_names(names: Any) -> tuple[str, ...]:
+    found = (names,) if isinstance(names, str) else tuple(names) if isinstance(names, Iterable) else ()
+    if not found or len(set(found)) < len(found) or not all(isinstance(name, str) for name in found):
+        raise ArgumentError(
+            "names",
+            expected="different names of arguments of the model",
+            found=repr(names),
+            mend='Pass one for each input, such as ["input_ids", "attention_mask"].',
+        )
+    return found
 
 
 def _logits(output: Any) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from .allowance import Allowance
-from .enumeration import every_pair, n_every_pair, shapley_values
+from .enumeration import coalitions, every_pair, n_every_pair, shapley_values
 from .gated import GatedModel
 from .reference_effects import ReferenceEffects
 from .regression import adjusted
@@ -94,6 +95,16 @@ class Profile:
         return cls(torch.full_like(like, torch.nan))
 
     @classmethod
+    def _merged(cls, parts: Sequence[Profile], index: Tensor) -> Profile:
+        """The profiles of some examples each, of all of them in the order of `index`, long [examples]."""
+        back = index.argsort()
+        found = {}
+        for name in (field.name for field in fields(cls)):
+            values = [getattr(part, name) for part in parts]
+            found[name] = None if None in values else torch.cat(values)[back.to(values[0].device)]
+        return cls(**found)
+
+    @classmethod
     def measure(
         cls,
         model: GatedModel,
@@ -123,7 +134,8 @@ class Profile:
         Args:
             model: the model as a function of gates.
             reacts: gates that the model reacts to, bool [batch, gates]; the others contribute 0.
-            blind: those of them that slopes do not show, bool [batch, gates].
+            blind: for those of them that slopes do not show, how much each is expected to contribute, in
+                proportion, above 0; 0 for the others, [batch, gates].
             slopes: whether slopes show what the model does with the others.
             seed: of the sets of features.
             settings: what it costs.
@@ -139,7 +151,17 @@ class Profile:
         if allowance.failure is not None:
             return cls.unknown(unknown)
         try:
-            return _Measuring(model, index, reacts, blind, seed, settings).run(slopes)
+            if allowance.max_evals is not None:  # which counts with no more than this
+                settings = replace(settings, forwards=settings.rows(slopes))
+            everyone = torch.arange(len(reacts), device="cpu") if index is None else index
+            some = (blind > 0).any(1).cpu() & slopes
+            parts = [group.nonzero().squeeze(1) for group in (some, ~some) if bool(group.any())]
+            found = [
+                _Measuring(model, everyone[part], reacts[at], blind[at], seed, settings).run(slopes)
+                for part in parts
+                for at in [part.to(reacts.device)]
+            ]
+            return found[0] if len(found) == 1 else cls._merged(found, torch.cat(parts))
         except (Exception, KeyboardInterrupt) as failure:
             if not model.scorer.may_stop(failure):
                 raise
@@ -152,7 +174,7 @@ class _Measuring:
     """One measurement of a profile; see `Profile.measure` for the arguments."""
 
     model: GatedModel
-    index: Tensor | None
+    index: Tensor
     reacts: Tensor
     blind: Tensor
     seed: int
@@ -160,33 +182,41 @@ class _Measuring:
 
     def __post_init__(self) -> None:
         self._generator = torch.Generator().manual_seed(self.seed % 2**63)
-        self._on = slice(None) if self.index is None else self.index.to(self.reacts.device)
+        self._on = self.index.to(self.reacts.device)
         self._full = self.model.anchors.full[self._on]
         self._order = self.model.blend.reference_order  # held out or not: nothing is selected here
 
     def run(self, slopes: bool) -> Profile:
-        """Spend the evaluations."""
-        n, n_references = self.settings.rows(slopes), len(self._order)
-        near = round(n * self.settings.near) if slopes else 0
-        n_baselines = self._n_baselines(n - near, slopes)
+        """Spend the evaluations: as many as forwards take where slopes do not show some of the features."""
+        blind, n_references = slopes and bool((self.blind > 0).any()), len(self._order)
+        n, near = self.settings.rows(slopes and not blind), 0
+        if slopes:
+            near = round(self.settings.evaluations * self.settings.near)
+        n_baselines = self._n_baselines(n - near, slopes and not blind)
         baselines = self._baselines(n_baselines)
         span = (self._full - baselines.mean(0)).unsqueeze(1)
         if not slopes:
             return Profile(self._corrected(span * self._even, self._even, (n - n_baselines) // 2, baselines))
         # each reference as often as any other, so that the slopes add up to the difference from their mean
-        path = near if n_references == 1 else (n - near - n_baselines) // n_baselines * n_baselines
+        path = n_baselines if blind else (n - near - n_baselines) // n_baselines * n_baselines
+        path = near if n_references == 1 else path
         mean, size = self._slopes(self._levels(path).reshape(-1, 1, 1), n_baselines)
         hidden = self.settings.hidden * self._levels(near).reshape(-1, 1, 1)
         influence = (size + self._slopes(self._uniform(near) < 1 - hidden, n_references)[1]) / 2
         # What the mean slopes miss of the difference is split in proportion to the mean sizes. Where there
         # are features that slopes do not show, it is theirs.
         missing = span - mean.sum(1, keepdim=True)
-        due = torch.where(self.blind.any(1, keepdim=True), self.blind, influence * self.reacts)
-        start = mean + missing * _shares(due)
-        influence = torch.where(self.blind, start.abs(), influence)
-        scale = torch.where(self.blind, influence.amax(1, keepdim=True), influence)
-        n_pairs = (n - near - path) // 2 if n_references == 1 else 0
-        return Profile(self._corrected(start, scale, n_pairs, baselines), influence, start)
+        start = mean + missing * _shares(self.blind if blind else influence * self.reacts)
+        # The solve has seen a slope of all features that react. Of those that had none here, and of those
+        # that slopes do not show, the pairs decide.
+        unseen = (self.blind > 0) | (self.reacts & (influence == 0))
+        most = influence.amax(1, keepdim=True).maximum(missing.abs())
+        typical = torch.where(self.blind > 0, most, influence.mean(1, keepdim=True))
+        scale = torch.where(unseen, typical, influence)
+        spent = near + path + (n_baselines if n_references > 1 else 0)
+        n_pairs = (n - spent) // 2 if blind or n_references == 1 else 0
+        found = self._corrected(start, scale, n_pairs, baselines)
+        return Profile(found, torch.where(unseen, found.abs(), influence), found if blind else start)
 
     def _n_baselines(self, n: int, slopes: bool) -> int:
         """How many references are scored, with n evaluations for that and for what is done with them."""
@@ -263,8 +293,7 @@ class _Measuring:
 
     def _difference(self, gates: Tensor, others: Tensor, n_baselines: int, rows: Tensor) -> Tensor:
         """Scores of sets less those of the others, each pair with the next reference, [pairs, rows]."""
-        index = rows if self.index is None else self.index[rows]
-        examples, shown = self.model.named(index), self._shown(len(gates), n_baselines)
+        examples, shown = self.model.named(self.index[rows]), self._shown(len(gates), n_baselines)
         return self.model.scores(gates, shown, examples) - self.model.scores(others, shown, examples)
 
     def _enumerated(self, rows: Tensor, baselines: Tensor) -> Tensor:
@@ -292,7 +321,7 @@ class _Measuring:
         """The same of some examples, long [examples]."""
         model, on, n_pairs = self.model, rows.to(start.device), len(level)
         reacts, baselines = self.reacts[on], baselines[:, on]
-        pairs = _coalitions(noise if noise.shape[1] == 1 else noise[:, on], reacts, level)
+        pairs = coalitions(noise if noise.shape[1] == 1 else noise[:, on], reacts, level)
         gates, others = pairs.to(model.dtype), (reacts & ~pairs).to(model.dtype)
         difference = self._difference(gates, others, len(baselines), rows)
         # a reference whose own score differs from the mean moves all contributions together
@@ -307,25 +336,3 @@ def _shares(values: Tensor) -> Tensor:
     """Values over their sum, [batch, gates]; 0 where that is 0."""
     total = values.sum(1, keepdim=True)
     return values / torch.where(total > 0, total, 1.0)
-
-
-def _coalitions(noise: Tensor, among: Tensor, level: Tensor) -> Tensor:
-    """Random sets of features, of sizes as KernelSHAP weighs them, bool [pairs, batch, gates].
-
-    A set of k of n features is drawn with probability in proportion to 1 / (k (n - k)), and each set of that
-    size with the same.
-
-    Args:
-        noise: in (0, 1), [pairs, 1 or batch, gates].
-        among: the features, bool [batch, gates].
-        level: numbers in (0, 1) that choose the sizes, [pairs].
-    """
-    place = torch.where(among, noise, 2.0).argsort(2).argsort(2)
-    sizes = torch.empty(len(level), len(among), dtype=torch.long, device="cpu")
-    counts = among.sum(1).cpu()
-    for n in set(counts.tolist()):
-        k = torch.arange(1, max(n, 2), dtype=torch.float32, device="cpu")
-        weight = 1 / (k * (n - k).clamp_min(0.5))
-        chosen = torch.searchsorted((weight / weight.sum()).cumsum(0), level.float()).clamp_max(len(k) - 1)
-        sizes[:, counts == n] = (chosen + 1).unsqueeze(1)
-    return (place < sizes.to(place.device).unsqueeze(2)) & among

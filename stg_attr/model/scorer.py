@@ -65,6 +65,7 @@ class Scorer:
         self.one_row_per_call = False
         self.raised: Exception | None = None
         self._has_answered = False
+        self._takes_gradients = False  # inside, as models of forces do: it then fails without gradients
         self._row: torch.Size | None = None  # shape of a row of outputs, once a call has had several rows
         self.forward, self._memory = forward, memory
         n = len(range(batch)[rows]) if isinstance(rows, slice) else len(rows)
@@ -122,11 +123,15 @@ class Scorer:
                 return recalled.whole()
         n = inputs[0].shape[0]
         try:
-            with watched():
+            with watched(), torch.enable_grad() if self._takes_gradients else contextlib.nullcontext():
                 output = self.forward(*inputs, *arguments)
         except Exception as error:
             if raised_by_handler(error):
                 raise
+            if _wants_gradients(error) and not self._takes_gradients and not torch.is_grad_enabled():
+                self._asked.index_add_(0, examples.index, examples.ones, alpha=-repeats)
+                self._takes_gradients = True
+                return self.output(inputs, examples)
             if self._answers_one_only(inputs, examples, error):
                 raise only_alone(error, n) from error
             self.raised = error  # an error of the model, which `may_stop` tells from all others
@@ -151,6 +156,11 @@ class Scorer:
     def may_stop(self, failure: BaseException) -> bool:
         """Whether an exception is Ctrl-C or came from the model: what was learned before it is then kept."""
         return isinstance(failure, KeyboardInterrupt) or failure is self.raised
+
+
+def _wants_gradients(error: Exception) -> bool:
+    """Whether an error is that of torch.autograd for outputs that have no graph."""
+    return isinstance(error, RuntimeError) and "does not require grad" in str(error)
 
 
 def _is_about_shapes(error: Exception) -> bool:

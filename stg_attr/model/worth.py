@@ -13,7 +13,23 @@ from .allowance import Allowance
 from .gated import GatedModel
 from .profile import Profile, ProfileSettings
 
-__all__ = ["FeatureWorth"]
+__all__ = ["FeatureWorth", "expected_of_blind"]
+
+_LEAST = 1e-4  # of the largest square: above 0, and next to nothing
+
+
+def expected_of_blind(effect: Tensor, blind: Tensor) -> Tensor:
+    """How much features without slopes are expected to contribute, in proportion, [batch, gates].
+
+    Estimates of their effects are noisy, also those of features that change nothing, so squares are taken.
+
+    Args:
+        effect: their mean effects in a solve, [batch, gates].
+        blind: features that slopes do not show, bool [batch, gates]; the others get 0.
+    """
+    square = effect.square() * blind
+    least = (square.amax(1, keepdim=True) * _LEAST).clamp_min(torch.finfo(effect.dtype).tiny)
+    return square.maximum(least) * blind
 
 
 @dataclass(frozen=True)
@@ -23,7 +39,7 @@ class FeatureWorth:
     Args:
         model: the model as a function of the gates.
         reacts: gates that the model reacts to, bool [batch, gates].
-        blind: those of them that slopes do not show, bool [batch, gates].
+        blind: see `Profile.measure`, [batch, gates].
         slopes: whether slopes show what the model does with the others.
         seed: of the sets of features.
         settings: what a profile costs.

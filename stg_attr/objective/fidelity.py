@@ -49,8 +49,17 @@ class Anchors(Batch):
     @property
     def explainable(self) -> Tensor:
         """Whether the scores of input and references differ by more than rounding, bool [batch]."""
+        return self.spread > self._rounding
+
+    @property
+    def differs_on_average(self) -> Tensor:
+        """Whether the score of the input differs from the mean of its references by more, bool [batch]."""
+        return (self.full - self.baseline).abs() > self._rounding
+
+    @property
+    def _rounding(self) -> Tensor:
         size = torch.maximum(self.full.abs(), self.baseline.abs())
-        return self.spread > 8 * torch.finfo(self.full.dtype).eps * size
+        return 8 * torch.finfo(self.full.dtype).eps * size
 
     def retained(self, scores: Tensor) -> Tensor:
         """V = (s - s(b)) / (s(x) - s(b)): 1 for the whole input, 0 for the baseline; [..., batch]."""
@@ -132,6 +141,10 @@ class Fidelity(ABC):
         """The difference of scores that is a share of 1, above 0, [batch]."""
         return anchors.scale
 
+    def explainable(self, anchors: Anchors) -> Tensor:
+        """Whether shares of the output have a meaning, bool [batch]."""
+        return anchors.explainable
+
     def margin(
         self, scores: Tensor, baselines: Tensor, anchors: Anchors, retain: float, kept: bool
     ) -> Tensor:
@@ -174,6 +187,9 @@ class RetainedScore(Fidelity):
 
     def unit(self, anchors: Anchors) -> Tensor:
         return anchors.span.abs()
+
+    def explainable(self, anchors: Anchors) -> Tensor:
+        return anchors.explainable & anchors.differs_on_average
 
     def retained(self, scores: Tensor, anchors: Anchors) -> Tensor:
         return anchors.retained(scores)

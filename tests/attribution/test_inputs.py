@@ -14,6 +14,8 @@ from stg_attr import (
     NamedInputs,
     OutputMatch,
     Preserve,
+    Reparameterized,
+    ScoreFunction,
     StochasticGates,
     position_mask,
 )
@@ -302,3 +304,44 @@ def test_edges_and_node_features_of_a_graph():
     assert nodes.nonzero().flatten().tolist() == [0]
     assert kept.nonzero().flatten().tolist() == [0, 1]
     assert not bool(found.selected[0, [1, 2, 3, 4, 7, 8, 9]].any())
+
+
+@pytest.mark.parametrize("names", [["a", "a"], None, [1], []], ids=str)
+def test_names_of_arguments_are_different_strings(names):
+    with pytest.raises(ArgumentError, match=r"names: expected different names"):
+        NamedInputs(lambda **named: named["a"], names)
+
+
+# ---------------------------------------------------------------- models that take gradients themselves
+
+
+class Force(nn.Module):
+    """The slope of an energy, as models of molecules return it; it asks for gradients inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.energy = nn.Linear(4, 4)
+
+    def forward(self, place):
+        place = place if place.requires_grad else place.detach().requires_grad_(True)
+        energy = torch.tanh(self.energy(place)).square().sum()
+        return torch.autograd.grad(energy, place, create_graph=True)[0]
+
+
+@pytest.mark.parametrize("estimator", [Reparameterized(), ScoreFunction()], ids=str)
+def test_a_model_that_differentiates_inside_is_explained(estimator):
+    torch.manual_seed(0)
+    model, place = Force(), torch.randn(2, 4)
+    found = StochasticGates(model, estimator=estimator).explain(place, target=0)
+    kept = model(torch.where(found.selected, place, 0.0))[:, 0].detach()
+    torch.testing.assert_close(found.scores.kept, kept)
+    assert not found.contributions.requires_grad
+    assert [p.grad for p in model.parameters()] == [None, None]
+
+
+def test_a_layer_that_takes_its_width_from_the_first_input():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.LazyLinear(4), nn.Tanh(), nn.LazyLinear(2))
+    x = torch.randn(3, 8)
+    found = StochasticGates(model).explain(x, target=0)
+    torch.testing.assert_close(found.scores.full, model(x)[:, 0].detach())

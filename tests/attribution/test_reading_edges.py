@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from stg_attr import Budget, ReferenceSet, Settings, Status, StochasticGates
+from stg_attr import ArgumentError, Budget, ReferenceSet, Settings, Status, StochasticGates
 from stg_attr.solve import SolverSettings
 
 
@@ -75,3 +76,31 @@ def test_one_baseline_is_never_called_one_of_several_references():
     model = lambda x: x[:, 0] * x[:, 1] - 3 * x[:, 2].relu()  # noqa: E731
     found = StochasticGates(model, sparsity=Budget(0.34)).explain(torch.tensor([[1.0, 1.0, 1.0]]))
     assert Status.REFERENCE_DEPENDENT not in found.status
+
+
+@pytest.mark.parametrize(
+    ("rows", "places"),
+    [
+        (1, [1]),
+        (-1, [2]),
+        ([0, 2], [0, 2]),
+        (slice(0, 2), [0, 1]),
+        (torch.tensor([2, 2]), [2, 2]),
+        (torch.tensor([True, False, True]), [0, 2]),
+    ],
+    ids=str,
+)
+def test_rows_are_chosen_as_those_of_a_tensor(rows, places):
+    explanation = StochasticGates(lambda x: x.sum(1)).explain(torch.arange(12.0).reshape(3, 4) + 1, n_steps=1)
+    found = explanation.rows(rows)
+    assert torch.equal(found.scores.full, explanation.scores.full[torch.tensor(places)])
+    assert len(found.status) == len(places)
+
+
+@pytest.mark.parametrize("rows", [7, [0, 3], [0.5], torch.tensor([True])], ids=str)
+def test_rows_that_are_not_there_are_refused(rows):
+    explanation = StochasticGates(lambda x: x.sum(1)).explain(torch.ones(3, 4), n_steps=1)
+    with pytest.raises(ArgumentError, match=r"rows: expected numbers of examples below 3"):
+        explanation.rows(rows)
+    with pytest.raises(ArgumentError, match=r"found 7"):
+        explanation.describe(7)

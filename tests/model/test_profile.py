@@ -23,7 +23,7 @@ def _model(forward, x: Tensor, references: Tensor, feature_mask=None) -> GatedMo
 
 def _profile(model: GatedModel, slopes: bool = True, seed: int = 0, **settings) -> Profile:
     reacts = model.groups.exists.expand(model.batch, -1)
-    nothing = torch.zeros_like(reacts)
+    nothing = torch.zeros(reacts.shape)
     return Profile.measure(model, reacts, nothing, slopes, seed, ProfileSettings(**settings), Allowance())
 
 
@@ -180,7 +180,7 @@ def test_a_model_that_fails_is_noted():
 
     model, allowance = _model(forward, torch.ones(1, 3), torch.zeros(1, 3)), Allowance()
     everything = torch.ones(1, 3, dtype=torch.bool)
-    found = Profile.measure(model, everything, ~everything, True, 0, ProfileSettings(), allowance)
+    found = Profile.measure(model, everything, 0.0 * everything, True, 0, ProfileSettings(), allowance)
     assert bool(found.contributions.isnan().all())
     assert "out of order" in str(allowance.failure)
 
@@ -208,9 +208,10 @@ def test_features_without_slopes_contribute_what_slopes_miss():
     def steps(rows):
         return 4.0 * (rows[:, 0] > 2) + rows[:, 1] + 2.0 * rows[:, 2].round()
 
-    x, blind = torch.tensor([[3.0, 1.0, 1.0]]), torch.tensor([[True, False, True]])
+    x, blind = torch.tensor([[3.0, 1.0, 1.0]]), torch.tensor([[1.0, 0.0, 1.0]])
     model = _model(steps, x, torch.zeros(1, 3))
-    found = Profile.measure(model, torch.ones_like(blind), blind, True, 0, ProfileSettings(), Allowance())
+    reacts = torch.ones_like(blind, dtype=torch.bool)
+    found = Profile.measure(model, reacts, blind, True, 0, ProfileSettings(), Allowance())
     torch.testing.assert_close(found.contributions, torch.tensor([[4.0, 1.0, 2.0]]), atol=0.05, rtol=0)
 
 
