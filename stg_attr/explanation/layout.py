@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 import torch
 from torch import Tensor
@@ -36,7 +37,10 @@ def checked_rows(rows: Rows, n: int) -> slice | Tensor:
     """
     if isinstance(rows, slice):
         return rows
-    found = torch.as_tensor(rows)
+    try:
+        found = torch.as_tensor(rows)
+    except (TypeError, ValueError, RuntimeError):  # no numbers
+        found = torch.tensor(inf)
     if found.dtype == torch.bool and found.shape == (n,):
         return found.nonzero().squeeze(1)
     whole = not found.is_floating_point() and not found.is_complex() and found.dtype != torch.bool

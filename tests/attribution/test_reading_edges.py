@@ -97,7 +97,7 @@ def test_rows_are_chosen_as_those_of_a_tensor(rows, places):
     assert len(found.status) == len(places)
 
 
-@pytest.mark.parametrize("rows", [7, [0, 3], [0.5], torch.tensor([True])], ids=str)
+@pytest.mark.parametrize("rows", [7, [0, 3], [0.5], "0", torch.tensor([True])], ids=str)
 def test_rows_that_are_not_there_are_refused(rows):
     explanation = StochasticGates(lambda x: x.sum(1)).explain(torch.ones(3, 4), n_steps=1)
     with pytest.raises(ArgumentError, match=r"rows: expected numbers of examples below 3"):
