@@ -137,7 +137,7 @@ def score_of(model: GatedModel, sets: Tensor) -> Tensor:
         sets: features that are kept, bool [sets, examples, gates].
     """
     # what is kept is measured, whether the objective keeps or removes
-    measured = model.measure(sets.to(model.device), other_view=not model.objective.keeps)
+    measured = model.measure(sets.to(model.device), other_view=not model.objective.keeps, fresh=True)
     return measured.score.to(sets.device)
 
 

@@ -8,7 +8,7 @@ from .population import Population
 from .records import Certificate, Curve, Restarts, Scores, Status, SufficientSets
 from .resumed import check_same_scores, in_words, learned_before
 from .settings import PlanSettings, ReadingSettings, Settings
-from .showing import claim, percent, rounded, show_with, status_sentence
+from .showing import claim, percent, rounded, show_with, status_sentence, takes_away
 from .stopped import stopped_by, warn_about
 from .tokens import texts_of_features
 from .visible import replace_invisible
@@ -41,6 +41,7 @@ __all__ = [
     "show_with",
     "status_sentence",
     "stopped_by",
+    "takes_away",
     "texts_of_features",
     "value_texts",
     "warn_about",

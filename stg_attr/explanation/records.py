@@ -166,14 +166,15 @@ class Certificate(Batch):
             return ""
         return "certified on fresh rows" if bool(self.holds[example]) else "not certified on fresh rows"
 
-    def sentence(self, example: int = 0) -> str:
-        """What is certified of an example, or why nothing is."""
+    def sentence(self, example: int = 0, takes: bool = False) -> str:
+        """What is certified of an example, or why nothing is; `takes` as for `Claim.sentence`."""
         n, mean = int(self.n_references[example]), float(self.mean[example])
-        words, telling = self.claim.sentence(self.retain), telling_share(mean)
+        words, telling = self.claim.sentence(self.retain, takes), telling_share(mean)
         if self.exact and not math.isnan(mean):
             given = "for this baseline" if n == 1 else f"on average over these {n} baselines"
             beyond = "further than the whole input does" if mean > 0 else "away from that of the input"
-            share = f"keep {mean:.0%} of the score" if telling else f"move the score {beyond}"
+            verb = "take away" if takes else "keep"
+            share = f"{verb} {mean:.0%} of the score" if telling else f"move the score {beyond}"
             return f"{share}, exactly, {given}"
         rows = f"{n} fresh rows" + (f", mean {mean:.0%}" if telling else "")
         if not n:

@@ -69,7 +69,7 @@ def describe(explanation: Any, example: int) -> str:
     if _is_measured(explanation, example) and bool(explanation.selected[example].any()):
         certificate = explanation.certificate
         if certificate is not None and explanation.status[example].tells_shares:
-            parts.append(_they(explanation, example, certificate.sentence(example)))
+            parts.append(_they(explanation, example, certificate.sentence(example, takes_away(explanation))))
     if explanation.population is not None:
         kept = explanation.population.sentence(int(explanation.n_selected[example]))
         parts += [_they(explanation, example, kept)] if kept else []
@@ -117,6 +117,14 @@ def claim(explanation: Any, example: int, *, named: bool = False) -> str:
     return f"{said}; without {them} {left} is {removed}"
 
 
+_SINGULAR = {"keep": "keeps", "take": "takes", "move": "moves", "have": "has", "are": "is"}
+
+
+def takes_away(explanation: Any) -> bool:
+    """Whether the objective asks what removing features takes away, and not what they keep."""
+    return (explanation.objective or "").startswith("Delete")
+
+
 def _they(explanation: Any, example: int, said: str) -> str:
     """A sentence about the selected features; `said` begins with a verb in the plural."""
     if int(explanation.n_selected[example]) != 1:
@@ -126,7 +134,7 @@ def _they(explanation: Any, example: int, said: str) -> str:
 
 def _singular(said: str) -> str:
     verb, space, rest = said.partition(" ")
-    return {"keep": "keeps", "move": "moves", "have": "has", "are": "is"}.get(verb, verb) + space + rest
+    return _SINGULAR.get(verb, verb) + space + rest
 
 
 def _is_measured(explanation: Any, example: int) -> bool:

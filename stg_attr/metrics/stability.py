@@ -126,6 +126,13 @@ def _checked_runs(runs: Sequence[Inputs]) -> list[tuple[Tensor, ...]]:
             found=str(shapes[:4]),
             mend="For example [stg.attribute(x, seed=seed) for seed in range(5)].",
         )
+    if not all(bool(part.isfinite().all()) for run in given for part in run):
+        raise ArgumentError(
+            "runs",
+            expected="finite attributions",
+            found="NaN or inf",
+            mend="Leave the examples out for which the model failed: found.rows(found.converged), say.",
+        )
     return [tuple(part.detach() for part in run) for run in given]
 
 

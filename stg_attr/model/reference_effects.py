@@ -42,7 +42,8 @@ class ReferenceEffects:
             None for one reference, where references or features are not the same for all examples, and where
             the references do not differ.
         """
-        shared = all(b.shape[1] == 1 for b in blend.references)
+        pairs = zip(blend.references, blend.inputs, strict=True)
+        shared = all(b.shape[1] == 1 and b.shape[2:] == x.shape[1:] for b, x in pairs)
         if len(used) < 2 or not shared or any(len(index) > 1 for index in blend.groups.index):
             return None
         rows = [_chosen(b[:, 0], used) for b in blend.references]

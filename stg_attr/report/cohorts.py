@@ -36,6 +36,15 @@ def _text(cell: Any) -> str:
     return number(cell, _DIGITS) if isinstance(cell, float) else str(cell)
 
 
+def class_of(label: Any) -> str:
+    """A label as the number of its class in words, also where it is a flag or a float; empty if unknown."""
+    if label is None or label != label:  # NaN
+        return ""
+    if isinstance(label, bool) or (isinstance(label, float) and label.is_integer()):
+        return str(int(label))
+    return str(label)
+
+
 def cohort_of_each(values: Array, settings: ReportSettings) -> list[str]:
     """The cohort of each row, by its cell: the cell itself, or a range of numbers.
 

@@ -17,7 +17,7 @@ from stg_attr.scale.arguments import check_arguments
 from stg_attr.scale.shards import check_arrow
 from stg_attr.scale.worker import Make
 
-from .cohorts import cohort_of_each, compared
+from .cohorts import class_of, cohort_of_each, compared
 from .document import FORMAT, Report, as_parquet, described_files, without_nan
 from .explained import Explained
 from .given import Given, column_rows, columns_of
@@ -191,7 +191,7 @@ class _Parts:
         if labels is not None and not why:
             known = zip(labels.tolist(), explained.target, explained.failed.tolist(), strict=True)
             groups["prediction"] = [
-                "" if failed else "hit" if str(label) == target else "error"
+                "" if failed or not (right := class_of(label)) else "hit" if right == target else "error"
                 for label, target, failed in known
             ]
         named = (
@@ -217,6 +217,8 @@ class _Parts:
             return "The model returns one number for a row; give a cohort that says which rows it got right."
         if not run.explains_predictions:
             return "A given output was explained, not the predicted class."
+        if not all(class_of(label).isdecimal() for label in labels.tolist() if class_of(label)):
+            return "The labels are no numbers of classes, counted from 0, as the explained outputs are."
         return ""
 
     def rows_by_name(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import stg_attr
 from stg_attr.errors import ArgumentError
-from stg_attr.explanation import Explanation
+from stg_attr.explanation import Explanation, takes_away
 from stg_attr.scale.asked import asked_in_words
 from stg_attr.scale.manifest import Manifest
 from stg_attr.scale.worker import model_fingerprint
@@ -56,7 +56,7 @@ class Run:
             own = {} if results.objective is None else {"objective": results.objective}
             if claim is not None:
                 own |= {"retain": f"{claim.retain:g}", "confidence": f"{claim.claim.confidence:g}"}
-                own["claim"] = claim.claim.sentence(claim.retain)
+                own["claim"] = claim.claim.sentence(claim.retain, takes_away(results))
             if arguments.get("baselines") is not None:
                 own["baselines"] = asked_in_words(None, arguments)["baselines"]
             return cls(about | own, {}, now.get("model", ""), now.get("net", ""))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from stg_attr.errors import ArgumentError
-from stg_attr.explanation import Explanation
+from stg_attr.explanation import Explanation, takes_away
 from stg_attr.population import SharedStochasticGates
 
 from .measured import Live
@@ -76,7 +76,7 @@ def _section(found: Explanation, live: Live, n: int) -> dict[str, Any]:
         ],
         "n_needed": int(found.selected.sum()),
         "certified": held,
-        "sentence": "" if certificate is None else certificate.sentence(0),
+        "sentence": "" if certificate is None else certificate.sentence(0, takes_away(found)),
         "status": str(found.status[0].value),
         "full_accuracy": _known(float(evidence.full_accuracy[0])),
         "curve": list(

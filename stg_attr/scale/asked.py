@@ -33,7 +33,8 @@ def asked_in_words(explainer: object, arguments: ExplainArguments) -> dict[str, 
     words["retain"] = f"{method.sparsity.retain:g}"
     claim = method.sparsity.claim
     if claim is not None:
-        words |= {"claim": claim.sentence(method.sparsity.retain), "confidence": f"{claim.confidence:g}"}
+        said = claim.sentence(method.sparsity.retain, not method.objective.keeps)
+        words |= {"claim": said, "confidence": f"{claim.confidence:g}"}
     return words
 
 

@@ -31,8 +31,17 @@ class Claim(ABC):
         """What the mean over references must reach: of the share that is kept, or of how often it is."""
 
     @abstractmethod
-    def sentence(self, retain: float) -> str:
-        """The claim in words, after "The selected features"."""
+    def sentence(self, retain: float, takes: bool = False) -> str:
+        """The claim in words, after "The selected features".
+
+        Args:
+            retain: the share that is claimed.
+            takes: it is about what removing them takes away, as with `Delete`.
+        """
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.6g}%"
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,9 @@ class OnAverage(Claim):
     def target(self, retain: float) -> float:
         return retain
 
-    def sentence(self, retain: float) -> str:
-        return f"keep at least {retain:.0%} of the score on average over the reference rows"
+    def sentence(self, retain: float, takes: bool = False) -> str:
+        verb = "take away" if takes else "keep"
+        return f"{verb} at least {_percent(retain)} of the score on average over the reference rows"
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,7 @@ class OnMost(Claim):
     def target(self, retain: float) -> float:
         return self.share
 
-    def sentence(self, retain: float) -> str:
-        kept = "the class" if self.same_class else f"{retain:.0%} of the score"
-        return f"keep {kept} with at least {self.share:.0%} of the reference rows"
+    def sentence(self, retain: float, takes: bool = False) -> str:
+        kept = "the class" if self.same_class else f"{_percent(retain)} of the score"
+        verb = "take away" if takes else "keep"
+        return f"{verb} {kept} with at least {_percent(self.share)} of the reference rows"

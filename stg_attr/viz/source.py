@@ -12,7 +12,7 @@ from torch import Tensor
 
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
-from stg_attr.explanation import claim, percent, replace_invisible, status_sentence
+from stg_attr.explanation import claim, percent, replace_invisible, status_sentence, takes_away
 
 __all__ = [
     "SELECTED_FROM",
@@ -277,4 +277,4 @@ def verdict(explanation: Explanation, example: int) -> str:
     said = status_sentence(explanation, example)
     if certificate is None or not status.tells_shares or not bool(explanation.selected[example].any()):
         return said
-    return f"The needed features {certificate.sentence(example)}. {said}"
+    return f"The needed features {certificate.sentence(example, takes_away(explanation))}. {said}"

@@ -125,3 +125,16 @@ def test_data_without_a_model_cannot_be_asked():
         with pytest.raises(ArgumentError, match=r"data only: .* copied, or is of rows of another"):
             data.score_of(explanation.selected)
     assert explanation.minimal().score_of(explanation.selected).shape == (3,)
+
+
+def test_with_fresh_references_scores_are_those_that_are_reported():
+    """Sets were searched with other references than those of the reported scores."""
+    generator = torch.Generator().manual_seed(3)
+    rows = torch.randn(256, 6, generator=generator)
+    net = mlp(6, 8, 2)
+    found = StochasticGates(net).explain(X, rows, target=1)
+    assert found.certificate is not None
+    assert int(found.certificate.n_references.max()) > 0
+    none = torch.zeros_like(found.selected)
+    torch.testing.assert_close(found.score_of(found.selected), found.scores.kept)
+    torch.testing.assert_close(found.score_of(none), found.scores.baseline)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stg_attr import Preserve, Status, StochasticGates
+from stg_attr import Delete, Preserve, ReferenceSet, Status, StochasticGates, Sweep
 
 ONE = torch.ones(1, 3)
 
@@ -67,3 +67,22 @@ def test_no_feature_keeps_nothing():
 def test_other_features_can_stand_in():
     found = StochasticGates(lambda x: x.amax(1)).explain(ONE)
     assert "; other features can stand in for it (without it 1): see sufficient_sets. " in found.describe()
+
+
+def test_a_claim_about_a_removal_says_what_it_takes_away():
+    """Every set whose removal loses the product suffices, and keeps nothing itself."""
+    stg = StochasticGates(lambda x: x.prod(1), objective=Delete())
+    exact = stg.explain(2 * ONE)
+    assert float(exact.scores.kept) == 0
+    assert "It takes away 100% of the score, exactly" in exact.describe()
+    rows = torch.rand(256, 3, generator=torch.Generator().manual_seed(0))
+    tested = stg.explain(2 * ONE, ReferenceSet(rows))
+    assert "take away at least 90% of the score on average" in tested.describe()
+
+
+@pytest.mark.parametrize(("retain", "said"), [(0.855, "85.5%"), (0.9, "90%"), (0.995, "99.5%")])
+def test_a_claim_is_not_rounded(retain, said):
+    rows = torch.rand(256, 8, generator=torch.Generator().manual_seed(0))
+    stg = StochasticGates(lambda x: x.sum(1), sparsity=Sweep(retain=retain))
+    found = stg.explain(torch.ones(1, 8), ReferenceSet(rows))
+    assert f"at least {said} of the score on average" in found.describe()

@@ -132,3 +132,8 @@ def test_noise_leaves_the_global_random_state_alone(untouched):
 def test_arguments_that_cannot_be_used(call, message):
     with pytest.raises(ArgumentError, match=message):
         call(torch.randn(2, 3))
+
+
+def test_runs_with_nan_are_refused():
+    with pytest.raises(ArgumentError, match=r"runs: expected finite attributions; found NaN"):
+        agreement([torch.tensor([[3.0, 2, 1, 0]]), torch.full((1, 4), float("nan"))])

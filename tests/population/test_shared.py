@@ -209,3 +209,14 @@ def test_pairs_of_few_references_use_all_of_them():
 
 def _groups():
     return stg_attr.gates.FeatureGroups.from_mask(None, (ROWS,))
+
+
+@pytest.mark.parametrize("baselines", [None, 0.0], ids=str)
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_one_number_as_the_baseline_of_few_rows(seed, baselines):
+    """Contributions of a function without slopes in its first column, with a reference of one element."""
+    rows = torch.randn(40, 4, generator=torch.Generator().manual_seed(seed))
+    stg = StochasticGates(lambda x: torch.where(x[:, 0] > 0, 3 * x[:, 1], 3 * x[:, 2]))
+    found = SharedStochasticGates(stg).explain(rows, baselines=baselines)
+    assert not bool(found.selected[0, 3])
+    assert found.contributions[0].isfinite().all()

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from stg_attr.report import ReportSettings
-from stg_attr.report.cohorts import cohort_of_each, in_order
+from stg_attr.report.cohorts import class_of, cohort_of_each, in_order
 from stg_attr.report.statistics import exact_interval, mean_interval, score_difference, score_interval
 from stg_attr.report.words import percent
 
@@ -90,3 +90,20 @@ def test_a_value_is_in_the_range_that_names_it():
         slack = 1  # ends are rounded
         assert name.endswith("or more") or value <= ends[-1] + slack
         assert name.startswith("below") or value >= ends[0] - slack
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        (1, "1"),
+        (1.0, "1"),
+        (True, "1"),
+        ("1", "1"),
+        (None, ""),
+        (float("nan"), ""),
+        ("yes", "yes"),
+    ],
+    ids=str,
+)
+def test_a_label_is_the_number_of_its_class_whatever_its_type(label, name):
+    assert class_of(label) == name

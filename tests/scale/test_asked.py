@@ -38,7 +38,7 @@ def test_the_claim_in_words(net):
     assert words["method"] == "AmortizedStochasticGates"
     assert words["objective"].startswith("Delete(")
     assert (words["retain"], words["confidence"]) == ("0.8", "0.99")
-    assert words["claim"] == "keep 80% of the score with at least 70% of the reference rows"
+    assert words["claim"] == "take away 80% of the score with at least 70% of the reference rows"
     assert words["baselines"] == "9 reference rows"
     assert "claim" not in asked_in_words(StochasticGates(net, sparsity=Sweep(claim=None)), {})
     assert asked_in_words(None, {"layer_baselines": 1.0}) == {
