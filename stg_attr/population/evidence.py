@@ -80,9 +80,9 @@ def _means(
     for some in torch.split(draws, ROWS_OF_A_CALL):
         gates = selected.to(blend.dtype).expand(len(some), 1, -1)
         *values, rows = blend(gates, some)
-        output, examples = scores.output(values, rows)
+        output, _ = scores.output(values, rows)
         same = torch.full((len(some),), torch.nan, dtype=torch.float64, device="cpu")
-        if scores.classes and examples.place is not None:
-            same = (output.argmax(1) == examples.place.to(output.device)).cpu().double()
+        if scores.own is not None:
+            same = (output.argmax(1).cpu() == scores.own[rows.cpu()]).double()
         parts.append(torch.cat([same.unsqueeze(0), answers.of(output, rows, scores.classes)]))
     return torch.cat(parts, 1).mean(1)

@@ -36,7 +36,8 @@ class RowScores:
         everyone: all rows, and the output that is explained of each.
         full: s(x) of each row, [rows].
         centre: c.
-        classes: whether outputs are [rows, classes].
+        own: the class of each row, the one with the highest output, long [rows]; None without classes.
+        one_number: whether the output of a row is one number.
         n_inputs: number of inputs.
     """
 
@@ -45,8 +46,14 @@ class RowScores:
     everyone: Examples
     full: Tensor
     centre: float
-    classes: bool
+    own: Tensor | None
+    one_number: bool
     n_inputs: int
+
+    @property
+    def classes(self) -> bool:
+        """Whether outputs are [rows, classes]."""
+        return self.own is not None
 
     @classmethod
     @torch.no_grad()
@@ -73,8 +80,9 @@ class RowScores:
         everyone = replace(everyone, place=place)
         dtype = score_dtype(output.dtype, blend.dtype, question.device)
         full = picked(output, everyone)[0].to(question.device, dtype)
-        classes, n_inputs = output.dim() == 2 and output.shape[1] > 1, len(blend.inputs)
-        return cls(question.forward, scorer, everyone, full, float(full.mean()), classes, n_inputs)
+        own = output.argmax(1).cpu() if output.dim() == 2 and output.shape[1] > 1 else None
+        centre, one = float(full.mean()), output[0].numel() == 1
+        return cls(question.forward, scorer, everyone, full, centre, own, one, len(blend.inputs))
 
     def centred(self, rows: Tensor) -> RowScores:
         """The same with the mean score of some rows, long [rows], as that of the whole inputs."""

@@ -212,9 +212,8 @@ def _with(method: StochasticGates, settings: Settings, scores: RowScores) -> Sto
     """
     changed = copy.copy(method)
     changed.settings = settings
-    one_number = not scores.classes and scores.everyone.place is None
     if method.objective == Hybrid():
-        changed.objective = Preserve(OutputMatch()) if one_number else Preserve()
+        changed.objective = Preserve(OutputMatch()) if scores.one_number else Preserve()
     if changed.objective.removes and changed.objective.fidelity.either_direction:
         raise ArgumentError(
             "objective",

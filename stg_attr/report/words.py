@@ -132,7 +132,7 @@ def _sets(sets: Mapping[str, Any], about: Mapping[str, str]) -> str:
     most = sets["most"]
     if most is None:
         return "No row has a set of features that could be counted."
-    retain = f"{float(about['retain']):.0%}".replace("%", " %") if "retain" in about else "the asked share"
+    retain = percent(float(about["retain"])) if "retain" in about else "the asked share"
     does = "take away" if about.get("objective", "").startswith("Delete") else "keep"
     on = " on average over the reference rows" if "average" in about.get("claim", "") else ""
     return (
@@ -145,7 +145,9 @@ def _certified(certified: Mapping[str, Any]) -> str:
     failed = certified["failed"]
     lost = f" {count(failed)} further rows could not be explained." if failed else ""
     if not certified["has_claim"]:
-        return f"{count(certified['explained'])} rows were explained; nothing is certified of them.{lost}"
+        n = certified["explained"]
+        said = "1 row was explained" if n == 1 else f"{count(n)} rows were explained"
+        return f"{said}; nothing is certified of them.{lost}"
     share = certified["certified"]
     return (
         f"The claim is certified for {count(share['rows'])} of {count(share['of'])} explained rows: "

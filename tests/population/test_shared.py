@@ -220,3 +220,23 @@ def test_one_number_as_the_baseline_of_few_rows(seed, baselines):
     found = SharedStochasticGates(stg).explain(rows, baselines=baselines)
     assert not bool(found.selected[0, 3])
     assert found.contributions[0].isfinite().all()
+
+
+def test_a_column_of_numbers_is_asked_what_single_numbers_are():
+    def sums(x):
+        return 3 * x[:, 0] + x[:, 2]
+
+    rows = ROWS + torch.tensor([0.0, 0, 2, 0, 0])
+    found = [
+        SharedStochasticGates(StochasticGates(model)).explain(rows, baselines=REFERENCES)
+        for model in (sums, lambda x: sums(x).unsqueeze(1))
+    ]
+    assert torch.equal(found[0].selected, found[1].selected)
+    assert found[0].objective == found[1].objective
+    assert found[0].selected[0].tolist() == [True, False, True, False, False]
+
+
+def test_the_class_that_stays_is_that_of_the_model_also_with_a_given_target():
+    found = SharedStochasticGates(StochasticGates(classes)).explain(ROWS, baselines=REFERENCES, target=1)
+    assert found.population is not None
+    assert float(found.population.same_class[0, -1]) == 1
