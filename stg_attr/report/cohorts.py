@@ -57,9 +57,14 @@ def cohort_of_each(values: Array, settings: ReportSettings) -> list[str]:
     """
     texts = cells_as_text(values)
     different = sorted(set(texts))
-    if len(different) <= settings.values:
-        return texts
-    if np.ma.getdata(values).dtype.kind in "iuf":
+    is_number = np.ma.getdata(values).dtype.kind in "iuf"
+    # numbers that differ may have the same first digits, so they are not counted by their texts
+    known = np.ma.compressed(np.ma.asarray(values)) if is_number else np.zeros(0)
+    n = len(np.unique(known[known == known])) + (_MISSING in different) if is_number else len(different)
+    if n <= settings.values:
+        cells = zip(texts, np.ma.getdata(values).tolist(), strict=True)
+        return texts if n <= len(different) else [t if t == _MISSING else str(cell) for t, cell in cells]
+    if is_number:
         return _ranges(values, settings.parts)
     count = dict.fromkeys(different, 0)
     for text in texts:

@@ -96,7 +96,12 @@ def _same_rows(
     ids = [one["population"]["ids"] for one in (before, after)]
     data = [one["model"]["data"] for one in (before, after)]
     by_data = data[0] is not None and data[0] == data[1]
-    if not by_data and (None in ids or ids[0] != ids[1]):
+    if ids[0] != ids[1] and (by_data or None not in ids):
+        return [], (
+            "The rows of the two reports are known by different ids. Give both runs the same id_column to "
+            "compare row by row."
+        )
+    if not by_data and None in ids:
         return [], (
             "The rows are known by their positions, and the data differ: a position may stand for another "
             "row. Give both runs an id_column to compare row by row."

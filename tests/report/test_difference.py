@@ -2,6 +2,8 @@
 
 import io
 
+import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -114,3 +116,16 @@ def test_a_feature_of_one_report_only_is_named(made):
     assert features["new"] == [False, True]
     assert features["debt"] == [True, False]
     assert "new (new feature)" in change.html()
+
+
+def test_rows_with_other_ids_are_not_compared_although_the_data_are_the_same(tmp_path):
+    """One run names rows by a column, the other one by their positions."""
+    rows = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 4)), columns=list("abcd"))
+    rows["number"] = np.arange(40)[::-1].copy()
+    stg = StochasticGates(lambda x: torch.where(x[:, 0] > 0, 3 * x[:, 1], 3 * x[:, 2]))
+    same = {"columns": list("abcd"), "baselines": 0.0}
+    reports = []
+    for name, more in (("one", {}), ("two", {"id_column": "number"})):
+        explain_dataset(stg, rows, tmp_path / name, **same, **more)
+        reports.append(report(tmp_path / name, rows, **same, **more))
+    assert "known by different ids" in str(diff(*reports))

@@ -107,3 +107,11 @@ def test_a_value_is_in_the_range_that_names_it():
 )
 def test_a_label_is_the_number_of_its_class_whatever_its_type(label, name):
     assert class_of(label) == name
+
+
+def test_numbers_with_the_same_first_digits_are_cut_into_ranges():
+    near = 10_000 + np.arange(120) / 100
+    found = cohort_of_each(near, ReportSettings())
+    assert len(set(found)) > 2
+    two = cohort_of_each(np.array([52.52001, 52.52002] * 4), ReportSettings())
+    assert two == ["52.52001", "52.52002"] * 4
