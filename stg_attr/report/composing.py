@@ -28,7 +28,7 @@ from .settings import ReportSettings
 from .shared import shared
 from .statistics import Array
 from .typical import typical, typicality, uncertain
-from .words import limits, question, summary
+from .words import is_exact, limits, question, summary
 
 __all__ = ["report"]
 
@@ -98,7 +98,11 @@ def report(
         "summary": [],
         "model": run.described(model_name, model_version, explained),
         "population": population(given, _references(arguments, given, explained), len(explained)),
-        "question": {"parts": question(run.about), "about": dict(run.about)},
+        "question": {
+            "parts": question(run.about),
+            "about": dict(run.about),
+            "exact": is_exact(run.about),
+        },
         "certified": certified(explained, settings),
         "sets": sets(explained, settings),
         "statuses": statuses(explained),

@@ -56,6 +56,7 @@ class Run:
             own = {} if results.objective is None else {"objective": results.objective}
             if claim is not None:
                 own |= {"retain": f"{claim.retain:g}", "confidence": f"{claim.claim.confidence:g}"}
+                own |= {"exact": "yes"} if claim.exact else {}
                 own["claim"] = claim.claim.sentence(claim.retain, takes_away(results))
             if arguments.get("baselines") is not None:
                 own["baselines"] = asked_in_words(None, arguments)["baselines"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["count", "limits", "number", "percent", "question", "summary"]
+__all__ = ["count", "is_exact", "limits", "number", "percent", "question", "summary"]
 
 _OBJECTIVES = {
     "Preserve": "Which few features keep the score of a row when all other features are replaced?",
@@ -61,13 +61,20 @@ def question(about: Mapping[str, str]) -> list[dict[str, str]]:
     if "OutputMatch" in objective:
         words += " Here a change of the score in either direction counts as a loss."
     claim = "Nothing is claimed beyond what was measured on the references of the search."
-    if "claim" in about:
+    if "claim" in about and is_exact(about):
+        said = about["claim"].removesuffix(" on average over the reference rows")
+        claim = (
+            f"The selected features {said}. This was measured with the one baseline: nothing is estimated."
+        )
+    elif "claim" in about:
         claim = (
             f"The selected features {about['claim']}. "
             "Each claim was tested on references that the search had not seen."
         )
     confidence = "Not given."
-    if "confidence" in about:
+    if "confidence" in about and is_exact(about):
+        confidence = "Not needed: what is measured with one baseline is exact."
+    elif "confidence" in about:
         level, rest = (
             percent(round(x, 9)) for x in (float(about["confidence"]), 1 - float(about["confidence"]))
         )
@@ -81,12 +88,25 @@ def question(about: Mapping[str, str]) -> list[dict[str, str]]:
     ]
 
 
+_ONE = ("the value ", "one fixed row")  # as `scale.asked` names a single baseline
+
+
+def is_exact(about: Mapping[str, str]) -> bool:
+    """Whether claims are about one baseline, so that they were measured and not tested."""
+    return about.get("exact") == "yes" or about.get("baselines", "").startswith(_ONE)
+
+
 def _baseline(shown: str) -> str:
     if not shown:
         return "Not recorded in the results."
     if shown.endswith("reference rows"):
         return f"Replaced features show the values of {shown}, one row after the other."
     return f"Replaced features show {shown}."
+
+
+def _checked(about: Mapping[str, str]) -> str:
+    other = "The claim is about one baseline. With other values it was checked"
+    return other if is_exact(about) else "The claim was checked"
 
 
 def summary(content: Mapping[str, Any]) -> list[str]:
@@ -96,8 +116,8 @@ def summary(content: Mapping[str, Any]) -> list[str]:
     if coverage["measured"]:
         true = coverage["true"]
         found.append(
-            f"The claim was checked on {count(coverage['references'])} fresh references for "
-            f"{count(true['of'])} certified rows: it is true for {percent(true['share'])} of them "
+            f"{_checked(content['question']['about'])} on {count(coverage['references'])} fresh references "
+            f"for {count(true['of'])} certified rows: it is true for {percent(true['share'])} of them "
             f"(interval {percent(true['low'])} to {percent(true['high'])})."
         )
     if stability["measured"]:
@@ -134,7 +154,11 @@ def _sets(sets: Mapping[str, Any], about: Mapping[str, str]) -> str:
         return "No row has a set of features that could be counted."
     retain = percent(float(about["retain"])) if "retain" in about else "the asked share"
     does = "take away" if about.get("objective", "").startswith("Delete") else "keep"
-    on = " on average over the reference rows" if "average" in about.get("claim", "") else ""
+    on = (
+        " on average over the reference rows"
+        if "average" in about.get("claim", "") and not is_exact(about)
+        else ""
+    )
     return (
         f"In {percent(most['share'])} of the {count(sets['rows'])} {sets['of']} rows at most "
         f"{most['size']} of {sets['features_in_all']} features {does} at least {retain} of the score{on}."
@@ -168,7 +192,7 @@ def limits(content: Mapping[str, Any]) -> list[str]:
         "A certificate covers the search for a row and its references. It does not cover whether the model "
         "is right, fair, or fit for its use.",
     ]
-    if content["certified"]["has_claim"]:
+    if content["certified"]["has_claim"] and not is_exact(content["question"]["about"]):
         said.append(
             "Each row is tested by itself. Of many tested rows, a share of up to 1 less the confidence may "
             "be certified although the claim is false."

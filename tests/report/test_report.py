@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from stg_attr import StochasticGates
+from stg_attr import OutputMatch, Preserve, ReferenceSet, StochasticGates
 from stg_attr.errors import ArgumentError
 from stg_attr.report import ReportSettings, report
 from stg_attr.scale import load_attributions
@@ -266,3 +266,19 @@ def test_superpixels_are_refused():
     explanation = found.explain(images, feature_mask=masks, n_steps=2)
     with pytest.raises(ArgumentError, match="rows that all have the same features"):
         report(explanation)
+
+
+def test_claims_about_one_baseline_are_measured_and_not_tested():
+    rows = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
+    stg = StochasticGates(lambda x: 3 * x[:, 1] + x[:, 2], objective=Preserve(OutputMatch()))
+    exact = report(stg.explain(rows))
+    said = [part["words"] for part in exact.content["question"]["parts"]]
+    assert (
+        "The selected features keep at least 90% of the score. This was measured with the one baseline"
+        in said[2]
+    )
+    assert said[3].startswith("Not needed")
+    assert "on average over the reference rows" not in exact.content["summary"][0]
+    assert not any("is tested by itself" in limit for limit in exact.content["limits"])
+    tested = report(stg.explain(rows, ReferenceSet(torch.randn(99, 4))))
+    assert "Each claim was tested" in tested.content["question"]["parts"][2]["words"]
