@@ -87,13 +87,16 @@ def _shortened(text: str) -> str:
 def value_texts(explanation: Any, example: int, *, baselines: bool = False) -> dict[int, str]:
     """The value of each gate that has one element, or of each column of its group in a table, as text.
 
-    Nothing where gates do not act on the inputs.
+    Nothing where gates do not act on the inputs, and where the example stands for many rows, whose mean is
+    no row that the model has seen.
 
     Args:
         explanation: an `Explanation`.
         example: its place in the batch.
         baselines: of the baseline instead of the input; nothing where a column has no mean.
     """
+    if explanation.population is not None:
+        return {}
     given = explanation.attributions
     parts: tuple[Tensor, ...] = (given,) if isinstance(given, Tensor) else given
     if [x.shape for x in explanation.inputs] != [part.shape for part in parts]:

@@ -162,8 +162,8 @@ def _names(explanation: Explanation, example: int, there: list[int]) -> list[str
 
 
 def _texts(explanation: Explanation, example: int, there: list[int]) -> list[str] | None:
-    if explanation.tokens is not None:
-        return [""] * len(there)  # a word has no value apart from its name
+    if explanation.tokens is not None or explanation.population is not None:
+        return [""] * len(there)  # a word has no value apart from its name, and many rows have many
     if explanation.columns is None:
         return None
     values = value_texts(explanation, example)

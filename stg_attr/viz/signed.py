@@ -35,6 +35,7 @@ class Shares:
         full: score of the row.
         baseline: mean score of the baseline rows: what the contributions start from.
         doubtful: whether the status says so; the bars are then hatched and grey.
+        whose: whose score `full` is.
     """
 
     values: Array
@@ -43,6 +44,7 @@ class Shares:
     full: float
     baseline: float
     doubtful: bool
+    whose: str = "this row"
 
     @classmethod
     def of(
@@ -66,7 +68,8 @@ class Shares:
             labels = [*labels, f"{n_others} other feature{'s' if n_others > 1 else ''}"]
         scores, doubtful = explanation.scores, explanation.status[example].doubtful
         full, baseline = float(scores.full[example]), float(scores.baseline[example])
-        return cls(values, needed, labels, full, baseline, doubtful)
+        whose = "this row" if explanation.population is None else "mean of the rows"
+        return cls(values, needed, labels, full, baseline, doubtful, whose)
 
     @property
     def words(self) -> str:
@@ -95,8 +98,8 @@ def draw_steps(ax: Axes, shares: Shares) -> None:
     # contributions are measured with some of the reference rows, and scores are stated for others
     name = "baseline" if bottom == stated else "contributions start at"
     ax.annotate(
-        f"this row {top}", (shares.full, -0.6), (0, 2), textcoords="offset points", ha="center", va="bottom",
-        fontsize="small",
+        f"{shares.whose} {top}", (shares.full, -0.6), (0, 2), textcoords="offset points",
+        ha="center", va="bottom", fontsize="small",
     )  # fmt: skip
     ax.annotate(
         f"{name} {bottom}", (starts[-1], len(starts)), (4, 2), textcoords="offset points",

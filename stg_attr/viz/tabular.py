@@ -124,7 +124,8 @@ def _with_evidence(
     evidence_title(ax, claim, inside=inside)
     one, other = rounded((shares.baseline, shares.full), shares.full - shares.baseline)
     # to the right, where long names have left it little room
-    ax.set_xlabel(f"contribution to the score: baseline {one}, this row {other} (solid: needed)", loc="right")
+    said = f"contribution to the score: baseline {one}, {shares.whose} {other} (solid: needed)"
+    ax.set_xlabel(said, loc="right")
     footnote(ax, verdict(explanation, example), inside=inside)
     return with_description(fig, ax, f"{kind}: {shares.words}. {claim}. {verdict(explanation, example)}")
 

@@ -17,6 +17,7 @@ from stg_attr import (
     SharedStochasticGates,
     StochasticGates,
     Sweep,
+    viz,
 )
 from stg_attr.gates import FillIn, Pairs
 from tests.models import Counted, TanhNet
@@ -240,3 +241,14 @@ def test_the_class_that_stays_is_that_of_the_model_also_with_a_given_target():
     found = SharedStochasticGates(StochasticGates(classes)).explain(ROWS, baselines=REFERENCES, target=1)
     assert found.population is not None
     assert float(found.population.same_class[0, -1]) == 1
+
+
+def test_the_mean_of_all_rows_is_not_named_as_a_row():
+    """The model has not seen a row with these values."""
+    found = SharedStochasticGates(StochasticGates(classes)).explain(
+        ROWS, baselines=REFERENCES, feature_names=list("abcde")
+    )
+    assert " = " not in found.describe(0)
+    axes = viz.bars(found).ax
+    assert "mean of the rows" in axes.get_xlabel()
+    assert not any("=" in label.get_text() for label in axes.get_yticklabels())
