@@ -13,6 +13,7 @@ import stg_attr
 from stg_attr.errors import ArgumentError
 from stg_attr.explanation import Explanation, takes_away
 from stg_attr.scale.asked import asked_in_words
+from stg_attr.scale.fingerprint import described
 from stg_attr.scale.manifest import Manifest
 from stg_attr.scale.worker import model_fingerprint
 
@@ -20,6 +21,9 @@ from .explained import Explained
 from .measured import Live
 
 __all__ = ["Run"]
+
+# arguments that change what is asked, and not how much is spent on it
+_QUESTION = ("baselines", "layer_baselines", "target", "additional_forward_args", "feature_mask")
 
 _LIBRARIES = ("torch", "captum", "numpy", "pyarrow")
 
@@ -72,6 +76,8 @@ class Run:
                 found=text,
                 mend="Pass the same model and settings, or explain the rows again.",
             )
+        if live is not None:
+            _check_question(arguments, was)
         return cls(about | dict(manifest.about), was, was.get("model", ""), was.get("net", ""))
 
     @property
@@ -102,6 +108,20 @@ class Run:
             "seeds": list(explained.seeds),
             "data": self.fingerprint.get("data"),
         }  # fmt: skip
+
+
+def _check_question(arguments: Mapping[str, Any], was: Mapping[str, str]) -> None:
+    """Check that what is measured now asks what the run asked."""
+    for name in _QUESTION:
+        value = arguments.get(name)
+        now = None if value is None else described(value, name)
+        if now != was.get(name):
+            raise ArgumentError(
+                name,
+                expected=f"{was.get(name, 'none')}, as in the run",
+                found="none" if now is None else now,
+                mend="Pass the arguments with which the rows were explained, or leave out the explainer.",
+            )
 
 
 def _version(library: str) -> str | None:

@@ -282,3 +282,11 @@ def test_claims_about_one_baseline_are_measured_and_not_tested():
     assert not any("is tested by itself" in limit for limit in exact.content["limits"])
     tested = report(stg.explain(rows, ReferenceSet(torch.randn(99, 4))))
     assert "Each claim was tested" in tested.content["question"]["parts"][2]["words"]
+
+
+@pytest.mark.parametrize("changed", [{}, {"baselines": 0.0}, {"target": 1}], ids=str)
+def test_an_explainer_measures_only_what_the_run_was_asked(run, frame, stg, arguments, changed):
+    """Forgotten baselines would measure other sets, on a page that names those of the run."""
+    given = ({} if "baselines" in changed or not changed else arguments) | changed
+    with pytest.raises(ArgumentError, match=r"(baselines|target): expected .* as in the run"):
+        report(run, frame, explainer=stg, columns=NAMES, **given)
