@@ -23,6 +23,10 @@ __all__ = ["beeswarm", "doubt", "importance", "matrix", "stack", "with_same_feat
 _BINS = 60  # dots of a beeswarm in the same bin of the probability scale are drawn above each other
 
 
+def _rows(n: int) -> str:
+    return "1 row" if n == 1 else f"{n} rows"
+
+
 def importance(
     source: Source, *, names: Names | None = None, top: int = 10, ax: Axes | None = None
 ) -> Picture:
@@ -56,10 +60,10 @@ def importance(
         share[chosen], np.arange(len(chosen)), linestyle="none", marker="|", markersize=16, markeredgewidth=2,
         color="black", label="share of rows that select it",
     )  # fmt: skip
-    ax.set_xlabel(f"mean active probability, {len(rows)} rows")
+    ax.set_xlabel(f"mean active probability, {_rows(len(rows))}")
     ax.legend(fontsize="small", loc="lower right")
     shown = ", ".join(f"{label} {mean[i]:.2f}" for label, i in zip(labels, chosen, strict=True))
-    return with_description(fig, ax, f"Mean active probability over {len(rows)} rows: {shown}.")
+    return with_description(fig, ax, f"Mean active probability over {_rows(len(rows))}: {shown}.")
 
 
 def _mean_sizes(
@@ -77,13 +81,15 @@ def _mean_sizes(
             fontsize="small",
         )  # fmt: skip
     label_rows(drawn, range(len(chosen)), labels)
-    xlabel = f"mean size of the contribution to the score, {len(rows)} rows{doubt}"
+    xlabel = f"mean size of the contribution to the score, {_rows(len(rows))}{doubt}"
     # room for the text at the ends
     drawn.set(xlim=(0, 2 * mean.max() or 1), ylim=(len(chosen) - 0.4, -0.6))
     drawn.set_xlabel(xlabel, loc="right")
     drawn.spines[["top", "right"]].set_visible(False)
     shown = ", ".join(f"{label} {end}" for label, end in zip(labels, ends, strict=True))
-    return with_description(fig, drawn, f"Mean size of contributions over {len(rows)} rows{doubt}: {shown}.")
+    return with_description(
+        fig, drawn, f"Mean size of contributions over {_rows(len(rows))}{doubt}: {shown}."
+    )
 
 
 def beeswarm(
@@ -123,7 +129,7 @@ def beeswarm(
         _draw_swarm(drawn, place, table[:, i], _ranks(values[:, i]), (table[:, i] - low) / (high - low))
     label_rows(drawn, range(len(chosen)), labels)
     what, edge = "contribution to the score" if signed else "active probability", 0.03 * (high - low)
-    xlabel = f"{what}, {len(rows)} rows{doubt(source)}"
+    xlabel = f"{what}, {_rows(len(rows))}{doubt(source)}"
     drawn.set(xlim=(low - edge, high + edge), ylim=(len(chosen) - 0.5, -0.5))
     drawn.set_xlabel(xlabel, loc="right")
     if signed:
@@ -134,7 +140,7 @@ def beeswarm(
     shown = ", ".join(f"{label} {mean[i]:.2f}" for label, i in zip(labels, chosen, strict=True))
     what = "Contributions" if signed else "Active probabilities"
     means = "mean sizes" if signed else "means"
-    alt = f"{what} of {len(rows)} rows by feature{doubt(source)}; {means}: {shown}."
+    alt = f"{what} of {_rows(len(rows))} by feature{doubt(source)}; {means}: {shown}."
     return with_description(fig, drawn, alt)
 
 
@@ -176,11 +182,11 @@ def matrix(
         shown = shown[np.lexsort((-shown.round(1)).T[::-1])]  # by the first feature, then the second, ...
     drawn.imshow(shown.T, cmap=heat_colours(), norm=SCALE, aspect="auto", interpolation="nearest")
     label_rows(drawn, range(len(chosen)), labels)
-    drawn.set_xlabel(f"{len(rows)} rows" + (", alike ones together" if examples is None else ""))
+    drawn.set_xlabel(f"{_rows(len(rows))}" + (", alike ones together" if examples is None else ""))
     colour_bar(drawn, heat_colours(), "active probability", inside=ax is not None)
     means = ", ".join(f"{label} {mean:.2f}" for label, mean in zip(labels, shown.mean(0), strict=True))
     return with_description(
-        fig, drawn, f"Heat map of active probabilities, features by {len(rows)} rows; means: {means}."
+        fig, drawn, f"Heat map of active probabilities, features by {_rows(len(rows))}; means: {means}."
     )
 
 
