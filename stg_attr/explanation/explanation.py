@@ -18,7 +18,7 @@ from . import files
 from .columns import COLUMNS, Column
 from .consistency import check_elements, is_data_only
 from .frame import to_frame
-from .layout import Rows, checked_rows, lay_out
+from .layout import Rows, checked_example, checked_rows, lay_out
 from .names import NAMES
 from .points import point_of, read_at
 from .population import Population
@@ -327,7 +327,7 @@ class Explanation(Batch):
 
     def describe(self, example: int = 0) -> str:
         """The evidence of one example as a sentence."""
-        return describe(self, int(torch.as_tensor(checked_rows(example, len(self)))))
+        return describe(self, checked_example(example, len(self)))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write to a safetensors file: tensors and text, no code.

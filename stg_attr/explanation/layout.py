@@ -11,7 +11,7 @@ from torch import Tensor
 from stg_attr.errors import ArgumentError
 from stg_attr.gates import FeatureGroups
 
-__all__ = ["Rows", "checked_rows", "lay_out"]
+__all__ = ["Rows", "checked_example", "checked_rows", "lay_out"]
 
 Rows = int | Sequence[int] | slice | Tensor
 
@@ -52,3 +52,20 @@ def checked_rows(rows: Rows, n: int) -> slice | Tensor:
             mend="Pass a number, a list, a slice, or a tensor such as explanation.converged.",
         )
     return found.reshape(-1).long() % n if found.numel() else found.reshape(-1).long()
+
+
+def checked_example(example: int | Tensor, n: int) -> int:
+    """Which of n examples is asked for, counted from 0.
+
+    Raises:
+        ArgumentError: there is no such example, or more than one is asked for.
+    """
+    found = checked_rows(example, n)
+    if isinstance(found, slice) or len(found) != 1:
+        raise ArgumentError(
+            "example",
+            expected=f"the number of one example, below {n}",
+            found=str(example),
+            mend="Call it for each: [explanation.describe(i) for i in range(len(explanation))].",
+        )
+    return int(found)

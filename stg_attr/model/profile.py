@@ -216,6 +216,13 @@ class _Measuring:
         spent = near + path + (n_baselines if n_references > 1 else 0)
         n_pairs = (n - spent) // 2 if blind or n_references == 1 else 0
         found = self._corrected(start, scale, n_pairs, baselines)
+        more = (self.settings.forwards - n) // 2  # none with `max_evals`
+        if n_references > 1 and not blind and more > 0:
+            on = unseen.any(1).nonzero().squeeze(1)
+            if len(on):
+                index = self.index[on.cpu()]
+                some = replace(self, index=index, reacts=self.reacts[on], blind=self.blind[on])
+                found[on] = some._corrected(start[on], scale[on], more, baselines[:, on])
         return Profile(found, torch.where(unseen, found.abs(), influence), found if blind else start)
 
     def _n_baselines(self, n: int, slopes: bool) -> int:

@@ -43,7 +43,7 @@ class ReferenceEffects:
             the references do not differ.
         """
         pairs = zip(blend.references, blend.inputs, strict=True)
-        shared = all(b.shape[1] == 1 and b.shape[2:] == x.shape[1:] for b, x in pairs)
+        shared = all(_is_shared(b) and b.shape[2:] == x.shape[1:] for b, x in pairs)
         if len(used) < 2 or not shared or any(len(index) > 1 for index in blend.groups.index):
             return None
         rows = [_chosen(b[:, 0], used) for b in blend.references]
@@ -89,6 +89,11 @@ def _amounts(row: Tensor, known: Tensor | None, used: Tensor) -> Tensor:
         if row.is_floating_point()
         else torch.full(row.shape, torch.nan, dtype=torch.float64, device="cpu")
     )
+
+
+def _is_shared(references: Tensor) -> bool:
+    """Whether all examples have the same references, [references, 1 or batch, ...], as activations do."""
+    return references.shape[1] == 1 or bool((references == references[:, :1]).all())
 
 
 def _mixed(row: Tensor, seed: int) -> Tensor:

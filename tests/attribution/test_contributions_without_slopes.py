@@ -1,9 +1,13 @@
 """Contributions where slopes show only some of the features, or where the profile happens to see none."""
 
+import itertools
+import math
+
 import pytest
 import torch
 
-from stg_attr import ReferenceSet, StochasticGates
+from stg_attr import LayerStochasticGates, ReferenceSet, ScoreFunction, StochasticGates
+from tests.models import mlp
 
 
 def _rows(n, columns, seed):
@@ -64,3 +68,30 @@ def test_features_without_a_slope_in_the_samples_still_contribute(seed):
     expected = torch.tensor([[1.0, -1, 0.1, 0.1, 0.1, 0.1]])
     torch.testing.assert_close(found.contributions, expected, atol=0.05, rtol=0)
     assert (found.influence[0, :2] > 0.01).all()
+
+
+def test_the_smaller_ones_of_a_maximum_contribute_with_reference_rows():
+    """Slopes show the largest element only; the others matter where references take its place."""
+    generator = torch.Generator().manual_seed(27)
+    x, references = torch.tensor([[1.9, 2.0, 0.5, 1.0, 0.2]]), torch.randn(20, 5, generator=generator)
+    stg = StochasticGates(lambda rows: rows.amax(1))
+    found = stg.explain(x, ReferenceSet(references)).contributions[0]
+    sets = torch.tensor(list(itertools.product([False, True], repeat=5)))
+    value = {tuple(s.tolist()): float(torch.where(s, x, references).amax(1).mean()) for s in sets}
+    exact = torch.zeros(5)
+    for order in itertools.permutations(range(5)):
+        kept = [False] * 5
+        for i in order:
+            before = value[tuple(kept)]
+            kept[i] = True
+            exact[i] += (value[tuple(kept)] - before) / math.factorial(5)
+    torch.testing.assert_close(found, exact, atol=0.1, rtol=0)
+
+
+def test_contributions_of_a_layer_are_those_of_the_row_alone():
+    """The activations of the references are the same for all examples."""
+    net, generator = mlp(10, 30, 3, activation=torch.nn.ReLU), torch.Generator().manual_seed(0)
+    x, rows = torch.randn(2, 10, generator=generator), torch.randn(20, 10, generator=generator)
+    stg = LayerStochasticGates(net, net[1], estimator=ScoreFunction())
+    both, alone = (stg.explain(part, baselines=rows, target=0) for part in (x, x[:1]))
+    torch.testing.assert_close(both.contributions[0], alone.contributions[0], atol=1e-5, rtol=1e-4)
