@@ -52,8 +52,8 @@ class Effort:
     def with_profile(self, settings: Settings, others: int, with_curve: bool) -> Settings:
         """Limit what a profile costs to its share of what `max_evals` leaves; to nothing if that is little.
 
-        Without a curve nobody sees the profile, so that all of `max_evals` is better spent on the solve. With
-        any number of evaluations it is measured all the same: it decides between orders of the features.
+        Without a curve the profile is not returned, so all of `max_evals` is spent on the solve. Without a
+        limit, it is measured for the examples in which it decides between two orders of the features.
 
         Args:
             settings: what it costs otherwise.

@@ -16,6 +16,7 @@ from stg_attr.gates import PairedBlend
 from stg_attr.model import (
     MOST_ALONE,
     Allowance,
+    FeatureWorth,
     GatedModel,
     Measured,
     Profile,
@@ -28,6 +29,7 @@ from stg_attr.select import OnAverage, OnMost, Ranking, Sparsity, Sweep, average
 
 __all__ = [
     "averaged_over_shares",
+    "before_the_unseen",
     "check_claim",
     "check_rows",
     "differs_little",
@@ -212,6 +214,20 @@ def _curve_counts(n: Tensor, points: int) -> Tensor:
     share = torch.arange(points, dtype=torch.float32, device=n.device) / (points - 1)
     counts = ((n + 1).unsqueeze(1) ** share).round().long() - 1
     return counts.minimum(n.unsqueeze(1))
+
+
+def before_the_unseen(ranking: Ranking, exists: Tensor, worth: FeatureWorth) -> Tensor | None:
+    """Features that are reported before those that the model does not react to, bool [batch, gates].
+
+    All, where features matter in either direction. Else as many as raise the score, so that those that lower
+    it stay last; where there are slopes, the learned parameters say so. None where that is not measured.
+    """
+    if worth.model.objective.fidelity.either_direction:
+        return ranking.visible
+    examples = (ranking.visible != exists).any(1).nonzero().squeeze(1)
+    if worth.slopes or worth.order is None or not len(examples):
+        return None
+    return ranking.top((ranking.visible & (worth.order(examples) > 0)).sum(1, keepdim=True))[0]
 
 
 def differs_little(model: GatedModel, least: float) -> Tensor:

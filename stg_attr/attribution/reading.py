@@ -31,6 +31,7 @@ from stg_attr.solve import Solution, Solver
 from .certificate import Certifier
 from .evidence import (
     averaged_over_shares,
+    before_the_unseen,
     check_rows,
     differs_little,
     evidence,
@@ -89,16 +90,13 @@ class Reading:
         allowance = self._allowance(solution, points)
         explainable = model.explainable.unsqueeze(1)
         exists = groups.exists.expand_as(solution.parameter)
-        reacts = ((solution.influence > 0) | solution.learned.blind) & exists & model.differs
-        blind = expected_of_blind(solution.effect, solution.learned.blind & reacts)
-        worth = FeatureWorth(model, reacts, blind, solver.estimator.proves_slopes, solver.seed,
-                             self.settings.profile, allowance)  # fmt: skip
+        worth = self._worth(solution, exists, allowance)
         profile = worth.profile if with_curve else Profile()
-        visible = reacts & explainable  # contributions are known also of features that cancel out
+        visible = worth.reacts & explainable  # contributions are known also of features that cancel out
         search, count, visible = self._searched(allowance, solution, visible, worth.order)
         ranking, count, certificate = self._certified(allowance, solution, search, count, worth)
         selected = ranking.top(count.unsqueeze(1))[0]
-        log_alpha = ranking.at(selected, solver.gates.half, _before_the_unseen(ranking, exists, worth))
+        log_alpha = ranking.at(selected, solver.gates.half, before_the_unseen(ranking, exists, worth))
         log_alpha = log_alpha.masked_fill(~(explainable & exists), -torch.inf)
         probabilities = solver.gates.active_probability(log_alpha)
         scores, curve, fragile = evidence(model, allowance, ranking, count, points)
@@ -142,6 +140,14 @@ class Reading:
         reserved = evidence_rows(rows, self.model.n_held_out, curve_points) + check_rows(rows, curve_points)
         interrupted = solution.failure if isinstance(solution.failure, KeyboardInterrupt) else None
         return Allowance(self.max_evals, reserved, interrupted)
+
+    def _worth(self, solution: Solution, exists: Tensor, allowance: Allowance) -> FeatureWorth:
+        """What the features are worth, not measured yet."""
+        solver, blind = self.solver, solution.learned.blind
+        reacts = ((solution.influence > 0) | blind) & exists & self.model.differs
+        expected = expected_of_blind(solution.effect, blind & reacts)
+        slopes, settings = solver.estimator.proves_slopes, self.settings.profile
+        return FeatureWorth(self.model, reacts, expected, slopes, solver.seed, settings, allowance)
 
     def _certified(
         self,
@@ -311,20 +317,6 @@ def _shares(
 def _affords(model: GatedModel, allowance: Allowance, index: Tensor, n: Tensor) -> Tensor:
     """Whether n more selections of each example may be measured, as `SetSearch` asks it."""
     return allowance.covers(n, model.rows_per_selection, model.evaluations[index])
-
-
-def _before_the_unseen(ranking: Ranking, exists: Tensor, worth: FeatureWorth) -> Tensor | None:
-    """Features that are reported before those that the model does not react to, bool [batch, gates].
-
-    All, where features matter in either direction. Else as many as raise the score, so that those that lower
-    it stay last; where there are slopes, the learned parameters say so. None where that is not measured.
-    """
-    if worth.model.objective.fidelity.either_direction:
-        return ranking.visible
-    examples = (ranking.visible != exists).any(1).nonzero().squeeze(1)
-    if worth.slopes or worth.order is None or not len(examples):
-        return None
-    return ranking.top((ranking.visible & (worth.order(examples) > 0)).sum(1, keepdim=True))[0]
 
 
 def _influence(solution: Solution, profile: Profile) -> Tensor:

@@ -17,7 +17,16 @@ from stg_attr.batch import AsText, Batch, Holds, by_name, per_example
 from stg_attr.errors import check_share
 from stg_attr.select import Claim, OnAverage, OnMost
 
-__all__ = ["Certificate", "Curve", "Restarts", "Scores", "Status", "SufficientSets", "telling_share"]
+__all__ = [
+    "Certificate",
+    "Curve",
+    "Restarts",
+    "Scores",
+    "Status",
+    "SufficientSets",
+    "counted",
+    "telling_share",
+]
 
 _EACH = Holds(("batch",), may_be_nan=True)
 _POINTS = Holds(("batch", "points"), may_be_nan=True)
@@ -35,6 +44,11 @@ _SHARES = (-0.005, 1.5)  # what shares of a score are said in percent: others, s
 def telling_share(share: float) -> bool:
     """Whether a share of a score says more in percent than the scores themselves do."""
     return _SHARES[0] <= share <= _SHARES[1]
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things, in the singular where it is one."""
+    return f"1 {what}" if n == 1 else f"{n} {what}s"
 
 
 class Status(enum.Enum):
@@ -295,5 +309,6 @@ class SufficientSets(Batch):
         n = self.selected.shape[1]
         shown = range(min(n, 8))
         lines = [f"  {i}: " + (" or ".join(map(str, self.ids(i))) or "none") for i in shown]
-        examples = "1 example" if n == 1 else f"{n} examples"
-        return "\n".join([f"Sufficient sets of {examples}", *lines, *(["  ..."] if n > 8 else [])])
+        return "\n".join(
+            [f"Sufficient sets of {counted(n, 'example')}", *lines, *(["  ..."] if n > 8 else [])]
+        )

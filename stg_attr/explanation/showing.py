@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .names import labels
-from .records import Status, telling_share
+from .records import Status, counted, telling_share
 
 __all__ = ["claim", "describe", "in_lines", "percent", "rounded", "show", "show_with", "status_sentence"]
 
@@ -55,8 +55,7 @@ def in_lines(explanation: Any) -> str:
     """An explanation as text: what it cost, and the evidence of its first examples."""
     n = len(explanation)
     evaluations = f"{explanation.n_evaluations.float().mean():.0f} evaluations each"
-    examples = "1 example" if n == 1 else f"{n} examples"
-    lines = [f"Explanation of {examples}, {evaluations}, seed {explanation.seed}"]
+    lines = [f"Explanation of {counted(n, 'example')}, {evaluations}, seed {explanation.seed}"]
     lines += [f"  {i}: {explanation.describe(i)}" for i in range(min(n, _MOST_LINES))]
     return "\n".join([*lines, "  ..."] if n > _MOST_LINES else lines)
 

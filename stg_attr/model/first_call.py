@@ -1,16 +1,18 @@
-"""FirstCall: a function whose first call says what it was given where it fails."""
+"""Calls of functions that may fail: what the first call was given, and whether gradients are needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from stg_attr.errors import ArgumentError
 
 from .chunks import is_out_of_memory
 from .signals import raised_by_handler
 
-__all__ = ["FirstCall", "answers"]
+__all__ = ["FirstCall", "WithoutGradients", "answers"]
 
 
 class FirstCall:
@@ -58,3 +60,28 @@ def answers(function: Callable[..., Any], *arguments: Any) -> bool:
     except Exception:
         return False
     return True
+
+
+class WithoutGradients:
+    """A model where gradients are off; from the call on that fails for want of them, they are on inside.
+
+    Models of forces and of physical laws differentiate inside.
+
+    Args:
+        forward: the model.
+    """
+
+    def __init__(self, forward: Callable[..., Any]) -> None:
+        self._forward, self._needs_them = forward, False
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the model returns."""
+        if not self._needs_them:
+            try:
+                return self._forward(*arguments)
+            except RuntimeError as error:
+                if "does not require grad" not in str(error):
+                    raise
+            self._needs_them = True
+        with torch.enable_grad():
+            return self._forward(*arguments)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+
+from stg_attr.batch import Batch, per_example
 
 from .allowance import Allowance
 from .enumeration import coalitions, every_pair, n_every_pair, shapley_values
@@ -50,7 +51,7 @@ class ProfileSettings:
 
 
 @dataclass(frozen=True)
-class Profile:
+class Profile(Batch):
     """How each feature changes the score.
 
     Attributes:
@@ -62,9 +63,9 @@ class Profile:
             for influence, [batch, gates].
     """
 
-    contributions: Tensor | None = None
-    influence: Tensor | None = None
-    mean_slopes: Tensor | None = None
+    contributions: Tensor | None = field(default=None, metadata=per_example())
+    influence: Tensor | None = field(default=None, metadata=per_example())
+    mean_slopes: Tensor | None = field(default=None, metadata=per_example())
 
     def order(self, model: GatedModel, index: Tensor | None = None) -> Tensor | None:
         """How much each feature matters to the objective, [examples, gates].
@@ -93,16 +94,6 @@ class Profile:
     def unknown(cls, like: Tensor) -> Profile:
         """What is known of a model that failed: nothing."""
         return cls(torch.full_like(like, torch.nan))
-
-    @classmethod
-    def _merged(cls, parts: Sequence[Profile], index: Tensor) -> Profile:
-        """The profiles of some examples each, of all of them in the order of `index`, long [examples]."""
-        back = index.argsort()
-        found = {}
-        for name in (field.name for field in fields(cls)):
-            values = [getattr(part, name) for part in parts]
-            found[name] = None if None in values else torch.cat(values)[back.to(values[0].device)]
-        return cls(**found)
 
     @classmethod
     def measure(
@@ -156,12 +147,13 @@ class Profile:
             everyone = torch.arange(len(reacts), device="cpu") if index is None else index
             some = (blind > 0).any(1).cpu() & slopes
             parts = [group.nonzero().squeeze(1) for group in (some, ~some) if bool(group.any())]
-            found = [
-                _Measuring(model, everyone[part], reacts[at], blind[at], seed, settings).run(slopes)
-                for part in parts
-                for at in [part.to(reacts.device)]
-            ]
-            return found[0] if len(found) == 1 else cls._merged(found, torch.cat(parts))
+            found = []
+            for part in parts:
+                on = part.to(reacts.device)
+                found.append(
+                    _Measuring(model, everyone[part], reacts[on], blind[on], seed, settings).run(slopes)
+                )
+            return cls.joined(found).rows(torch.cat(parts).argsort())
         except (Exception, KeyboardInterrupt) as failure:
             if not model.scorer.may_stop(failure):
                 raise
@@ -216,7 +208,7 @@ class _Measuring:
         spent = near + path + (n_baselines if n_references > 1 else 0)
         n_pairs = (n - spent) // 2 if blind or n_references == 1 else 0
         found = self._corrected(start, scale, n_pairs, baselines)
-        more = (self.settings.forwards - n) // 2  # none with `max_evals`
+        more = (self.settings.forwards - n) // 2  # 0 with `max_evals`
         if n_references > 1 and not blind and more > 0:
             on = unseen.any(1).nonzero().squeeze(1)
             if len(on):

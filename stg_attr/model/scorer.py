@@ -16,6 +16,7 @@ from stg_attr.objective import Anchors
 
 from .chunks import is_out_of_memory
 from .examples import Arguments, Examples
+from .first_call import WithoutGradients
 from .memory import Memory
 from .randomness import watched
 from .signals import raised_by_handler
@@ -65,9 +66,9 @@ class Scorer:
         self.one_row_per_call = False
         self.raised: Exception | None = None
         self._has_answered = False
-        self._takes_gradients = False  # inside, as models of forces do: it then fails without gradients
         self._row: torch.Size | None = None  # shape of a row of outputs, once a call has had several rows
         self.forward, self._memory = forward, memory
+        self._without_gradients = WithoutGradients(forward)
         n = len(range(batch)[rows]) if isinstance(rows, slice) else len(rows)
         self._asked = torch.zeros(n, dtype=torch.long, device="cpu")
         self.checked, self.remembered = torch.zeros_like(self._asked), torch.zeros_like(self._asked)
@@ -123,15 +124,12 @@ class Scorer:
                 return recalled.whole()
         n = inputs[0].shape[0]
         try:
-            with watched(), torch.enable_grad() if self._takes_gradients else contextlib.nullcontext():
-                output = self.forward(*inputs, *arguments)
+            with watched():
+                call = self.forward if torch.is_grad_enabled() else self._without_gradients
+                output = call(*inputs, *arguments)
         except Exception as error:
             if raised_by_handler(error):
                 raise
-            if _wants_gradients(error) and not self._takes_gradients and not torch.is_grad_enabled():
-                self._asked.index_add_(0, examples.index, examples.ones, alpha=-repeats)
-                self._takes_gradients = True
-                return self.output(inputs, examples)
             if self._answers_one_only(inputs, examples, error):
                 raise only_alone(error, n) from error
             self.raised = error  # an error of the model, which `may_stop` tells from all others
@@ -156,11 +154,6 @@ class Scorer:
     def may_stop(self, failure: BaseException) -> bool:
         """Whether an exception is Ctrl-C or came from the model: what was learned before it is then kept."""
         return isinstance(failure, KeyboardInterrupt) or failure is self.raised
-
-
-def _wants_gradients(error: Exception) -> bool:
-    """Whether an error is that of torch.autograd for outputs that have no graph."""
-    return isinstance(error, RuntimeError) and "does not require grad" in str(error)
 
 
 def _is_about_shapes(error: Exception) -> bool:

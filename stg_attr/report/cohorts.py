@@ -37,7 +37,7 @@ def _text(cell: Any) -> str:
 
 
 def class_of(label: Any) -> str:
-    """A label as the number of its class in words, also where it is a flag or a float; empty if unknown."""
+    """A label as text: the number of its class, also of a flag or a float; empty if it is missing."""
     if label is None or label != label:  # NaN
         return ""
     if isinstance(label, bool) or (isinstance(label, float) and label.is_integer()):

@@ -221,7 +221,7 @@ class _Parts:
             return "The model returns one number for a row; give a cohort that says which rows it got right."
         if not run.explains_predictions:
             return "A given output was explained, not the predicted class."
-        if not all(class_of(label).isdecimal() for label in labels.tolist() if class_of(label)):
+        if any(name and not name.isdecimal() for name in map(class_of, labels.tolist())):
             return "The labels are no numbers of classes, counted from 0, as the explained outputs are."
         return ""
 

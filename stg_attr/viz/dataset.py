@@ -11,6 +11,7 @@ from torch import Tensor
 
 from stg_attr.attribution import Explanation
 from stg_attr.errors import ArgumentError
+from stg_attr.explanation.records import counted
 
 from .colours import KEPT, NEUTRAL, SCALE, heat_colours, value_colours
 from .features import Features, Names, best, feature_names, rows_of
@@ -21,10 +22,6 @@ from .tabular import draw_bars
 __all__ = ["beeswarm", "doubt", "importance", "matrix", "stack", "with_same_features"]
 
 _BINS = 60  # dots of a beeswarm in the same bin of the probability scale are drawn above each other
-
-
-def _rows(n: int) -> str:
-    return "1 row" if n == 1 else f"{n} rows"
 
 
 def importance(
@@ -60,10 +57,10 @@ def importance(
         share[chosen], np.arange(len(chosen)), linestyle="none", marker="|", markersize=16, markeredgewidth=2,
         color="black", label="share of rows that select it",
     )  # fmt: skip
-    ax.set_xlabel(f"mean active probability, {_rows(len(rows))}")
+    ax.set_xlabel(f"mean active probability, {counted(len(rows), 'row')}")
     ax.legend(fontsize="small", loc="lower right")
     shown = ", ".join(f"{label} {mean[i]:.2f}" for label, i in zip(labels, chosen, strict=True))
-    return with_description(fig, ax, f"Mean active probability over {_rows(len(rows))}: {shown}.")
+    return with_description(fig, ax, f"Mean active probability over {counted(len(rows), 'row')}: {shown}.")
 
 
 def _mean_sizes(
@@ -81,14 +78,14 @@ def _mean_sizes(
             fontsize="small",
         )  # fmt: skip
     label_rows(drawn, range(len(chosen)), labels)
-    xlabel = f"mean size of the contribution to the score, {_rows(len(rows))}{doubt}"
+    xlabel = f"mean size of the contribution to the score, {counted(len(rows), 'row')}{doubt}"
     # room for the text at the ends
     drawn.set(xlim=(0, 2 * mean.max() or 1), ylim=(len(chosen) - 0.4, -0.6))
     drawn.set_xlabel(xlabel, loc="right")
     drawn.spines[["top", "right"]].set_visible(False)
     shown = ", ".join(f"{label} {end}" for label, end in zip(labels, ends, strict=True))
     return with_description(
-        fig, drawn, f"Mean size of contributions over {_rows(len(rows))}{doubt}: {shown}."
+        fig, drawn, f"Mean size of contributions over {counted(len(rows), 'row')}{doubt}: {shown}."
     )
 
 
@@ -129,7 +126,7 @@ def beeswarm(
         _draw_swarm(drawn, place, table[:, i], _ranks(values[:, i]), (table[:, i] - low) / (high - low))
     label_rows(drawn, range(len(chosen)), labels)
     what, edge = "contribution to the score" if signed else "active probability", 0.03 * (high - low)
-    xlabel = f"{what}, {_rows(len(rows))}{doubt(source)}"
+    xlabel = f"{what}, {counted(len(rows), 'row')}{doubt(source)}"
     drawn.set(xlim=(low - edge, high + edge), ylim=(len(chosen) - 0.5, -0.5))
     drawn.set_xlabel(xlabel, loc="right")
     if signed:
@@ -140,7 +137,7 @@ def beeswarm(
     shown = ", ".join(f"{label} {mean[i]:.2f}" for label, i in zip(labels, chosen, strict=True))
     what = "Contributions" if signed else "Active probabilities"
     means = "mean sizes" if signed else "means"
-    alt = f"{what} of {_rows(len(rows))} by feature{doubt(source)}; {means}: {shown}."
+    alt = f"{what} of {counted(len(rows), 'row')} by feature{doubt(source)}; {means}: {shown}."
     return with_description(fig, drawn, alt)
 
 
@@ -182,11 +179,13 @@ def matrix(
         shown = shown[np.lexsort((-shown.round(1)).T[::-1])]  # by the first feature, then the second, ...
     drawn.imshow(shown.T, cmap=heat_colours(), norm=SCALE, aspect="auto", interpolation="nearest")
     label_rows(drawn, range(len(chosen)), labels)
-    drawn.set_xlabel(f"{_rows(len(rows))}" + (", alike ones together" if examples is None else ""))
+    drawn.set_xlabel(counted(len(rows), "row") + (", alike ones together" if examples is None else ""))
     colour_bar(drawn, heat_colours(), "active probability", inside=ax is not None)
     means = ", ".join(f"{label} {mean:.2f}" for label, mean in zip(labels, shown.mean(0), strict=True))
     return with_description(
-        fig, drawn, f"Heat map of active probabilities, features by {_rows(len(rows))}; means: {means}."
+        fig,
+        drawn,
+        f"Heat map of active probabilities, features by {counted(len(rows), 'row')}; means: {means}.",
     )
 
 
